@@ -1,0 +1,94 @@
+#ifndef FILEXFER_DIGEST_HPP
+#define FILEXFER_DIGEST_HPP
+
+/// \file
+/// A digest is a value; a hasher computes one. Neither knows which algorithm it is.
+
+#include <array>
+#include <compare>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace filexfer {
+
+/// The `Octets` octets of a digest. The digest of a whole file is the file's id.
+template <std::size_t Octets>
+class digest {
+ public:
+  /// Length of the digest in octets.
+  static constexpr std::size_t octets = Octets;
+  /// Length of its hexadecimal form in digits.
+  static constexpr std::size_t hex_digits = 2 * Octets;
+
+  /// All octets zero; not the digest of anything in particular.
+  constexpr digest() noexcept = default;
+
+  constexpr explicit digest(const std::array<std::byte, Octets>& value) noexcept : value_{value} {}
+
+  /// Reads `hex_digits` digits in either case; anything else is no digest.
+  static constexpr std::optional<digest> from_hex(std::string_view hex) noexcept {
+    if (hex.size() != hex_digits) return std::nullopt;
+    digest result;
+    for (std::size_t i = 0; i < Octets; ++i) {
+      const int high = hex_value(hex[2 * i]);
+      const int low = hex_value(hex[2 * i + 1]);
+      if (high < 0 || low < 0) return std::nullopt;
+      result.value_[i] = static_cast<std::byte>(high * 16 + low);
+    }
+    return result;
+  }
+
+  /// Lower-case hexadecimal, two digits an octet.
+  std::string to_string() const {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(hex_digits);
+    for (const std::byte octet : value_) {
+      hex += digits[std::to_integer<std::size_t>(octet >> 4)];
+      hex += digits[std::to_integer<std::size_t>(octet & std::byte{0x0F})];
+    }
+    return hex;
+  }
+
+  constexpr const std::array<std::byte, Octets>& value() const noexcept { return value_; }
+
+  friend constexpr auto operator<=>(const digest&, const digest&) noexcept = default;
+
+  friend std::ostream& operator<<(std::ostream& out, const digest& d) {
+    return out << d.to_string();
+  }
+
+ private:
+  static constexpr int hex_value(char c) noexcept {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  }
+
+  std::array<std::byte, Octets> value_{};
+};
+
+/// Computes a digest in one pass over a file's octets.
+///
+/// `finish()` returns the digest of all octets given so far, and leaves the hasher as new.
+/// `name()` is the word by which FEATURES names the digest (the protocol's section 7).
+template <class H>
+concept hasher = std::default_initializable<H> && std::movable<H> &&
+                 requires(H h, std::span<const std::byte> octets) {
+                   { H::name() } -> std::convertible_to<std::string_view>;
+                   { h.update(octets) } -> std::same_as<void>;
+                   { h.finish() } -> std::same_as<typename H::digest_type>;
+                   {
+                     H::digest_type::from_hex(std::string_view{})
+                   } -> std::same_as<std::optional<typename H::digest_type>>;
+                 };
+
+}  // namespace filexfer
+
+#endif

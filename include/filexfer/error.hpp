@@ -1,0 +1,186 @@
+#ifndef FILEXFER_ERROR_HPP
+#define FILEXFER_ERROR_HPP
+
+/// \file
+/// The library's own error codes, and the conditions that callers branch on.
+///
+/// Codes of the operating system and of Asio pass through unchanged; they belong to
+/// `std::system_category()` and to Asio's categories.
+
+#include <string>
+#include <system_error>
+
+namespace filexfer {
+
+/// What went wrong. Compare with an `std::error_code`: `if (ec == errc::not_found)`.
+enum class errc {
+  // A peer's refusals: the codes of the protocol's section 8. A server sends them as
+  // `ERROR <code> <text>`; a client returns them when such a line arrives.
+
+  unknown_command = 1,  ///< The command is none that the server knows.
+  bad_request,          ///< A line is malformed, or a field is missing.
+  line_too_long,        ///< A line has no LF within 4096 octets.
+  bad_name,             ///< The name is malformed, or the store can't hold it.
+  bad_size,             ///< The size is malformed, or out of range.
+  bad_id,               ///< The id is not one of this server's digest.
+  bad_range,            ///< The offset or length is malformed, or past the end.
+  not_found,            ///< No file has that id.
+  too_large,            ///< The size is over the server's limit.
+  no_space,             ///< The disk is full, or the store is at its quota.
+  mismatch,             ///< The octets do not hash to the id that the client declared.
+  collision,            ///< Other octets with the same digest are stored already.
+  io,                   ///< The server's store failed.
+  read_only,            ///< The server takes no uploads.
+  superseded,           ///< A newer connection took over this upload.
+  busy,                 ///< The server has too many connections.
+  timeout,              ///< The server found this peer silent, or too slow, for too long.
+  shutting_down,        ///< The server is stopping.
+  refused,              ///< An ERROR line whose code this version does not know.
+
+  // Found on this side.
+
+  end_of_stream = 64,     ///< The peer ended the stream between commands.
+  truncated,              ///< The stream ended within a line, a list or a file's octets.
+  malformed_reply,        ///< The peer's reply breaks the protocol.
+  digest_mismatch,        ///< The digests of the two ends differ.
+  wrong_digest_kind,      ///< The server's ids are digests of another kind.
+  timed_out,              ///< The peer let a deadline of this side pass.
+  too_many_entries,       ///< The list has more entries than the caller allowed.
+  source_changed,         ///< The file changed while it was being sent.
+  short_source,           ///< The source ended before the size that it gave.
+  operation_in_progress,  ///< This client has another operation under way.
+  connection_unusable,    ///< An earlier failure left the stream at an unknown position.
+  store_failed,           ///< A store, source or sink threw something other than a system error.
+  file_exists,            ///< A file of that name is there, and is not to be replaced.
+};
+
+/// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
+enum class condition {
+  protocol_violation = 1,  ///< The peer broke the protocol; the connection is of no more use.
+  verification_failed,     ///< The octets and the digest do not belong together.
+  limit_exceeded,          ///< A bound of either side was met.
+  timeout,                 ///< A deadline of either side passed.
+  refused,                 ///< The peer answered with an ERROR line.
+  may_pass,                ///< A later try can succeed (the protocol's section 8).
+};
+
+/// The category of `errc`; its name is "filexfer".
+inline const std::error_category& error_category() noexcept;
+
+/// The category of `condition`; its name is "filexfer.condition".
+inline const std::error_category& condition_category() noexcept;
+
+inline std::error_code make_error_code(errc e) noexcept {
+  return {static_cast<int>(e), error_category()};
+}
+
+inline std::error_condition make_error_condition(condition c) noexcept {
+  return {static_cast<int>(c), condition_category()};
+}
+
+}  // namespace filexfer
+
+template <>
+struct std::is_error_code_enum<filexfer::errc> : std::true_type {};
+template <>
+struct std::is_error_condition_enum<filexfer::condition> : std::true_type {};
+
+namespace filexfer {
+namespace detail {
+
+class error_category_impl final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "filexfer"; }
+
+  std::string message(int value) const override {
+    switch (static_cast<errc>(value)) {
+      case errc::unknown_command: return "unknown command";
+      case errc::bad_request: return "malformed request";
+      case errc::line_too_long: return "line too long";
+      case errc::bad_name: return "not a name that can be stored";
+      case errc::bad_size: return "not a size";
+      case errc::bad_id: return "not an id of this server";
+      case errc::bad_range: return "offset or length out of range";
+      case errc::not_found: return "no file has that id";
+      case errc::too_large: return "file too large for the server";
+      case errc::no_space: return "no space left in the store";
+      case errc::mismatch: return "the octets do not hash to the id that was declared";
+      case errc::collision: return "other octets with the same digest are stored already";
+      case errc::io: return "the server's store failed";
+      case errc::read_only: return "the server takes no uploads";
+      case errc::superseded: return "a newer connection took over this upload";
+      case errc::busy: return "the server has too many connections";
+      case errc::timeout: return "the server found this peer silent or too slow";
+      case errc::shutting_down: return "the server is stopping";
+      case errc::refused: return "refused with a code unknown to this version";
+      case errc::end_of_stream: return "the peer ended the stream";
+      case errc::truncated: return "the stream ended too early";
+      case errc::malformed_reply: return "the peer's reply breaks the protocol";
+      case errc::digest_mismatch: return "the digests of the two ends differ";
+      case errc::wrong_digest_kind: return "the server's ids are digests of another kind";
+      case errc::timed_out: return "the peer was silent or too slow";
+      case errc::too_many_entries: return "too many entries in the list";
+      case errc::source_changed: return "the file changed while it was being sent";
+      case errc::short_source: return "the source ended before its size";
+      case errc::operation_in_progress: return "another operation is in progress";
+      case errc::connection_unusable: return "the connection is unusable after a failure";
+      case errc::store_failed: return "a store, source or sink failed";
+      case errc::file_exists: return "the file exists already";
+    }
+    return "unknown filexfer error";
+  }
+};
+
+class condition_category_impl final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "filexfer.condition"; }
+
+  std::string message(int value) const override {
+    switch (static_cast<condition>(value)) {
+      case condition::protocol_violation: return "protocol violation";
+      case condition::verification_failed: return "verification failed";
+      case condition::limit_exceeded: return "limit exceeded";
+      case condition::timeout: return "timeout";
+      case condition::refused: return "refused by the peer";
+      case condition::may_pass: return "a later try can succeed";
+    }
+    return "unknown filexfer condition";
+  }
+
+  bool equivalent(const std::error_code& code, int value) const noexcept override {
+    if (code.category() != filexfer::error_category()) {
+      return static_cast<condition>(value) == condition::timeout && code == std::errc::timed_out;
+    }
+    const auto e = static_cast<errc>(code.value());
+    switch (static_cast<condition>(value)) {
+      case condition::protocol_violation: return e == errc::malformed_reply || e == errc::truncated;
+      case condition::verification_failed:
+        return e == errc::mismatch || e == errc::digest_mismatch || e == errc::collision;
+      case condition::limit_exceeded:
+        return e == errc::line_too_long || e == errc::too_large || e == errc::no_space ||
+               e == errc::busy || e == errc::too_many_entries;
+      case condition::timeout: return e == errc::timeout || e == errc::timed_out;
+      case condition::refused: return e >= errc::unknown_command && e <= errc::refused;
+      case condition::may_pass:
+        return e == errc::busy || e == errc::timeout || e == errc::shutting_down || e == errc::io ||
+               e == errc::no_space;
+    }
+    return false;
+  }
+};
+
+}  // namespace detail
+
+inline const std::error_category& error_category() noexcept {
+  static const detail::error_category_impl category;
+  return category;
+}
+
+inline const std::error_category& condition_category() noexcept {
+  static const detail::condition_category_impl category;
+  return category;
+}
+
+}  // namespace filexfer
+
+#endif

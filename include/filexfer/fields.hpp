@@ -1,0 +1,192 @@
+#ifndef FILEXFER_FIELDS_HPP
+#define FILEXFER_FIELDS_HPP
+
+/// \file
+/// What a line is made of: sizes, names and parameters (the protocol's sections 1 and 2).
+
+#include <filexfer/detail/utf8.hpp>
+#include <filexfer/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace filexfer {
+
+/// The longest line in octets, its LF (and a CR before it) included (section 1).
+inline constexpr std::size_t max_line_octets = 4096;
+/// The longest name in octets, decoded (section 2).
+inline constexpr std::size_t max_name_octets = 255;
+/// The largest size of a file in octets (section 2).
+inline constexpr std::uint64_t max_file_size = std::numeric_limits<std::int64_t>::max();
+
+/// Whether `line` holds no control octet, as section 1 wants.
+constexpr bool is_clean_line(std::string_view line) noexcept {
+  return std::all_of(line.begin(), line.end(), [](char c) {
+    const auto octet = static_cast<unsigned char>(c);
+    return octet >= 0x20 && octet != 0x7F;
+  });
+}
+
+// ------------------------------------------------------------------------------------- parameters
+
+/// `;key` or `;key=value` behind a line's fixed fields (section 2).
+struct parameter {
+  std::string_view key;
+  std::optional<std::string_view> value;
+};
+
+/// The parameters of one line: a view of its text.
+class parameters {
+ public:
+  parameters() = default;
+
+  /// Checks `text`, which is empty or begins with `;`. Sets `errc::bad_request` when a key is
+  /// malformed, missing or there twice, or nothing stands behind a `=`. Unknown keys are fine.
+  static parameters parse(std::string_view text, std::error_code& ec) {
+    ec.clear();
+    bool good = text.size() <= max_line_octets;
+    for (auto rest = text; good && !rest.empty();) {
+      const auto next = take(rest);
+      const bool lacks_value = next.value && next.value->empty();
+      good = is_key(next.key) && !lacks_value;
+    }
+    if (good && !has_twins(text)) return parameters{text};
+    ec = errc::bad_request;
+    return {};
+  }
+
+  std::optional<parameter> find(std::string_view key) const noexcept {
+    for (auto rest = text_; !rest.empty();) {
+      const auto next = take(rest);
+      if (next.key == key) return next;
+    }
+    return std::nullopt;
+  }
+
+  /// The value of `key`; nothing if it is not there; `errc::bad_request` if it stands without one.
+  std::optional<std::string_view> value(std::string_view key, std::error_code& ec) const noexcept {
+    const auto found = find(key);
+    if (!found) return std::nullopt;
+    if (!found->value) ec = errc::bad_request;
+    return found->value;
+  }
+
+ private:
+  explicit parameters(std::string_view text) noexcept : text_{text} {}
+
+  static parameter take(std::string_view& rest) noexcept {
+    rest.remove_prefix(1);  // the `;`
+    const auto text = rest.substr(0, rest.find(';'));
+    rest.remove_prefix(text.size());
+    const auto equals = text.find('=');
+    if (equals == std::string_view::npos) return {text, std::nullopt};
+    return {text.substr(0, equals), text.substr(equals + 1)};
+  }
+
+  /// Whether a key is there twice. Sorts them: a line can hold more than a thousand, and comparing
+  /// each with each would cost a server milliseconds for every such line.
+  static bool has_twins(std::string_view text) noexcept {
+    std::array<std::uint16_t, max_line_octets / 2> begins;  // a parameter has two octets at least
+    std::size_t count = 0;
+    for (auto rest = text; !rest.empty(); take(rest)) {
+      begins[count++] = static_cast<std::uint16_t>(text.size() - rest.size());
+    }
+    const auto key_at = [text](std::uint16_t begin) {
+      auto rest = text.substr(begin);
+      return take(rest).key;
+    };
+    const auto end = begins.begin() + static_cast<std::ptrdiff_t>(count);
+    std::sort(begins.begin(), end, [&](auto a, auto b) { return key_at(a) < key_at(b); });
+    return std::adjacent_find(begins.begin(), end,
+                              [&](auto a, auto b) { return key_at(a) == key_at(b); }) != end;
+  }
+
+  static bool is_key(std::string_view key) noexcept {
+    const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
+    const auto is_key_octet = [&](char c) {
+      return is_lower(c) || (c >= '0' && c <= '9') || c == '-';
+    };
+    return !key.empty() && is_lower(key.front()) &&
+           std::all_of(key.begin(), key.end(), is_key_octet);
+  }
+
+  std::string_view text_;
+};
+
+// ----------------------------------------------------------------------------------------- fields
+
+/// Reads a size: decimal digits, at most 2^63-1, no sign, no leading zero (section 2).
+constexpr std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
+  if (text.empty() || (text.size() > 1 && text.front() == '0')) return std::nullopt;
+  std::uint64_t value = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return std::nullopt;
+    const auto digit = static_cast<std::uint64_t>(c - '0');
+    if (value > (max_file_size - digit) / 10) return std::nullopt;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+/// Whether `name`, decoded, is a name: UTF-8 of 1 to 255 octets without NUL, no component of which
+/// is empty, `.` or `..` (section 2).
+constexpr bool is_name(std::string_view name) noexcept {
+  if (name.empty() || name.size() > max_name_octets) return false;
+  if (name.find('\0') != std::string_view::npos || !detail::is_utf8(name)) return false;
+  for (;;) {
+    const auto component = name.substr(0, name.find('/'));
+    if (component.empty() || component == "." || component == "..") return false;
+    if (component.size() == name.size()) return true;
+    name.remove_prefix(component.size() + 1);
+  }
+}
+
+/// Writes a name for the wire: control octets, `;` and `%` as `%XX` (section 2).
+inline std::string escape_name(std::string_view name) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string text;
+  text.reserve(name.size());
+  for (const char c : name) {
+    const auto octet = static_cast<unsigned char>(c);
+    if (octet < 0x20 || octet == 0x7F || c == ';' || c == '%') {
+      text += '%';
+      text += digits[octet >> 4];
+      text += digits[octet & 0x0Fu];
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+/// Reads a name from the wire; nothing if the result is no name.
+inline std::optional<std::string> unescape_name(std::string_view text) {
+  std::string name;
+  name.reserve(std::min(text.size(), max_name_octets));
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '%') {
+      unsigned octet = 0;
+      const auto hex = text.substr(i + 1, 2);
+      const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), octet, 16);
+      if (hex.size() != 2 || error != std::errc{} || end != hex.data() + 2) return std::nullopt;
+      c = static_cast<char>(octet);
+      i += 2;
+    }
+    name += c;
+  }
+  if (!is_name(name)) return std::nullopt;
+  return name;
+}
+
+}  // namespace filexfer
+
+#endif

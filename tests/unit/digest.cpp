@@ -1,0 +1,110 @@
+#include <filexfer/digest.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <optional>
+#include <random>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace {
+
+using filexfer::digest;
+using tiny = digest<2>;
+
+constexpr tiny ab_cd{{std::byte{0xAB}, std::byte{0xCD}}};
+
+static_assert(tiny::octets == 2 && tiny::hex_digits == 4);
+static_assert(tiny::from_hex("abcd") == ab_cd);
+static_assert(std::is_trivially_copyable_v<tiny>);
+
+// Hashers that lack something.
+struct complete {
+  using digest_type = tiny;
+  static std::string_view name() { return "complete"; }
+  void update(std::span<const std::byte>) {}
+  tiny finish() { return {}; }
+};
+struct without_name {
+  using digest_type = tiny;
+  void update(std::span<const std::byte>) {}
+  tiny finish() { return {}; }
+};
+struct without_digest_type {
+  static std::string_view name() { return ""; }
+  void update(std::span<const std::byte>) {}
+  tiny finish() { return {}; }
+};
+struct with_another_digest : complete {
+  digest<3> finish() { return {}; }
+};
+
+static_assert(filexfer::hasher<complete>);
+static_assert(!filexfer::hasher<without_name>);
+static_assert(!filexfer::hasher<without_digest_type>);
+static_assert(!filexfer::hasher<with_another_digest>);
+
+}  // namespace
+
+TEST_CASE("a digest is written in lower case, two digits an octet, zeros included") {
+  CHECK(ab_cd.to_string() == "abcd");
+  CHECK(tiny{{std::byte{0}, std::byte{1}}}.to_string() == "0001");
+  CHECK(tiny{}.to_string() == "0000");
+  std::ostringstream out;
+  out << ab_cd;
+  CHECK(out.str() == "abcd");
+}
+
+TEST_CASE("a digest is read in either case, and nothing else is one") {
+  for (const auto* text : {"abcd", "ABCD", "aBCd"}) CHECK(tiny::from_hex(text) == ab_cd);
+  CHECK(tiny::from_hex("0000") == tiny{});
+  for (const auto* text : {"", "a", "abc", "abcde", "abcd ", " abcd", "abcdabcd", "0xab", "ab d",
+                           "abcg", "gbcd", "+bcd", "-bcd", "ab-d",
+                           "\xEF\xBC\xA1"
+                           "b"}) {
+    CAPTURE(text);
+    CHECK_FALSE(tiny::from_hex(text));
+  }
+  CHECK_FALSE(tiny::from_hex(std::string_view{"abc\0", 4}));
+}
+
+TEST_CASE("of all octets exactly the hexadecimal digits are digits, in each place") {
+  constexpr std::string_view digits = "0123456789abcdefABCDEF";
+  for (int octet = 0; octet < 256; ++octet) {
+    const char c = static_cast<char>(octet);
+    const bool is_digit = digits.find(c) != std::string_view::npos;
+    for (std::size_t place = 0; place < 4; ++place) {
+      std::string text = "0000";
+      text[place] = c;
+      CHECK(tiny::from_hex(text).has_value() == is_digit);
+    }
+  }
+}
+
+TEST_CASE("a digest that is written can be read back") {
+  std::minstd_rand random{1};
+  for (int i = 0; i < 1000; ++i) {
+    std::array<std::byte, 16> value;
+    for (auto& octet : value) octet = static_cast<std::byte>(random() & 0xFFu);
+    const digest<16> d{value};
+    CHECK(d.to_string().size() == 32);
+    CHECK(digest<16>::from_hex(d.to_string()) == d);
+    CHECK(d.value() == value);
+  }
+}
+
+TEST_CASE("digests are ordered by their octets from the first on, as their text is") {
+  const auto a = *tiny::from_hex("00ff");
+  const auto b = *tiny::from_hex("0100");
+  const auto c = *tiny::from_hex("80ff");
+  CHECK(a < b);
+  CHECK(b < c);
+  CHECK(a != b);
+  CHECK(a == a);
+}
