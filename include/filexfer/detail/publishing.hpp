@@ -1,0 +1,259 @@
+#ifndef FILEXFER_DETAIL_PUBLISHING_HPP
+#define FILEXFER_DETAIL_PUBLISHING_HPP
+
+/// \file
+/// How a file comes to be seen in a `directory_store`.
+
+#include <filexfer/detail/damaged.hpp>
+#include <filexfer/detail/id_folder.hpp>
+#include <filexfer/detail/name_walk.hpp>
+#include <filexfer/detail/store_folder.hpp>
+#include <filexfer/detail/stored_octets.hpp>
+#include <filexfer/detail/temporary.hpp>
+#include <filexfer/error.hpp>
+
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace filexfer::detail {
+
+/// Puts files under names of one id, under that id's lock. Used for one publication.
+///
+/// A name is never taken from a file that has it, but from one that no longer hashes to its id.
+/// When a function returns without an error, the file, its name and every folder up to the store's
+/// root are on the disk. When it fails, what it made is gone; but if only the flushing of a folder
+/// failed
+/// (`errc::io`), the file stays, whole, under its name.
+template <hasher Hasher>
+class publishing {
+ public:
+  using digest_type = typename Hasher::digest_type;
+
+  /// Waits for the lock.
+  publishing(const store_folder& store, const digest_type& id, if_missing missing,
+             std::error_code& ec)
+      : store_{store}, id_{id}, place_{store, id.to_string(), missing, ec} {}
+
+  /// Puts the octets that have arrived under `name`. Returns whether they themselves are in the
+  /// store now, rather than a file with the same octets that was there.
+  bool put(temporary& arrived, std::string_view name, std::error_code& ec) {
+    ec.clear();
+    bool kept = false;
+    auto held = find_equal(arrived.handle(), ec);
+    auto end = outcome::needs_octets;
+    if (!ec && held) end = show_held(*held, name, ec);
+    if (!ec && end == outcome::needs_octets) kept = show_temporary(arrived, name, ec);
+    give_up_on(ec);
+    return kept;
+  }
+
+  /// Puts the file of `size` octets that is stored under the id under `name` too; false if there is
+  /// none. No octets are looked at. Where it can't be linked it is copied, once `reserve(size, ec)`
+  /// has set no error.
+  template <class Reserve>
+  bool add_name(std::uint64_t size, std::string_view name, Reserve reserve, std::error_code& ec) {
+    ec.clear();
+    if (!place_) return false;
+    size_ = size;
+    auto held = find_sized(size, ec);
+    if (ec || !held) return false;
+    if (show_held(*held, name, ec) == outcome::needs_octets && !ec) {
+      auto reserved = reserve(size, ec);
+      temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
+      if (!ec) copy_octets(held->file.get(), copy.handle(), ec);
+      if (!ec && show_temporary(copy, name, ec)) reserved.keep();
+      if (!ec) copy.remove();
+    }
+    give_up_on(ec);
+    return !ec;
+  }
+
+ private:
+  /// A stored file, open, at the place where it was found.
+  struct held_file {
+    name_walk at;
+    descriptor file;
+  };
+
+  enum class outcome { done, needs_octets };
+
+  /// Opens the file that the walk has come to; nothing if it is gone or another now.
+  static std::optional<descriptor> open_found(const name_walk& walk, std::error_code& ec) {
+    auto file = open_at(walk.folder(), walk.leaf(), file_flags, ec);
+    if (is_absent(ec)) ec.clear();
+    if (!file) return std::nullopt;
+    const auto status = status_of(file.get(), ec);
+    if (ec || !same_file(status, walk.status())) return std::nullopt;
+    return file;
+  }
+
+  /// The stored file with the octets of `arrived`. Files that are damaged are set aside on the way;
+  /// `errc::collision` if a good one has other octets.
+  std::optional<held_file> find_equal(int arrived, std::error_code& ec) {
+    name_walk walk{reopen_folder(place_.handle(), ec), ec};
+    while (!ec && walk.next(ec)) {
+      auto file = open_found(walk, ec);
+      if (ec) break;
+      if (!file) continue;
+      const auto found = judge<Hasher>(file->get(), arrived, id_, ec);
+      if (ec) break;
+      if (found == verdict::equal) return held_file{std::move(walk), std::move(*file)};
+      if (found == verdict::other) {
+        ec = errc::collision;
+        break;
+      }
+      set_aside(walk.status(), ec);
+    }
+    return std::nullopt;
+  }
+
+  /// A stored file of that size.
+  std::optional<held_file> find_sized(std::uint64_t size, std::error_code& ec) {
+    name_walk walk{reopen_folder(place_.handle(), ec), ec};
+    while (!ec && walk.next(ec)) {
+      if (walk.size() != size) continue;
+      auto file = open_found(walk, ec);
+      if (file) return held_file{std::move(walk), std::move(*file)};
+    }
+    return std::nullopt;
+  }
+
+  /// Whoever put the file there need not have flushed it yet.
+  outcome show_held(const held_file& held, std::string_view name, std::error_code& ec) {
+    flush(held.file.get(), ec);
+    if (ec) return outcome::done;
+    return show(held.at.folder(), held.at.leaf(), held.file.get(), name, method::link, ec);
+  }
+
+  /// Returns whether the temporary file itself was shown.
+  bool show_temporary(temporary& file, std::string_view name, std::error_code& ec) {
+    if (::fchmod(file.handle(), store_.traits().file_mode) != 0) ec = last_error();
+    if (!ec) flush(file.handle(), ec);
+    if (ec) return false;
+    const auto how = store_.traits().links ? method::link : method::rename;
+    added_ = false;
+    if (show(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_octets) {
+      // A link to a file of one's own is refused only for reasons that will not pass.
+      if (!ec) ec = errc::io;
+    }
+    if (added_ && how == method::rename) file.renamed();
+    return added_;
+  }
+
+  enum class method { link, rename };
+
+  /// Shows `source`, which is open as `octets`, under `name`, if a file with these octets is not
+  /// there already; then flushes the folders.
+  outcome show(int source_folder, const char* source, int octets, std::string_view name, method how,
+               std::error_code& ec) {
+    constexpr int attempts = 100;  // Each fails only if somebody interferes who takes no locks.
+    for (int i = 0; i < attempts; ++i) {
+      const auto leaf = place_.reach(name, ec);
+      if (ec) return outcome::done;
+      const auto there = status_at(place_.leaf_folder(), leaf.c_str(), ec);
+      if (!ec) {
+        if (!settles_for(there, leaf, octets, ec)) {
+          if (ec) return outcome::done;
+          continue;
+        }
+        return flush_folders(ec);
+      }
+      if (ec != std::errc::no_such_file_or_directory) {
+        ec = name_error(ec);
+        return outcome::done;
+      }
+      ec.clear();
+      if (how == method::link && !store_.traits().links) return outcome::needs_octets;
+      if (add(source_folder, source, leaf, how) == 0) {
+        added_ = true;
+        return check_spelling(source_folder, source, leaf, how, ec) ? flush_folders(ec)
+                                                                    : outcome::done;
+      }
+      if (errno == EEXIST) continue;
+      if (errno == EMLINK || errno == EPERM || errno == ENOTSUP || errno == EOPNOTSUPP ||
+          errno == EXDEV) {
+        return outcome::needs_octets;
+      }
+      ec = name_error(last_error());
+      return outcome::done;
+    }
+    ec = errc::io;
+    return outcome::done;
+  }
+
+  int add(int source_folder, const char* source, const std::string& leaf, method how) noexcept {
+    const int folder = place_.leaf_folder();
+    return how == method::link ? ::linkat(source_folder, source, folder, leaf.c_str(), 0)
+                               : rename_no_replace(source_folder, source, folder, leaf.c_str());
+  }
+
+  /// Whether the file that is there under `leaf` will do: it has the octets of `octets` (or, where
+  /// only a name is added, the size). If it is damaged it is set aside, and this is false without
+  /// an error.
+  bool settles_for(const struct stat& there, const std::string& leaf, int octets,
+                   std::error_code& ec) {
+    if (!S_ISREG(there.st_mode) || !place_.is_spelled(leaf, ec)) {
+      if (!ec) ec = errc::bad_name;
+      return false;
+    }
+    const auto ours = status_of(octets, ec);
+    if (ec) return false;
+    if (same_file(there, ours)) return true;
+    const bool trusted = size_ && static_cast<std::uint64_t>(there.st_size) == *size_;
+    const auto stored = open_at(place_.leaf_folder(), leaf.c_str(), file_flags, ec);
+    if (ec) return false;
+    const auto found = trusted ? verdict::equal : judge<Hasher>(stored.get(), octets, id_, ec);
+    if (ec) return false;
+    if (found == verdict::equal) flush(stored.get(), ec);
+    else if (found == verdict::other) ec = errc::collision;
+    else set_aside(there, ec);
+    return found == verdict::equal && !ec;
+  }
+
+  /// Takes the name away again if the file system shows another one; false then, and on failure.
+  bool check_spelling(int source_folder, const char* source, const std::string& leaf, method how,
+                      std::error_code& ec) {
+    if (place_.is_spelled(leaf, ec)) return true;
+    const int folder = place_.leaf_folder();
+    if (how == method::link) ::unlinkat(folder, leaf.c_str(), 0);
+    else ::renameat(folder, leaf.c_str(), source_folder, source);
+    added_ = false;
+    if (!ec) ec = errc::bad_name;
+    return false;
+  }
+
+  outcome flush_folders(std::error_code& ec) {
+    shown_ = true;
+    place_.flush_up(ec);
+    if (ec) ec = errc::io;
+    return outcome::done;
+  }
+
+  void set_aside(const struct stat& damaged, std::error_code& ec) {
+    const auto where = set_aside_damaged(place_, id_.to_string(), damaged, ec);
+    if (where.empty()) return;
+    store_.log(id_.to_string() +
+               ": the stored file does not hash to its id any more. It was moved to " + where +
+               '.');
+  }
+
+  void give_up_on(const std::error_code& ec) noexcept {
+    if (ec && !shown_) place_.remove_made();
+  }
+
+  const store_folder& store_;
+  const digest_type id_;
+  id_folder place_;
+  std::optional<std::uint64_t> size_;  ///< Set where a stored file is known by its size only.
+  bool added_ = false;                 ///< A name was added by the last `show`.
+  bool shown_ = false;                 ///< The file is under its name, be it flushed or not.
+};
+
+}  // namespace filexfer::detail
+
+#endif

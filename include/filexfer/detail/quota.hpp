@@ -1,0 +1,117 @@
+#ifndef FILEXFER_DETAIL_QUOTA_HPP
+#define FILEXFER_DETAIL_QUOTA_HPP
+
+#include <filexfer/error.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+namespace filexfer::detail {
+
+/// Octets that this process has stored, as far as it knows, and those that are arriving.
+class quota {
+ public:
+  static constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
+
+  explicit quota(std::uint64_t limit) noexcept : limit_{limit} {}
+
+  /// Octets set aside for a file; given back unless they are kept.
+  class reservation {
+   public:
+    reservation() noexcept = default;
+    reservation(quota& from, std::uint64_t octets) noexcept : from_{&from}, octets_{octets} {}
+    reservation(reservation&& other) noexcept
+        : from_{std::exchange(other.from_, nullptr)}, octets_{other.octets_} {}
+    reservation& operator=(reservation&& other) noexcept {
+      reservation moved{std::move(other)};
+      std::swap(from_, moved.from_);
+      std::swap(octets_, moved.octets_);
+      return *this;
+    }
+    ~reservation() { settle(0); }
+
+    /// The file is stored: its octets are used from now on.
+    void keep() noexcept { settle(octets_); }
+
+   private:
+    void settle(std::uint64_t used) noexcept {
+      if (from_ != nullptr) std::exchange(from_, nullptr)->settle(octets_, used);
+    }
+
+    quota* from_ = nullptr;
+    std::uint64_t octets_ = 0;
+  };
+
+  bool limited() const noexcept { return limit_ != unlimited; }
+
+  /// Sets `octets` aside. `errc::no_space` if there is no room even after `count(ec)`, which
+  /// returns the octets that are stored, was asked. It is not asked again and again by a peer that
+  /// is refused again and again: counting takes a tenth of the time at most.
+  template <class Count>
+  reservation reserve(std::uint64_t octets, Count count, std::error_code& ec) {
+    ec.clear();
+    if (!limited()) return {};
+    if (take(octets)) return {*this, octets};
+    recount(octets, count, ec);
+    if (!ec && take(octets)) return {*this, octets};
+    if (!ec) ec = errc::no_space;
+    return {};
+  }
+
+  /// Sets what is stored.
+  void set_used(std::uint64_t used) noexcept {
+    const std::lock_guard lock{mutex_};
+    used_ = used;
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  bool fits(std::uint64_t octets) const noexcept {
+    return used_ <= limit_ && reserved_ <= limit_ - used_ && octets <= limit_ - used_ - reserved_;
+  }
+
+  bool take(std::uint64_t octets) noexcept {
+    const std::lock_guard lock{mutex_};
+    if (!fits(octets)) return false;
+    reserved_ += octets;
+    return true;
+  }
+
+  void settle(std::uint64_t reserved, std::uint64_t used) noexcept {
+    const std::lock_guard lock{mutex_};
+    reserved_ -= reserved;
+    used_ += used;
+  }
+
+  template <class Count>
+  void recount(std::uint64_t octets, Count& count, std::error_code& ec) {
+    const std::lock_guard lock{counting_};
+    {
+      const std::lock_guard inner{mutex_};
+      if (fits(octets)) return;  // Another thread has counted meanwhile.
+    }
+    const auto start = clock::now();
+    if (start < next_count_) return;
+    const std::uint64_t used = count(ec);
+    if (ec) return;
+    set_used(used);
+    const auto end = clock::now();
+    next_count_ = end + 9 * (end - start);
+  }
+
+  const std::uint64_t limit_;
+  std::mutex mutex_;
+  std::uint64_t used_ = 0;
+  std::uint64_t reserved_ = 0;
+  std::mutex counting_;
+  clock::time_point next_count_{};
+};
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,301 @@
+#ifndef FILEXFER_DIRECTORY_STORE_HPP
+#define FILEXFER_DIRECTORY_STORE_HPP
+
+/// \file
+/// A store in a directory, where a person can find and use the files.
+
+#include <filexfer/detail/publishing.hpp>
+#include <filexfer/detail/quota.hpp>
+#include <filexfer/detail/regular_file.hpp>
+#include <filexfer/detail/store_folder.hpp>
+#include <filexfer/detail/store_walk.hpp>
+#include <filexfer/detail/temporary.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/storage.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <sys/statvfs.h>
+
+namespace filexfer {
+
+struct directory_store_options {
+  /// Octets of all files, arriving ones included. Kept by each process for itself and counted anew
+  /// before an upload is refused: approximate where several share a directory.
+  std::optional<std::uint64_t> quota{};
+
+  /// Called, from any thread, with a sentence about what the file system can't do, and about stored
+  /// files that were found damaged.
+  std::function<void(std::string_view)> log{};
+};
+
+/// Keeps files as `<directory>/<id>/<name>`: plain read-only files, where a `/` in a name is a
+/// folder. A model of `file_store`.
+///
+/// The file system is the truth: there is no index, several stores in several processes or hosts
+/// may share a directory, and a file that is removed by hand is gone from the list. What arrives is
+/// written to `<directory>/.incoming`, flushed, and shown by one atomic step that replaces nothing;
+/// an id is never seen over less than its whole file. When `commit` or `add_name` has succeeded,
+/// the file survives a power cut. A stored file that an upload of the same id finds damaged is
+/// moved to
+/// `<directory>/.damaged`, and the good one takes its place.
+///
+/// No symbolic link in the directory is followed, and nothing but regular files is opened.
+template <hasher Hasher = md5>
+class directory_store {
+ public:
+  using digest_type = typename Hasher::digest_type;
+
+  class cursor;
+  class reader;
+  class upload;
+
+  /// Makes the directory if it is missing, finds out what its file system can do, and removes what
+  /// killed writers left. Files that another store is writing there are left alone.
+  ///
+  /// Sets `ec` to `ENOTSUP` if the file system can't show a file without replacing one or has no
+  /// locks, else to the system's code. The store is of no use then.
+  directory_store(const std::filesystem::path& directory, directory_store_options options,
+                  std::error_code& ec)
+      : folder_{directory, std::move(options.log), ec},
+        quota_{options.quota.value_or(detail::quota::unlimited)} {
+    if (!ec && quota_.limited()) quota_.set_used(count_octets(ec));
+  }
+
+  /// The same; throws `std::system_error`.
+  explicit directory_store(const std::filesystem::path& directory,
+                           directory_store_options options = {})
+      : directory_store{directory, std::move(options), throwing{}} {}
+
+  directory_store(const directory_store&) = delete;
+  directory_store& operator=(const directory_store&) = delete;
+
+  /// Walks over the entries in the directory's order, holding a handle for each level of folders.
+  cursor list(std::error_code& ec) const { return cursor{folder_.root(), ec}; }
+
+  /// Opens the file with that id, under any of its names; nothing if there is none.
+  std::optional<opened_file<digest_type, reader>> open(const digest_type& id,
+                                                       std::error_code& ec) const;
+
+  /// Begins an upload. `errc::bad_name` if the name is none or has a component that is too long for
+  /// the file system, `errc::no_space` if the quota or the disk does not leave that many octets,
+  /// else the system's code.
+  std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
+
+  /// Stores the file with that id and size under `name` too; false if there is none.
+  ///
+  /// Sets `ec` to `errc::bad_name` if the name is none, or can't be held beside those that the file
+  /// has; to `errc::no_space` where it takes a copy and the quota leaves no room; to
+  /// `errc::collision` if the name is held by a file of that id with other octets; to `errc::io` if
+  /// it could not be made durable; else to the system's code.
+  bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
+                std::error_code& ec);
+
+ private:
+  struct throwing {};
+
+  directory_store(const std::filesystem::path& directory, directory_store_options options, throwing,
+                  std::error_code ec = {})
+      : directory_store{directory, std::move(options), ec} {
+    if (ec) throw std::system_error{ec, directory.string()};
+  }
+
+  bool can_hold(std::string_view name) const;
+  bool disk_has(std::uint64_t octets) const noexcept;
+
+  std::uint64_t count_octets(std::error_code& ec) const {
+    return detail::count_octets<digest_type>(folder_.root(), ec);
+  }
+
+  detail::quota::reservation reserve(std::uint64_t octets, std::error_code& ec) {
+    return quota_.reserve(
+        octets, [this](std::error_code& failed) { return count_octets(failed); }, ec);
+  }
+
+  detail::store_folder folder_;
+  detail::quota quota_;
+};
+
+/// Walks over a store's entries; see `directory_store::list`.
+template <hasher Hasher>
+class directory_store<Hasher>::cursor {
+ public:
+  /// The next entry; nothing at the end. Fails with the system's code.
+  std::optional<file_info<digest_type>> next(std::error_code& ec) {
+    if (!walk_.next(ec)) return std::nullopt;
+    return file_info<digest_type>{walk_.id(), walk_.file().name(), walk_.file().size()};
+  }
+
+ private:
+  friend class directory_store;
+  cursor(int root, std::error_code& ec) : walk_{root, ec} {}
+
+  detail::store_walk<digest_type> walk_;
+};
+
+/// Reads a stored file; see `directory_store::open`.
+template <hasher Hasher>
+class directory_store<Hasher>::reader {
+ public:
+  /// Octets that the file had when it was opened.
+  std::uint64_t size() const noexcept { return file_.size(); }
+
+  /// Reads on. `errc::source_changed` or `errc::short_source` if the file ends before its size.
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) { return file_.read(to, ec); }
+
+  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  void seek(std::uint64_t offset, std::error_code& ec) noexcept { file_.seek(offset, ec); }
+
+  /// `errc::source_changed` if somebody wrote to the file since it was opened. (That it was given
+  /// another name is no change.)
+  void check_unchanged(std::error_code& ec) const noexcept { file_.check_unchanged(ec); }
+
+  /// The descriptor, which the reader keeps; its own position is not used.
+  int native_handle() const noexcept { return file_.native_handle(); }
+
+ private:
+  friend class directory_store;
+  explicit reader(detail::regular_file file) noexcept : file_{std::move(file)} {}
+
+  detail::regular_file file_;
+};
+
+/// Takes an upload's octets; see `directory_store::create`. Movable.
+template <hasher Hasher>
+class directory_store<Hasher>::upload {
+ public:
+  /// Takes the next octets. `errc::bad_size` if they are more than announced, else the system's
+  /// code
+  /// (`ENOSPC`, `EDQUOT`, `EIO`); then the upload can't be committed any more.
+  void write(std::span<const std::byte> octets, std::error_code& ec) {
+    ec = failure_;
+    if (!ec && octets.size() > size_ - written_) ec = errc::bad_size;
+    if (!ec) detail::write_all(file_.handle(), octets, ec);
+    if (!ec) written_ += octets.size();
+    failure_ = ec;
+  }
+
+  /// Shows the file under its name, durably; waits for whoever publishes under the same id.
+  ///
+  /// Sets `ec` to `errc::bad_size` if octets are missing; to `errc::collision` if others with the
+  /// same digest are stored; to `errc::bad_name` if the name can't be held beside those that the
+  /// file has; to `errc::io` if only flushing the folders failed, and the whole file is there; else
+  /// to the system's code.
+  void commit(const digest_type& id, std::error_code& ec) {
+    ec = failure_;
+    if (!ec && written_ != size_) ec = errc::bad_size;
+    if (ec) return;
+    detail::publishing<Hasher> place{*folder_, id, detail::if_missing::make, ec};
+    if (!ec && place.put(file_, name_, ec)) reserved_.keep();
+    if (!ec) file_.remove();
+    failure_ = ec;  // A flush that failed must not be tried again.
+  }
+
+ private:
+  friend class directory_store;
+  upload(const detail::store_folder& folder, const upload_details<digest_type>& details,
+         detail::quota::reservation reserved, std::error_code& ec)
+      : folder_{&folder},
+        reserved_{std::move(reserved)},
+        file_{folder.incoming(), ec},
+        name_{details.name},
+        size_{details.size} {}
+
+  const detail::store_folder* folder_;
+  detail::quota::reservation reserved_;
+  detail::temporary file_;
+  std::string name_;
+  std::uint64_t size_;
+  std::uint64_t written_ = 0;
+  std::error_code failure_;
+};
+
+template <hasher Hasher>
+auto directory_store<Hasher>::open(const digest_type& id, std::error_code& ec) const
+    -> std::optional<opened_file<digest_type, reader>> {
+  auto folder = detail::open_folder(folder_.root(), id.to_string().c_str(), ec);
+  if (detail::is_absent(ec)) ec.clear();
+  if (!folder) return std::nullopt;
+  detail::name_walk walk{std::move(folder), ec};
+  while (!ec && walk.next(ec)) {
+    auto opened = detail::open_at(walk.folder(), walk.leaf(), detail::file_flags, ec);
+    if (detail::is_absent(ec)) continue;
+    if (ec) break;
+    detail::regular_file file{std::move(opened), ec};
+    if (ec) continue;
+    const auto size = file.size();
+    return opened_file<digest_type, reader>{{id, walk.name(), size}, reader{std::move(file)}};
+  }
+  return std::nullopt;
+}
+
+template <hasher Hasher>
+auto directory_store<Hasher>::create(const upload_details<digest_type>& details,
+                                     std::error_code& ec) -> std::optional<upload> {
+  ec.clear();
+  if (!can_hold(details.name)) {
+    ec = errc::bad_name;
+    return std::nullopt;
+  }
+  auto reserved = reserve(details.size, ec);
+  if (!ec && !disk_has(details.size)) ec = errc::no_space;
+  if (ec) return std::nullopt;
+  upload arriving{folder_, details, std::move(reserved), ec};
+  if (ec) return std::nullopt;
+  return arriving;
+}
+
+template <hasher Hasher>
+bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size,
+                                       std::string_view name, std::error_code& ec) {
+  if (!can_hold(name)) {
+    ec = errc::bad_name;
+    return false;
+  }
+  detail::publishing<Hasher> place{folder_, id, detail::if_missing::leave, ec};
+  if (ec) return false;
+  const auto reserve_copy = [this](std::uint64_t octets, std::error_code& failed) {
+    return reserve(octets, failed);
+  };
+  return place.add_name(size, name, reserve_copy, ec);
+}
+
+template <hasher Hasher>
+bool directory_store<Hasher>::can_hold(std::string_view name) const {
+  if (!is_name(name)) return false;
+  while (!name.empty()) {
+    if (detail::take_component(name).size() > folder_.traits().component_octets) return false;
+  }
+  return true;
+}
+
+/// Looks whether the disk is too full for a large file, before its octets travel. (A small one just
+/// meets the end of the disk.)
+template <hasher Hasher>
+bool directory_store<Hasher>::disk_has(std::uint64_t octets) const noexcept {
+  constexpr std::uint64_t large = std::uint64_t{1} << 20;
+  struct statvfs disk {};
+  if (octets < large || ::fstatvfs(folder_.root(), &disk) != 0) return true;
+  return octets / disk.f_frsize <= disk.f_bavail;
+}
+
+static_assert(file_store<directory_store<md5>, md5::digest_type>);
+static_assert(guarded_source<directory_store<md5>::reader>);
+static_assert(descriptor_source<directory_store<md5>::reader>);
+
+}  // namespace filexfer
+
+#endif

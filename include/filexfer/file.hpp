@@ -1,0 +1,233 @@
+#ifndef FILEXFER_FILE_HPP
+#define FILEXFER_FILE_HPP
+
+/// \file
+/// A client's files on disk: `file_source` to upload, `file_sink` to download into.
+
+#include <filexfer/detail/descriptor.hpp>
+#include <filexfer/detail/random_name.hpp>
+#include <filexfer/detail/regular_file.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/storage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace filexfer {
+
+/// Reads a regular file, and notices when it changes meanwhile.
+class file_source {
+ public:
+  /// Opens `path`, following symbolic links; never waits for the other end of a FIFO.
+  ///
+  /// Sets `ec` to the system's code if it can't be opened, to `EISDIR` for a folder, to `ENOTSUP`
+  /// for anything else that is not a regular file. The source is of no use then.
+  file_source(const std::filesystem::path& path, std::error_code& ec) {
+    auto fd = detail::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_NONBLOCK, ec);
+    if (!ec) file_ = detail::regular_file{std::move(fd), ec};
+  }
+
+  /// The same; throws `std::system_error`.
+  explicit file_source(const std::filesystem::path& path) {
+    std::error_code ec;
+    *this = file_source{path, ec};
+    if (ec) throw std::system_error{ec, path.string()};
+  }
+
+  /// Octets that the file had when it was opened.
+  std::uint64_t size() const noexcept { return file_.size(); }
+
+  /// Reads on. A file that ends before its size is `errc::source_changed`, or
+  /// `errc::short_source` if it never was that long.
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) { return file_.read(to, ec); }
+
+  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  void seek(std::uint64_t offset, std::error_code& ec) noexcept { file_.seek(offset, ec); }
+
+  /// `errc::source_changed` if the file's size or times are not those that it had when it was
+  /// opened, or if it holds octets behind its size (as those of /proc do).
+  void check_unchanged(std::error_code& ec) const {
+    const auto now = detail::status_of(native_handle(), ec);
+    if (ec) return;
+    const auto& then = file_.opened();
+    std::byte behind[1];
+    const bool changed =
+        now.st_size != then.st_size ||
+        !detail::same_time(detail::modified(now), detail::modified(then)) ||
+        !detail::same_time(detail::status_changed(now), detail::status_changed(then)) ||
+        detail::read_at(native_handle(), behind, size(), ec) != 0;
+    if (changed) ec = errc::source_changed;
+  }
+
+  /// The descriptor, which the source keeps; its own position is not used.
+  int native_handle() const noexcept { return file_.native_handle(); }
+
+ private:
+  detail::regular_file file_;
+};
+
+/// What a `file_sink` does where a file of that name exists.
+enum class on_existing {
+  keep,    ///< Leaves it, and fails with `errc::file_exists`.
+  replace  ///< Puts the new file in its place, in one step.
+};
+
+/// Writes a file that is seen under its name only once it is whole.
+///
+/// Octets go to a temporary file beside the target, `.filexfer-` and random digits, which only its
+/// owner can read. `commit` brings them onto the disk, then shows them under the target's name. A
+/// sink that is destroyed without it removes the temporary file; so does not a process that is
+/// killed.
+class file_sink {
+ public:
+  /// Creates the temporary file.
+  ///
+  /// A symbolic link at `target` is itself what exists, not what it leads to; in the path before
+  /// the last component links are followed.
+  ///
+  /// Sets `ec` to `errc::file_exists` if the target exists and is to be kept, to `EISDIR` if it is
+  /// a folder or no file name, else to the system's code. The sink is of no use then.
+  file_sink(const std::filesystem::path& target, on_existing policy, std::error_code& ec);
+
+  /// The same; throws `std::system_error`.
+  explicit file_sink(const std::filesystem::path& target, on_existing policy = on_existing::keep)
+      : file_sink{target, policy, nullptr} {}
+
+  file_sink(file_sink&& other) noexcept
+      : folder_{std::move(other.folder_)},
+        file_{std::move(other.file_)},
+        temporary_{std::exchange(other.temporary_, {})},
+        target_{std::move(other.target_)},
+        policy_{other.policy_},
+        mode_{other.mode_},
+        failure_{other.failure_} {}
+  file_sink& operator=(file_sink&& other) noexcept {
+    file_sink moved{std::move(other)};
+    std::swap(folder_, moved.folder_);
+    std::swap(file_, moved.file_);
+    std::swap(temporary_, moved.temporary_);
+    std::swap(target_, moved.target_);
+    std::swap(policy_, moved.policy_);
+    std::swap(mode_, moved.mode_);
+    std::swap(failure_, moved.failure_);
+    return *this;
+  }
+  ~file_sink() { remove_temporary(); }
+
+  /// Takes the next octets. Fails with the system's code (`ENOSPC`, `EDQUOT`, `EIO`); then the file
+  /// can't be committed any more.
+  void write(std::span<const std::byte> octets, std::error_code& ec) {
+    if (!failure_) detail::write_all(file_.get(), octets, failure_);
+    ec = failure_;
+  }
+
+  /// Flushes the octets, shows the file under its name, flushes the folder.
+  ///
+  /// Sets `ec` to `errc::file_exists` if the target has come to exist meanwhile and is to be kept,
+  /// to `ENOTSUP` if the file system can't promise to keep it, else to the system's code. If only
+  /// flushing the folder fails, the whole file stays under its name.
+  void commit(std::error_code& ec);
+
+ private:
+  file_sink(const std::filesystem::path& target, on_existing policy, std::nullptr_t)
+      : policy_{policy} {
+    std::error_code ec;
+    *this = file_sink{target, policy, ec};
+    if (ec) throw std::system_error{ec, target.string()};
+  }
+
+  void create_temporary(std::error_code& ec);
+  int show_without_replacing() noexcept;
+
+  void remove_temporary() noexcept {
+    if (!temporary_.empty()) ::unlinkat(folder_.get(), temporary_.c_str(), 0);
+    temporary_.clear();
+  }
+
+  detail::descriptor folder_;
+  detail::descriptor file_;
+  std::string temporary_;  ///< Empty once there is none any more.
+  std::string target_;
+  on_existing policy_;
+  mode_t mode_ = 0;          ///< Of the finished file: what the umask leaves.
+  std::error_code failure_;  ///< Octets were lost.
+};
+
+inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
+                            std::error_code& ec)
+    : target_{target.filename().string()}, policy_{policy} {
+  if (target_.empty() || target_ == "." || target_ == "..") {
+    ec = detail::system_code(EISDIR);
+    return;
+  }
+  const auto folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path{"."};
+  folder_ = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
+  if (ec) return;
+  const auto existing = detail::status_at(folder_.get(), target_.c_str(), ec);
+  if (!ec && S_ISDIR(existing.st_mode)) {
+    ec = detail::system_code(EISDIR);
+  } else if (!ec && policy_ == on_existing::keep) {
+    ec = errc::file_exists;
+  } else if (!ec || ec == std::errc::no_such_file_or_directory) {
+    create_temporary(ec);
+  }
+  if (ec) folder_.reset();
+}
+
+inline void file_sink::create_temporary(std::error_code& ec) {
+  constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+  std::string name;
+  do {
+    name = ".filexfer-";
+    name += detail::random_name();
+    file_ = detail::open_at(folder_.get(), name.c_str(), flags, ec, 0666);
+  } while (ec == std::errc::file_exists);
+  if (ec) return;
+  temporary_ = std::move(name);
+  mode_ = detail::status_of(file_.get(), ec).st_mode & 0777;
+  if (!ec && ::fchmod(file_.get(), 0600) != 0) ec = detail::last_error();
+}
+
+inline void file_sink::commit(std::error_code& ec) {
+  if (!failure_ && ::fchmod(file_.get(), mode_) != 0) failure_ = detail::last_error();
+  if (!failure_) detail::flush(file_.get(), failure_);
+  ec = failure_;
+  if (ec) return;
+  const int shown = policy_ == on_existing::keep ? show_without_replacing()
+                                                 : ::renameat(folder_.get(), temporary_.c_str(),
+                                                              folder_.get(), target_.c_str());
+  if (shown != 0) {
+    ec = errno == EEXIST ? make_error_code(errc::file_exists) : detail::last_error();
+    return;
+  }
+  if (policy_ == on_existing::replace) temporary_.clear();
+  remove_temporary();
+  detail::flush(folder_.get(), ec);
+}
+
+/// Links, or renames, the temporary file to the target's name unless that is taken.
+inline int file_sink::show_without_replacing() noexcept {
+  const int folder = folder_.get();
+  if (detail::rename_no_replace(folder, temporary_.c_str(), folder, target_.c_str()) == 0) {
+    temporary_.clear();
+    return 0;
+  }
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) return -1;
+  if (::linkat(folder, temporary_.c_str(), folder, target_.c_str(), 0) == 0) return 0;
+  if (errno == EPERM || errno == ENOSYS) errno = ENOTSUP;
+  return -1;
+}
+
+static_assert(seekable_source<file_source>);
+static_assert(guarded_source<file_source>);
+static_assert(descriptor_source<file_source>);
+static_assert(byte_sink<file_sink>);
+
+}  // namespace filexfer
+
+#endif

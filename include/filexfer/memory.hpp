@@ -1,0 +1,111 @@
+#ifndef FILEXFER_MEMORY_HPP
+#define FILEXFER_MEMORY_HPP
+
+/// \file
+/// A client's files in memory: `memory_source` to upload, `memory_sink` to download into.
+
+#include <filexfer/error.hpp>
+#include <filexfer/storage.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace filexfer {
+
+/// Octets in memory as a source: its own, or the caller's.
+class memory_source {
+ public:
+  /// Refers to `octets`, which the caller keeps, unchanged, for as long as the source is read.
+  explicit memory_source(std::span<const std::byte> octets) noexcept : octets_{octets} {}
+
+  /// Owns `octets`.
+  explicit memory_source(std::string octets) noexcept : octets_{std::move(octets)} {}
+
+  std::uint64_t size() const noexcept { return octets().size(); }
+
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) noexcept {
+    ec.clear();
+    const auto rest = octets().subspan(offset_);
+    const auto count = std::min(to.size(), rest.size());
+    if (count != 0) std::memcpy(to.data(), rest.data(), count);
+    offset_ += count;
+    return count;
+  }
+
+  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  void seek(std::uint64_t offset, std::error_code& ec) noexcept {
+    ec.clear();
+    if (offset > size()) ec = errc::bad_range;
+    else offset_ = static_cast<std::size_t>(offset);
+  }
+
+ private:
+  std::span<const std::byte> octets() const noexcept {
+    if (const auto* own = std::get_if<std::string>(&octets_)) {
+      return std::as_bytes(std::span{own->data(), own->size()});
+    }
+    return std::get<std::span<const std::byte>>(octets_);
+  }
+
+  std::variant<std::span<const std::byte>, std::string> octets_;
+  std::size_t offset_ = 0;
+};
+
+/// Keeps a download in memory, which grows with what arrives, not with what the peer announced.
+class memory_sink {
+ public:
+  /// `limit`: how many octets it takes at most.
+  explicit memory_sink(std::uint64_t limit) noexcept : limit_{limit} {}
+
+  /// Takes the next octets. `errc::too_large` if they would be more than the limit; then the sink
+  /// can't be committed any more.
+  void write(std::span<const std::byte> octets, std::error_code& ec) {
+    full_ = full_ || octets.size() > limit_ - octets_.size();
+    ec = full_ ? make_error_code(errc::too_large) : std::error_code{};
+    if (!ec) octets_.insert(octets_.end(), octets.begin(), octets.end());
+  }
+
+  void commit(std::error_code& ec) noexcept {
+    ec = full_ ? make_error_code(errc::too_large) : std::error_code{};
+    verified_ = !ec;
+  }
+
+  /// The octets once they are verified; none before that.
+  std::span<const std::byte> octets() const noexcept {
+    return verified_ ? std::span{octets_} : std::span<const std::byte>{};
+  }
+
+  /// The same as text.
+  std::string_view text() const noexcept {
+    const auto shown = octets();
+    return {reinterpret_cast<const char*>(shown.data()), shown.size()};
+  }
+
+  /// Moves the verified octets out; none if they are not verified.
+  std::vector<std::byte> take() noexcept {
+    if (!std::exchange(verified_, false)) return {};
+    return std::exchange(octets_, {});
+  }
+
+ private:
+  std::uint64_t limit_;
+  std::vector<std::byte> octets_;
+  bool full_ = false;
+  bool verified_ = false;
+};
+
+static_assert(seekable_source<memory_source>);
+static_assert(byte_sink<memory_sink>);
+
+}  // namespace filexfer
+
+#endif

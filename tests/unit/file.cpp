@@ -1,0 +1,345 @@
+#include "support/scratch_folder.hpp"
+#include "support/store_use.hpp"
+
+#include <filexfer/file.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using filexfer::errc;
+using filexfer::file_sink;
+using filexfer::file_source;
+using filexfer::on_existing;
+using namespace tests;
+
+std::size_t entries_in(const fs::path& folder) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator{folder}, {}));
+}
+
+void set_modification_time(const fs::path& file, timespec time) {
+  const timespec times[2] = {{0, UTIME_OMIT}, time};
+  REQUIRE(::utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
+}
+
+// ---------------------------------------------------------------------------------------- sources
+
+TEST_CASE("a file source gives the file's octets") {
+  const scratch_folder folder;
+  for (const std::size_t size : {0u, 1u, 70'000u, 200'001u}) {
+    const auto octets = noise(size);
+    write_file(folder / "file", octets);
+    file_source source{folder / "file"};
+    CHECK(source.size() == size);
+    std::error_code ec;
+    CHECK(read_all(source, ec) == octets);
+    CHECK_FALSE(ec);
+    source.check_unchanged(ec);
+    CHECK_FALSE(ec);
+    source.seek(size / 2, ec);
+    auto moved = std::move(source);
+    CHECK(read_all(moved, ec) == octets.substr(size / 2));
+    moved.seek(size + 1, ec);
+    CHECK(ec == errc::bad_range);
+  }
+}
+
+TEST_CASE("a file source is a regular file, or an error") {
+  const scratch_folder folder;
+  std::error_code ec;
+  const file_source absent{folder / "absent", ec};
+  CHECK(ec == std::errc::no_such_file_or_directory);
+  CHECK_THROWS_AS(file_source{folder / "absent"}, std::system_error);
+  const file_source is_folder{folder.path(), ec};
+  CHECK(ec == std::errc::is_a_directory);
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  const file_source fifo{folder / "fifo", ec};  // Nobody writes there; it must not wait.
+  CHECK(ec == std::errc::not_supported);
+  const file_source device{"/dev/zero", ec};
+  CHECK(ec == std::errc::not_supported);
+  write_file(folder / "file", "octets");
+  fs::create_symlink("file", folder / "link");
+  file_source link{folder / "link", ec};
+  CHECK_FALSE(ec);
+  CHECK(read_all(link, ec) == "octets");
+}
+
+TEST_CASE("a file source notices every way in which its file can change") {
+  const scratch_folder folder;
+  const auto file = folder / "file";
+  std::error_code ec;
+  const auto opened = [&] {
+    write_file(file, "octets");
+    return file_source{file};
+  };
+  SUBCASE("overwritten in place, its times put back") {
+    const auto source = opened();
+    struct stat before {};
+    REQUIRE(::stat(file.c_str(), &before) == 0);
+    const int fd = ::open(file.c_str(), O_WRONLY);
+    REQUIRE(::pwrite(fd, "0", 1, 0) == 1);
+    ::close(fd);
+    set_modification_time(file, before.st_mtim);
+    source.check_unchanged(ec);
+    CHECK(ec == errc::source_changed);
+  }
+  SUBCASE("touched") {
+    const auto source = opened();
+    set_modification_time(file, {1, 0});
+    source.check_unchanged(ec);
+    CHECK(ec == errc::source_changed);
+  }
+  SUBCASE("cut") {
+    auto source = opened();
+    REQUIRE(::truncate(file.c_str(), 2) == 0);
+    source.check_unchanged(ec);
+    CHECK(ec == errc::source_changed);
+    CHECK(read_all(source, ec) == "oc");
+    CHECK(ec == errc::source_changed);
+  }
+  SUBCASE("longer now") {
+    auto source = opened();
+    REQUIRE(::truncate(file.c_str(), 20) == 0);
+    source.check_unchanged(ec);
+    CHECK(ec == errc::source_changed);
+    CHECK(read_all(source, ec) == "octets");
+  }
+  SUBCASE("another file by that name is not its file") {
+    auto source = opened();
+    write_file(folder / "new", "others");
+    fs::rename(folder / "new", file);
+    CHECK(read_all(source, ec) == "octets");
+    CHECK_FALSE(ec);
+  }
+#if defined(__linux__)
+  SUBCASE("one that does not know its own size") {
+    file_source source{"/proc/self/status"};
+    CHECK(source.size() == 0);
+    source.check_unchanged(ec);
+    CHECK(ec == errc::source_changed);
+  }
+#endif
+}
+
+// ------------------------------------------------------------------------------------------ sinks
+
+TEST_CASE("a download is seen once it is committed, and not before") {
+  const scratch_folder folder;
+  const auto target = folder / "target";
+  for (const auto policy : {on_existing::keep, on_existing::replace}) {
+    fs::remove(target);
+    file_sink sink{target, policy};
+    std::error_code ec;
+    const auto octets = noise(300'000);
+    sink.write(octets_of(std::string_view{octets}.substr(0, 100'000)), ec);
+    CHECK_FALSE(ec);
+    CHECK_FALSE(fs::exists(target));
+    auto moved = std::move(sink);
+    moved.write(octets_of(std::string_view{octets}.substr(100'000)), ec);
+    CHECK_FALSE(ec);
+    CHECK_FALSE(fs::exists(target));
+    moved.commit(ec);
+    CHECK_FALSE(ec);
+    CHECK(contents(target) == octets);
+    CHECK(entries_in(folder.path()) == 1);
+  }
+}
+
+TEST_CASE("a download that is given up leaves nothing") {
+  const scratch_folder folder;
+  write_file(folder / "there", "before");
+  for (const auto name : {"new", "there"}) {
+    std::optional<file_sink> sink{std::in_place, folder / name, on_existing::replace};
+    std::error_code ec;
+    sink->write(octets_of("some"), ec);
+    CHECK(entries_in(folder.path()) == 2);
+    auto moved = std::move(*sink);
+    sink.emplace(std::move(moved));
+    sink.reset();
+    CHECK(entries_in(folder.path()) == 1);
+    CHECK(contents(folder / "there") == "before");
+  }
+}
+
+TEST_CASE("what arrives can be read by its owner only; the finished file by whom the umask lets") {
+  const scratch_folder folder;
+  const auto mask = ::umask(022);
+  std::optional<file_sink> sink{std::in_place, folder / "target"};
+  const auto temporary = fs::directory_iterator { folder.path() } -> path();
+  CHECK(temporary.filename().string().starts_with(".filexfer-"));
+  CHECK(fs::status(temporary).permissions() == fs::perms{0600});
+  std::error_code ec;
+  sink->commit(ec);
+  ::umask(mask);
+  CHECK_FALSE(ec);
+  CHECK(fs::status(folder / "target").permissions() == fs::perms{0644});
+}
+
+TEST_CASE("a file that is to be kept is kept") {
+  const scratch_folder folder;
+  const auto target = folder / "target";
+  std::error_code ec;
+  SUBCASE("when it was there before") {
+    write_file(target, "before");
+    const file_sink sink{target, on_existing::keep, ec};
+    CHECK(ec == errc::file_exists);
+    CHECK_THROWS_AS(file_sink{target}, std::system_error);
+  }
+  SUBCASE("when it came meanwhile") {
+    file_sink sink{target};
+    sink.write(octets_of("after"), ec);
+    write_file(target, "before");
+    sink.commit(ec);
+    CHECK(ec == errc::file_exists);
+  }
+  CHECK(contents(target) == "before");
+  CHECK(entries_in(folder.path()) == 1);
+}
+
+TEST_CASE("a file that is to be replaced is replaced in one step") {
+  const scratch_folder folder;
+  const auto target = folder / "target";
+  write_file(target, "before");
+  file_source reader{target};
+  file_sink sink{target, on_existing::replace};
+  std::error_code ec;
+  sink.write(octets_of("after"), ec);
+  CHECK(contents(target) == "before");
+  sink.commit(ec);
+  CHECK_FALSE(ec);
+  CHECK(contents(target) == "after");
+  CHECK(read_all(reader, ec) == "before");
+}
+
+TEST_CASE("a symbolic link at the target is replaced, not followed") {
+  const scratch_folder folder;
+  write_file(folder / "elsewhere", "before");
+  for (const auto leads_to : {"elsewhere", "nowhere"}) {
+    const auto target = folder / leads_to;
+    fs::create_symlink(leads_to, folder / "link");
+    std::error_code ec;
+    const file_sink refused{folder / "link", on_existing::keep, ec};
+    CHECK(ec == errc::file_exists);
+    file_sink sink{folder / "link", on_existing::replace};
+    sink.write(octets_of("after"), ec);
+    sink.commit(ec);
+    CHECK_FALSE(ec);
+    CHECK_FALSE(fs::is_symlink(folder / "link"));
+    CHECK(contents(folder / "link") == "after");
+    fs::remove(folder / "link");
+  }
+  CHECK(contents(folder / "elsewhere") == "before");
+  CHECK_FALSE(fs::exists(folder / "nowhere"));
+}
+
+TEST_CASE("a folder is no target, nor is what has no file name or no folder") {
+  const scratch_folder folder;
+  fs::create_directory(folder / "sub");
+  std::error_code ec;
+  for (const auto policy : {on_existing::keep, on_existing::replace}) {
+    for (const auto name : {"sub", "sub/", ".", "sub/..", ""}) {
+      CAPTURE(name);
+      const file_sink sink{*name == '\0' ? fs::path{} : folder / name, policy, ec};
+      CHECK(ec == std::errc::is_a_directory);
+    }
+    const file_sink sink{folder / "absent/file", policy, ec};
+    CHECK(ec == std::errc::no_such_file_or_directory);
+  }
+  file_sink sink{folder / "target", on_existing::replace};
+  fs::create_directory(folder / "target");
+  sink.commit(ec);
+  CHECK(ec == std::errc::is_a_directory);
+  CHECK(fs::is_directory(folder / "target"));
+}
+
+TEST_CASE("a target without a folder stands in the current one") {
+  const scratch_folder folder;
+  const auto before = fs::current_path();
+  fs::current_path(folder.path());
+  {
+    file_sink sink{"target"};
+    std::error_code ec;
+    sink.commit(ec);
+    CHECK_FALSE(ec);
+  }
+  fs::current_path(before);
+  CHECK(contents(folder / "target").empty());
+  CHECK(fs::exists(folder / "target"));
+}
+
+TEST_CASE("a sink that was moved to gives up what it held") {
+  const scratch_folder folder;
+  file_sink a{folder / "a"};
+  file_sink b{folder / "b"};
+  CHECK(entries_in(folder.path()) == 2);
+  a = std::move(b);
+  CHECK(entries_in(folder.path()) == 1);
+  std::error_code ec;
+  a.commit(ec);
+  CHECK_FALSE(ec);
+  CHECK(fs::exists(folder / "b"));
+}
+
+TEST_CASE("sources and sinks leave no descriptor behind") {
+  const scratch_folder folder;
+  const auto before = open_descriptors();
+  {
+    write_file(folder / "file", "octets");
+    std::error_code ec;
+    file_source source{folder / "file"};
+    file_sink sink{folder / "target"};
+    sink.commit(ec);
+    const file_sink exists{folder / "target", on_existing::keep, ec};
+    const file_source is_folder{folder.path(), ec};
+    CHECK(open_descriptors() == before + 3);
+  }
+  CHECK(open_descriptors() == before);
+}
+
+#if defined(__linux__)
+TEST_CASE("a disk that is full while a download arrives is an error, and is freed again") {
+  const scratch_folder folder;
+  if (::mount("none", folder.path().c_str(), "tmpfs", 0, "size=128k") != 0) {
+    MESSAGE("skipped: mounting a small file system needs root");
+    return;
+  }
+  {
+    file_sink sink{folder / "target"};
+    std::error_code ec;
+    sink.write(octets_of(noise(300'000)), ec);
+    CHECK(ec == std::errc::no_space_on_device);
+    sink.commit(ec);
+    CHECK(ec == std::errc::no_space_on_device);
+  }
+  CHECK(entries_in(folder.path()) == 0);
+  {
+    file_sink sink{folder / "target"};
+    std::error_code ec;
+    sink.write(octets_of(noise(100'000)), ec);
+    CHECK_FALSE(ec);
+    sink.commit(ec);
+    CHECK_FALSE(ec);
+  }
+  CHECK(contents(folder / "target") == noise(100'000));
+  ::umount(folder.path().c_str());
+}
+#endif
+
+}  // namespace

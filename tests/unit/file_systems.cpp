@@ -1,0 +1,184 @@
+// How the directory store publishes on file systems that are rarely at hand: without hard links,
+// without locks on folders, with names that are folded. Those are pretended.
+
+#include "support/scratch_folder.hpp"
+#include "support/store_use.hpp"
+
+#include <filexfer/detail/file_system.hpp>
+#include <filexfer/detail/publishing.hpp>
+#include <filexfer/detail/store_folder.hpp>
+#include <filexfer/detail/store_walk.hpp>
+#include <filexfer/md5.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <sys/stat.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace detail = filexfer::detail;
+using filexfer::errc;
+using namespace tests;
+using lines = std::vector<std::string>;
+using publishing = detail::publishing<filexfer::md5>;
+
+struct pretended {
+  scratch_folder folder;
+  fs::path root = folder / "store";
+  std::error_code ec;
+  detail::store_folder store{root, {}, ec};
+
+  explicit pretended(detail::file_system_traits traits) {
+    REQUIRE_FALSE(ec);
+    store.pretend(traits, ec);
+    REQUIRE_FALSE(ec);
+  }
+
+  std::error_code put(std::string_view name, std::string_view octets) {
+    std::error_code failed;
+    detail::temporary file{store.incoming(), failed};
+    if (!failed) detail::write_all(file.handle(), octets_of(octets), failed);
+    publishing place{store, id_of(octets), detail::if_missing::make, failed};
+    if (!failed) place.put(file, name, failed);
+    return failed;
+  }
+
+  bool add_name(std::string_view octets, std::string_view name, std::error_code& failed,
+                std::error_code reservation = {}) {
+    publishing place{store, id_of(octets), detail::if_missing::leave, failed};
+    struct nothing {
+      void keep() {}
+    };
+    const auto reserve = [&](std::uint64_t, std::error_code& refused) {
+      refused = reservation;
+      return nothing{};
+    };
+    return !failed && place.add_name(octets.size(), name, reserve, failed);
+  }
+
+  lines listed() {
+    lines all;
+    detail::store_walk<id_type> walk{store.root(), ec};
+    while (walk.next(ec)) all.push_back(walk.id().to_string() + ' ' + walk.file().name());
+    return sorted(all);
+  }
+
+  static std::string line(std::string_view name, std::string_view octets) {
+    return id_of(octets).to_string() + ' ' + std::string{name};
+  }
+
+  bool nothing_is_left() const { return fs::is_empty(root / ".incoming"); }
+};
+
+/// Every promise of publishing that does not need the file system's help.
+void check_publishing(detail::file_system_traits traits) {
+  pretended p{traits};
+  const auto [first, second] = colliding();
+  CHECK_FALSE(p.put("a", first));
+  CHECK_FALSE(p.put("a", first));
+  CHECK_FALSE(p.put("b/c", first));
+  CHECK(p.put("d", second) == errc::collision);
+  CHECK(p.put("a", second) == errc::collision);
+  CHECK(p.put("a/x", first) == errc::bad_name);
+  CHECK(p.put("b", first) == errc::bad_name);
+  std::error_code ec;
+  CHECK(p.add_name(first, "e/f", ec));
+  CHECK(p.add_name(first, "e/f", ec));
+  CHECK_FALSE(ec);
+  CHECK_FALSE(p.add_name(first, "e", ec));
+  CHECK(ec == errc::bad_name);
+  CHECK_FALSE(p.add_name("unknown", "e", ec));
+  CHECK_FALSE(ec);
+  CHECK(p.listed() == sorted({p.line("a", first), p.line("b/c", first), p.line("e/f", first)}));
+  for (const auto name : {"a", "b/c", "e/f"}) {
+    const auto file = p.root / id_of(first).to_string() / name;
+    CHECK(contents(file) == first);
+    CHECK((fs::status(file).permissions() & fs::perms{0222}) == fs::perms::none);
+  }
+  CHECK(p.nothing_is_left());
+
+  for (const auto name : {"a", "b/c", "e/f"}) {
+    const auto file = p.root / id_of(first).to_string() / name;
+    fs::remove(file);
+    write_file(file, "damaged");
+  }
+  CHECK_FALSE(p.put("a/x", first));
+  CHECK(p.listed() == lines{p.line("a/x", first)});
+  CHECK(p.nothing_is_left());
+
+  std::atomic<int> failures = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 20; ++i) {
+          const auto failed = p.put(i % 2 == 0 ? "x" : "x/y", std::to_string(i / 2));
+          if (failed && failed != errc::bad_name) ++failures;
+        }
+      });
+    }
+  }
+  CHECK(failures == 0);
+  CHECK(p.listed().size() == 11);
+  CHECK(p.nothing_is_left());
+}
+
+TEST_CASE("files are published where there are no hard links") {
+  check_publishing({.links = false});
+}
+
+TEST_CASE("files are published where folders can't be locked") {
+  check_publishing({.locks_folders = false});
+}
+
+TEST_CASE("files are published where names must be looked at twice") {
+  check_publishing({.folds_names = true});
+}
+
+TEST_CASE("files are published where folders can't be flushed") {
+  check_publishing({.flushes_folders = false});
+}
+
+TEST_CASE("files are published where nothing of it can be done") {
+  check_publishing(
+      {.links = false, .locks_folders = false, .flushes_folders = false, .folds_names = true});
+}
+
+TEST_CASE("where a name takes a copy, there must be room for it") {
+  pretended p{{.links = false}};
+  REQUIRE_FALSE(p.put("a", "octets"));
+  std::error_code ec;
+  CHECK_FALSE(p.add_name("octets", "b/c", ec, make_error_code(errc::no_space)));
+  CHECK(ec == errc::no_space);
+  CHECK(p.listed() == lines{p.line("a", "octets")});
+  CHECK_FALSE(fs::exists(p.root / id_of("octets").to_string() / "b"));
+  CHECK(p.add_name("octets", "a", ec, make_error_code(errc::no_space)));
+  CHECK_FALSE(ec);
+  CHECK(p.nothing_is_left());
+}
+
+TEST_CASE("what the file system can do is found out, and nothing of that is left") {
+  const scratch_folder folder;
+  std::error_code ec;
+  const auto handle = detail::open_at(AT_FDCWD, folder.path().c_str(), O_RDONLY | O_DIRECTORY, ec);
+  const auto mask = ::umask(027);
+  const auto traits = detail::try_file_system(handle.get(), ec);
+  ::umask(mask);
+  CHECK_FALSE(ec);
+  CHECK(traits.can_publish());
+  CHECK(traits.file_mode == 0440);
+  CHECK(traits.component_octets >= 143);
+  CHECK(fs::is_empty(folder.path()));
+}
+
+}  // namespace

@@ -1,0 +1,171 @@
+#ifndef FILEXFER_TESTS_SUPPORT_BRITTLE_STORE_HPP
+#define FILEXFER_TESTS_SUPPORT_BRITTLE_STORE_HPP
+
+// A store around a memory_store that fails when told to, with a code or by throwing.
+
+#include "script.hpp"
+
+#include <filexfer/memory_store.hpp>
+#include <filexfer/storage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace test {
+
+enum class store_call { list, next, open, seek, read, create, write, commit, add_name };
+
+class brittle_store {
+ public:
+  using digest_type = filexfer::md5::digest_type;
+  using memory = filexfer::memory_store<>;
+  class cursor;
+  class reader;
+  class upload;
+
+  memory held;
+
+  /// The `nth` call of that kind, from 0, and those after it, end with `error`, or in `throws`.
+  void fail(store_call call, std::error_code error, std::size_t nth = 0) {
+    failing_ = call;
+    error_ = error;
+    spared_ = nth;
+  }
+  std::function<void()> throws;
+
+  /// How many uploads and readers are alive.
+  int alive = 0;
+
+  cursor list(std::error_code& ec);
+  std::optional<filexfer::opened_file<digest_type, reader>> open(const digest_type& id,
+                                                                 std::error_code& ec);
+  std::optional<upload> create(const filexfer::upload_details<digest_type>& details,
+                               std::error_code& ec);
+  bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
+                std::error_code& ec) {
+    if (fails(store_call::add_name, ec)) return false;
+    return held.add_name(id, size, name, ec);
+  }
+
+ private:
+  bool fails(store_call call, std::error_code& ec) {
+    ec.clear();
+    if (call != failing_ || spared_-- > 0) return false;
+    spared_ = 0;
+    if (throws) throws();
+    ec = error_;
+    return true;
+  }
+
+  std::optional<store_call> failing_;
+  std::error_code error_;
+  std::size_t spared_ = 0;
+};
+
+namespace detail {
+
+// Counts in `brittle_store::alive`.
+class one_alive {
+ public:
+  explicit one_alive(int& alive) noexcept : alive_{&alive} { ++*alive_; }
+  one_alive(one_alive&& other) noexcept : alive_{std::exchange(other.alive_, nullptr)} {}
+  one_alive& operator=(one_alive&& other) noexcept {
+    std::swap(alive_, other.alive_);
+    return *this;
+  }
+  ~one_alive() {
+    if (alive_ != nullptr) --*alive_;
+  }
+
+ private:
+  int* alive_;
+};
+
+}  // namespace detail
+
+class brittle_store::cursor {
+ public:
+  std::optional<filexfer::file_info<digest_type>> next(std::error_code& ec) {
+    if (store_->fails(store_call::next, ec)) return std::nullopt;
+    return inner_.next(ec);
+  }
+
+ private:
+  friend class brittle_store;
+  cursor(brittle_store& store, memory::cursor inner) : store_{&store}, inner_{std::move(inner)} {}
+  brittle_store* store_;
+  memory::cursor inner_;
+};
+
+class brittle_store::reader {
+ public:
+  std::uint64_t size() const { return inner_.size(); }
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) {
+    if (store_->fails(store_call::read, ec)) return 0;
+    return inner_.read(to, ec);
+  }
+  void seek(std::uint64_t offset, std::error_code& ec) {
+    if (!store_->fails(store_call::seek, ec)) inner_.seek(offset, ec);
+  }
+
+ private:
+  friend class brittle_store;
+  reader(brittle_store& store, memory::reader inner)
+      : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
+  brittle_store* store_;
+  memory::reader inner_;
+  detail::one_alive count_;
+};
+
+class brittle_store::upload {
+ public:
+  void write(std::span<const std::byte> octets, std::error_code& ec) {
+    if (!store_->fails(store_call::write, ec)) inner_.write(octets, ec);
+  }
+  void commit(const digest_type& id, std::error_code& ec) {
+    if (!store_->fails(store_call::commit, ec)) inner_.commit(id, ec);
+  }
+
+ private:
+  friend class brittle_store;
+  upload(brittle_store& store, memory::upload inner)
+      : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
+  brittle_store* store_;
+  memory::upload inner_;
+  detail::one_alive count_;
+};
+
+inline brittle_store::cursor brittle_store::list(std::error_code& ec) {
+  fails(store_call::list, ec);
+  std::error_code never;
+  return cursor{*this, held.list(never)};
+}
+
+inline auto brittle_store::open(const digest_type& id, std::error_code& ec)
+    -> std::optional<filexfer::opened_file<digest_type, reader>> {
+  if (fails(store_call::open, ec)) return std::nullopt;
+  auto file = held.open(id, ec);
+  if (!file) return std::nullopt;
+  return filexfer::opened_file<digest_type, reader>{std::move(file->info),
+                                                    reader{*this, std::move(file->reader)}};
+}
+
+inline auto brittle_store::create(const filexfer::upload_details<digest_type>& details,
+                                  std::error_code& ec) -> std::optional<upload> {
+  if (fails(store_call::create, ec)) return std::nullopt;
+  auto arriving = held.create(details, ec);
+  if (!arriving) return std::nullopt;
+  return upload{*this, std::move(*arriving)};
+}
+
+static_assert(filexfer::file_store<brittle_store, brittle_store::digest_type>);
+
+}  // namespace test
+
+#endif

@@ -1,0 +1,424 @@
+#ifndef FILEXFER_TESTS_STORE_PROMISES_HPP
+#define FILEXFER_TESTS_STORE_PROMISES_HPP
+
+/// \file
+/// What every store promises to a flow, as functions that try to break it.
+///
+/// A promise does not assert by itself but collects complaints, so that a test can also show that
+/// it complains about a store that is broken on purpose.
+
+#include "store_use.hpp"
+
+#include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace tests {
+
+using complaints = std::vector<std::string>;
+
+#define EXPECT(condition)                                                                    \
+  do {                                                                                       \
+    if (!(condition)) wrong.push_back("line " + std::to_string(__LINE__) + ": " #condition); \
+  } while (false)
+
+template <class Store>
+struct promise {
+  std::string_view sentence;
+  void (*keep)(Store&, complaints&);
+};
+
+/// Octets that the stores under test may hold in all.
+inline constexpr std::uint64_t test_quota = 64u << 20;
+
+/// Tries to keep each promise with a store of its own.
+template <class Store>
+struct promises {
+  using errc = filexfer::errc;
+  using lines = std::vector<std::string>;
+
+  static void empty_store_holds_nothing(Store& store, complaints& wrong) {
+    std::error_code ec = errc::io;
+    EXPECT(entries(store).empty());
+    EXPECT(!store.open(id_of(""), ec));
+    EXPECT(!ec);
+    ec = errc::io;
+    EXPECT(!store.add_name(id_of(""), 0, "a", ec));
+    EXPECT(!ec);
+  }
+
+  static void committed_file_is_whole(Store& store, complaints& wrong) {
+    lines expected;
+    unsigned seed = 0;
+    constexpr std::size_t chunk = std::size_t{256} * 1024;
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5}, chunk - 1, chunk,
+                                   chunk + 1, 3 * chunk, 4 * chunk + 77}) {
+      const auto octets = noise(size, ++seed);
+      const auto name = "file " + std::to_string(size);
+      EXPECT(!put(store, name, octets));
+      expected.push_back(entry(name, octets));
+      EXPECT(fetch(store, id_of(octets)) == octets);
+      EXPECT(entries(store) == sorted(expected));
+    }
+  }
+
+  static void chunks_do_not_matter(Store& store, complaints& wrong) {
+    for (const std::size_t chunk : {1u, 7u, 4096u}) {
+      const auto octets = noise(10'000, static_cast<unsigned>(chunk));
+      EXPECT(!put(store, std::to_string(chunk), octets, chunk));
+      EXPECT(fetch(store, id_of(octets)) == octets);
+    }
+  }
+
+  static void nothing_is_seen_before_commit(Store& store, complaints& wrong) {
+    const std::string octets = "not yet";
+    for (std::size_t arriving = 0; arriving <= octets.size(); ++arriving) {
+      {
+        std::error_code ec;
+        auto upload = store.create(details_type{"name", octets.size(), {}}, ec);
+        EXPECT(upload && !ec);
+        for (std::size_t i = 0; upload && i < arriving; ++i) {
+          upload->write(octets_of(octets.substr(i, 1)), ec);
+          EXPECT(!ec);
+          EXPECT(entries(store).empty());
+          EXPECT(!fetch(store, id_of(octets)));
+        }
+      }
+      EXPECT(entries(store).empty());
+      EXPECT(!fetch(store, id_of(octets)));
+    }
+    EXPECT(!put(store, "name", octets));
+    EXPECT(entries(store) == lines{entry("name", octets)});
+  }
+
+  static void upload_moves(Store& store, complaints& wrong) {
+    std::error_code ec;
+    auto first = store.create(details_type{"moved", 4, {}}, ec);
+    auto other = store.create(details_type{"dropped", 4, {}}, ec);
+    EXPECT(first && other);
+    if (!first || !other) return;
+    first->write(octets_of("ab"), ec);
+    auto second = std::move(*first);
+    first.reset();
+    second.write(octets_of("cd"), ec);
+    EXPECT(!ec);
+    *other = std::move(second);
+    EXPECT(entries(store).empty());
+    other->commit(id_of("abcd"), ec);
+    EXPECT(!ec);
+    other.reset();
+    EXPECT(entries(store) == lines{entry("moved", "abcd")});
+    EXPECT(fetch(store, id_of("abcd")) == "abcd");
+  }
+
+  static void uploading_again_changes_nothing(Store& store, complaints& wrong) {
+    const auto octets = noise(300'000);
+    EXPECT(!put(store, "twice", octets));
+    EXPECT(!put(store, "twice", octets));
+    EXPECT(entries(store) == lines{entry("twice", octets)});
+    EXPECT(fetch(store, id_of(octets)) == octets);
+  }
+
+  static void one_file_has_many_names(Store& store, complaints& wrong) {
+    const auto octets = noise(1000);
+    EXPECT(!put(store, "one", octets));
+    EXPECT(!put(store, "folder/two", octets));
+    std::error_code ec;
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec) && !ec);
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec) && !ec);
+    EXPECT(entries(store) ==
+           sorted({entry("one", octets), entry("folder/two", octets), entry("three", octets)}));
+    EXPECT(fetch(store, id_of(octets)) == octets);
+  }
+
+  static void one_name_has_many_files(Store& store, complaints& wrong) {
+    EXPECT(!put(store, "same", "first"));
+    EXPECT(!put(store, "same", "second"));
+    EXPECT(entries(store) == sorted({entry("same", "first"), entry("same", "second")}));
+    EXPECT(fetch(store, id_of("first")) == "first");
+    EXPECT(fetch(store, id_of("second")) == "second");
+  }
+
+  static void add_name_wants_what_is_held(Store& store, complaints& wrong) {
+    EXPECT(!put(store, "held", "octets"));
+    std::error_code ec = errc::io;
+    EXPECT(!store.add_name(id_of("octets"), 5, "other", ec));
+    EXPECT(!ec);
+    ec = errc::io;
+    EXPECT(!store.add_name(id_of("others"), 6, "other", ec));
+    EXPECT(!ec);
+    EXPECT(entries(store) == lines{entry("held", "octets")});
+  }
+
+  static void collision_keeps_the_first(Store& store, complaints& wrong) {
+    const auto [first, second] = colliding();
+    EXPECT(first != second && id_of(first) == id_of(second));
+    EXPECT(!put(store, "a", first));
+    EXPECT(put(store, "b", second) == errc::collision);
+    EXPECT(put(store, "a", second) == errc::collision);
+    EXPECT(put(store, "c/d", second) == errc::collision);
+    EXPECT(entries(store) == lines{entry("a", first)});
+    EXPECT(fetch(store, id_of(first)) == first);
+    EXPECT(!put(store, "b", first));
+    EXPECT(entries(store) == sorted({entry("a", first), entry("b", first)}));
+    // Other octets of another length can't be taken for those either.
+    EXPECT(!put(store, "a", first + "more"));
+    EXPECT(put(store, "a", second + "more") == errc::collision);
+  }
+
+  static void file_and_folder_do_not_mix(Store& store, complaints& wrong) {
+    std::error_code ec;
+    EXPECT(!put(store, "a", "x"));
+    EXPECT(put(store, "a/b", "x") == errc::bad_name);
+    EXPECT(!store.add_name(id_of("x"), 1, "a/b/c", ec));
+    EXPECT(ec == errc::bad_name);
+    EXPECT(!put(store, "d/e/f", "x"));
+    EXPECT(put(store, "d/e", "x") == errc::bad_name);
+    EXPECT(!store.add_name(id_of("x"), 1, "d", ec));
+    EXPECT(ec == errc::bad_name);
+    EXPECT(!put(store, "a/b", "another file"));
+    EXPECT(!put(store, "d/ef", "x"));
+    EXPECT(!put(store, "d/e-", "x"));
+    EXPECT(entries(store) == sorted({entry("a", "x"), entry("d/e/f", "x"), entry("d/ef", "x"),
+                                     entry("d/e-", "x"), entry("a/b", "another file")}));
+  }
+
+  static void names_are_kept_as_they_are(Store& store, complaints& wrong) {
+    std::string deep = "a";
+    while (deep.size() + 2 <= filexfer::max_name_octets) deep += "/a";
+    const std::string long_folder = std::string(200, 'f') + '/' + std::string(54, 'n');
+    lines expected;
+    for (const std::string& name :
+         {std::string(255, 'n'), deep, long_folder, std::string{"caf\xC3\xA9;100%"},
+          std::string{"line\nfeed\tand \x7F"}, std::string{"..."}, std::string{"..a/.b"},
+          std::string{".incoming/x"}, std::string{"back\\slash"}, std::string{" spaces "},
+          std::string{"-rf"}, std::string{"~"}, std::string{"$(id)"}, std::string{"*"},
+          std::string{"\xF0\x9F\x90\x88"}, std::string{"d41d8cd98f00b204e9800998ecf8427e"}}) {
+      EXPECT(!put(store, name, "octets"));
+      expected.push_back(entry(name, "octets"));
+    }
+    EXPECT(entries(store) == sorted(expected));
+  }
+
+  static void what_is_no_name_is_refused(Store& store, complaints& wrong) {
+    EXPECT(!put(store, "there", "octets"));
+    for (const std::string& name :
+         {std::string{}, std::string{"."}, std::string{".."}, std::string{"/"},
+          std::string{"/etc/passwd"}, std::string{"../x"}, std::string{"a/../../x"},
+          std::string{"a//b"}, std::string{"a/"}, std::string{"a\0b", 3}, std::string{"\xFF"},
+          std::string{"\xC0\xAF"}, std::string(256, 'n')}) {
+      std::error_code ec;
+      EXPECT(!store.create(details_type{name, 6, {}}, ec));
+      EXPECT(ec == errc::bad_name);
+      ec.clear();
+      EXPECT(!store.add_name(id_of("octets"), 6, name, ec));
+      EXPECT(ec == errc::bad_name);
+    }
+    EXPECT(entries(store) == lines{entry("there", "octets")});
+  }
+
+  static void size_is_binding(Store& store, complaints& wrong) {
+    std::error_code ec;
+    auto upload = store.create(details_type{"short", 4, {}}, ec);
+    EXPECT(upload);
+    if (!upload) return;
+    upload->write(octets_of("abc"), ec);
+    EXPECT(!ec);
+    upload->commit(id_of("abc"), ec);
+    EXPECT(ec == errc::bad_size);
+    upload = store.create(details_type{"long", 2, {}}, ec);
+    EXPECT(upload);
+    if (!upload) return;
+    upload->write(octets_of("abc"), ec);
+    EXPECT(ec == errc::bad_size);
+    upload.reset();
+    EXPECT(entries(store).empty());
+  }
+
+  static void declared_size_takes_no_memory(Store& store, complaints& wrong) {
+    std::error_code ec;
+    EXPECT(!store.create(details_type{"huge", filexfer::max_file_size, {}}, ec));
+    EXPECT(ec == errc::no_space);
+    EXPECT(!store.create(details_type{"huge", std::numeric_limits<std::uint64_t>::max(), {}}, ec));
+    EXPECT(ec == errc::no_space);
+  }
+
+  static void reader_seeks(Store& store, complaints& wrong) {
+    const auto octets = noise(600'000);
+    EXPECT(!put(store, "file", octets));
+    std::error_code ec;
+    auto file = store.open(id_of(octets), ec);
+    EXPECT(file && file->info.size == octets.size() && file->reader.size() == octets.size());
+    if (!file) return;
+    auto& reader = file->reader;
+    for (const std::size_t offset :
+         {0u, 1u, 262'143u, 262'144u, 262'145u, 599'999u, 600'000u, 5u}) {
+      reader.seek(offset, ec);
+      EXPECT(!ec);
+      EXPECT(read_all(reader, ec) == octets.substr(offset));
+      EXPECT(!ec);
+    }
+    reader.seek(3, ec);
+    reader.seek(octets.size() + 1, ec);
+    EXPECT(ec == errc::bad_range);
+    std::byte one[1];
+    EXPECT(reader.read(one, ec) == 1 && !ec);
+    EXPECT(one[0] == static_cast<std::byte>(octets[3]));
+    auto moved = std::move(reader);
+    EXPECT(read_all(moved, ec) == octets.substr(4));
+  }
+
+  static void readers_do_not_disturb_each_other(Store& store, complaints& wrong) {
+    const auto octets = noise(400'000);
+    EXPECT(!put(store, "file", octets));
+    std::error_code ec;
+    auto a = store.open(id_of(octets), ec);
+    auto b = store.open(id_of(octets), ec);
+    EXPECT(a && b);
+    if (!a || !b) return;
+    std::byte some[1000];
+    EXPECT(a->reader.read(some, ec) == sizeof some);
+    EXPECT(!put(store, "another name", octets));
+    EXPECT(read_all(b->reader, ec) == octets);
+    EXPECT(read_all(a->reader, ec) == octets.substr(1000));
+    if constexpr (filexfer::guarded_source<typename Store::reader>) {
+      a->reader.check_unchanged(ec);
+      EXPECT(!ec);
+    }
+  }
+
+  static void list_shows_what_stays(Store& store, complaints& wrong) {
+    lines expected;
+    for (int i = 0; i < 50; ++i) {
+      const auto name = "before/" + std::to_string(i);
+      EXPECT(!put(store, name, i % 2 == 0 ? name : "shared"));
+      expected.push_back(entry(name, i % 2 == 0 ? name : "shared"));
+    }
+    std::error_code ec;
+    auto cursor = store.list(ec);
+    lines seen;
+    for (int i = 0; !ec; ++i) {
+      const auto file = cursor.next(ec);
+      if (!file) break;
+      if (file->name.starts_with("before")) seen.push_back(format_entry(*file));
+      EXPECT(!put(store, "during/" + std::to_string(i), "during " + std::to_string(i % 7)));
+      if (i == 25) {
+        auto moved = std::move(cursor);
+        cursor = std::move(moved);
+      }
+      if (i == 10'000) ec = errc::too_many_entries;  // It never ends.
+    }
+    EXPECT(!ec);
+    EXPECT(sorted(seen) == sorted(expected));
+    EXPECT(!cursor.next(ec) && !ec);
+  }
+
+  static void quota_counts_what_is_arriving(Store& store, complaints& wrong) {
+    constexpr auto half = test_quota / 2;
+    std::error_code ec;
+    for (int round = 0; round < 3; ++round) {
+      auto a = store.create(details_type{"a", half, {}}, ec);
+      EXPECT(a && !ec);
+      auto b = store.create(details_type{"b", half, {}}, ec);
+      EXPECT(b && !ec);
+      EXPECT(!store.create(details_type{"c", 1, {}}, ec));
+      EXPECT(ec == errc::no_space);
+      auto nothing = store.create(details_type{"c", 0, {}}, ec);
+      EXPECT(nothing && !ec);
+    }
+    EXPECT(entries(store).empty());
+  }
+
+  static void quota_counts_what_is_stored_once(Store& store, complaints& wrong) {
+    const auto octets = noise(1'000'000);
+    EXPECT(!put(store, "one", octets));
+    EXPECT(!put(store, "one", octets));
+    EXPECT(!put(store, "two", octets));
+    std::error_code ec;
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec));
+    EXPECT(!store.create(details_type{"rest", test_quota - octets.size() + 1, {}}, ec));
+    EXPECT(ec == errc::no_space);
+    auto rest = store.create(details_type{"rest", test_quota - octets.size(), {}}, ec);
+    EXPECT(rest && !ec);
+  }
+
+  static void sessions_do_not_disturb_each_other(Store& store, complaints& wrong) {
+    constexpr int threads = 8;
+    constexpr int files = 20;
+    std::atomic<int> failures = 0;
+    lines expected;
+    const auto octets_for = [](int file) { return noise(static_cast<std::size_t>(file) * 997, 3); };
+    for (int i = 0; i < files; ++i) {
+      expected.push_back(entry("shared", octets_for(i)));
+      for (int t = 0; t < threads; ++t) {
+        expected.push_back(entry(std::to_string(t) + "/own", octets_for(i)));
+      }
+    }
+    {
+      std::vector<std::jthread> running;
+      for (int t = 0; t < threads; ++t) {
+        running.emplace_back([&, t] {
+          for (int i = 0; i < files; ++i) {
+            const auto octets = octets_for(i);
+            std::error_code ec;
+            if (put(store, "shared", octets)) ++failures;
+            if (fetch(store, id_of(octets)) != octets) ++failures;
+            const auto own = std::to_string(t) + "/own";
+            if (i % 2 == 0 ? !store.add_name(id_of(octets), octets.size(), own, ec)
+                           : bool{put(store, own, octets)}) {
+              ++failures;
+            }
+            auto dropped = store.create(details_type{"dropped", 10, {}}, ec);
+            if (!dropped) ++failures;
+            const auto listed = entries(store);
+            if (std::find(listed.begin(), listed.end(), entry(own, octets)) == listed.end()) {
+              ++failures;
+            }
+          }
+        });
+      }
+    }
+    EXPECT(failures == 0);
+    EXPECT(entries(store) == sorted(expected));
+  }
+
+  static constexpr promise<Store> all[] = {
+      {"an empty store holds nothing", empty_store_holds_nothing},
+      {"a committed file is listed once and is whole", committed_file_is_whole},
+      {"how an upload is cut into chunks does not matter", chunks_do_not_matter},
+      {"nothing is seen of an upload that is not committed", nothing_is_seen_before_commit},
+      {"an upload goes on after it was moved", upload_moves},
+      {"uploading again what is there changes nothing", uploading_again_changes_nothing},
+      {"one file has many names", one_file_has_many_names},
+      {"one name has many files", one_name_has_many_files},
+      {"a name is added only to a file that is held in that size", add_name_wants_what_is_held},
+      {"other octets with the same digest are refused", collision_keeps_the_first},
+      {"a name is no folder for another of the same file", file_and_folder_do_not_mix},
+      {"names come back as they were given", names_are_kept_as_they_are},
+      {"what is no name is refused", what_is_no_name_is_refused},
+      {"the size that was announced is binding", size_is_binding},
+      {"a declared size alone takes nothing", declared_size_takes_no_memory},
+      {"a reader goes anywhere in the file", reader_seeks},
+      {"readers do not disturb each other", readers_do_not_disturb_each_other},
+      {"a list shows what is there all the time", list_shows_what_stays},
+      {"the quota counts what is arriving", quota_counts_what_is_arriving},
+      {"the quota counts a file once", quota_counts_what_is_stored_once},
+      {"sessions do not disturb each other", sessions_do_not_disturb_each_other},
+  };
+};
+
+#undef EXPECT
+
+}  // namespace tests
+
+#endif

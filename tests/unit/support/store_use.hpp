@@ -1,0 +1,124 @@
+#ifndef FILEXFER_TESTS_STORE_USE_HPP
+#define FILEXFER_TESTS_STORE_USE_HPP
+
+#include <filexfer/md5.hpp>
+#include <filexfer/storage.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace tests {
+
+using id_type = filexfer::md5::digest_type;
+using details_type = filexfer::upload_details<id_type>;
+
+inline std::span<const std::byte> octets_of(std::string_view text) {
+  return std::as_bytes(std::span{text.data(), text.size()});
+}
+
+inline id_type id_of(std::string_view octets) {
+  filexfer::md5 hash;
+  hash.update(octets_of(octets));
+  return hash.finish();
+}
+
+/// Octets without a pattern, the same for the same seed.
+inline std::string noise(std::size_t size, unsigned seed = 1) {
+  std::mt19937 random{seed};
+  std::string octets(size, '\0');
+  for (char& c : octets) c = static_cast<char>(random());
+  return octets;
+}
+
+/// Two files with one MD5.
+inline std::array<std::string, 2> colliding() {
+  constexpr std::string_view hex =
+      "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f8955ad340609f4b30283e488832571"
+      "415a085125e8f7cdc99fd91dbdf280373c5bd8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306"
+      "d248cda0e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70";
+  std::string first;
+  for (std::size_t i = 0; i < hex.size(); i += 2) {
+    first += static_cast<char>(std::stoi(std::string{hex.substr(i, 2)}, nullptr, 16));
+  }
+  std::string second = first;
+  for (const std::size_t i : {19u, 45u, 59u, 83u, 109u, 123u}) {
+    second[i] = static_cast<char>(second[i] ^ 0x80);
+  }
+  return {first, second};
+}
+
+/// Uploads `octets` as `name`, in chunks.
+template <class Store>
+std::error_code put(Store& store, std::string_view name, std::string_view octets,
+                    std::size_t chunk = 100'000) {
+  std::error_code ec;
+  auto upload = store.create(details_type{std::string{name}, octets.size(), {}}, ec);
+  if (ec || !upload) return ec ? ec : make_error_code(filexfer::errc::store_failed);
+  for (std::size_t sent = 0; sent < octets.size() && !ec; sent += chunk) {
+    upload->write(octets_of(octets.substr(sent, chunk)), ec);
+  }
+  if (!ec) upload->commit(id_of(octets), ec);
+  return ec;
+}
+
+/// The list's lines, sorted; one that says so where the list failed.
+template <class Store>
+std::vector<std::string> entries(Store& store) {
+  std::vector<std::string> lines;
+  std::error_code ec;
+  auto cursor = store.list(ec);
+  while (!ec) {
+    const auto file = cursor.next(ec);
+    if (!file) break;
+    lines.push_back(format_entry(*file));
+  }
+  if (ec) lines.push_back("error: " + ec.message());
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+/// The line that a list has for these octets.
+inline std::string entry(std::string_view name, std::string_view octets) {
+  return format_entry(
+      filexfer::file_info<id_type>{id_of(octets), std::string{name}, octets.size()});
+}
+
+inline std::vector<std::string> sorted(std::vector<std::string> lines) {
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+template <class Source>
+std::string read_all(Source& source, std::error_code& ec, std::size_t chunk = 70'000) {
+  std::string all;
+  std::vector<std::byte> buffer(chunk);
+  for (;;) {
+    const auto got = source.read(buffer, ec);
+    all.append(reinterpret_cast<const char*>(buffer.data()), got);
+    if (ec || got < buffer.size()) return all;
+  }
+}
+
+/// The octets behind an id; nothing if there is no such file or it can't be read.
+template <class Store>
+std::optional<std::string> fetch(Store& store, const id_type& id) {
+  std::error_code ec;
+  auto file = store.open(id, ec);
+  if (ec || !file) return std::nullopt;
+  auto octets = read_all(file->reader, ec);
+  if (ec || octets.size() != file->info.size || file->info.id != id) return std::nullopt;
+  return octets;
+}
+
+}  // namespace tests
+
+#endif
