@@ -1,0 +1,245 @@
+#ifndef FILEXFER_TESTS_SUPPORT_CHECKED_HANDLER_HPP
+#define FILEXFER_TESTS_SUPPORT_CHECKED_HANDLER_HPP
+
+// A completion handler that fails the test when an asynchronous operation breaks its contract.
+//
+//   asio::io_context context;
+//   test::expected_call<void(std::error_code, std::size_t)> read;
+//   read.start([&](auto handler) { stream.async_read_some(buffer, std::move(handler)); });
+//   CHECK_FALSE(read.called());          // still waiting
+//   context.run();
+//   const auto [ec, octets] = read.result();
+//
+// An `expected_call` expects one call, and stands in the test for as long as that may come. It
+// fails the test, when `result()` is asked for or at the latest when it is destroyed, if its
+// handler
+//   - was dropped without a call (unless `may_be_dropped()` said that this is fine), or never came;
+//   - was called a second time, or copied to be called twice (it is move-only: that won't compile);
+//   - was called inside the initiating function, on the thread that `start` ran it on;
+//   - was called while memory that the operation took from the handler's allocator was not yet
+//     returned;
+//   - was bound to an executor that can tell (a strand, an io_context's) and called outside it.
+//
+// Each handler has an allocator of its own (see `allocations()`). What else it is associated with
+// is said before `start`:
+//
+//   read.cancelled_by(signal.slot());          // then signal.emit(...) cancels the operation
+//   read.start_on(strand, [&](auto handler) { ... });   // bound to that executor
+//
+// All assertions stand on the thread of the test; the handler itself may be called on any.
+
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <tuple>
+#include <utility>
+
+namespace test {
+namespace detail {
+
+template <class... Args>
+struct call_record {
+  std::atomic<int> calls = 0;
+  std::atomic<bool> dropped = false;
+  std::atomic<bool> called_inside_the_initiating_function = false;
+  std::atomic<bool> called_outside_its_executor = false;
+  std::atomic<int> allocations = 0;
+  std::atomic<int> outstanding = 0;
+  std::atomic<int> outstanding_when_called = 0;
+  std::atomic<std::thread::id> initiating = std::thread::id{};
+  std::optional<std::tuple<Args...>> arguments;  // written before `calls`
+};
+
+// Takes from the heap, and counts in the record of the handler.
+template <class T, class Record>
+class counting_allocator {
+ public:
+  using value_type = T;
+  template <class U>
+  struct rebind {
+    using other = counting_allocator<U, Record>;
+  };
+
+  explicit counting_allocator(std::shared_ptr<Record> record) noexcept
+      : record_{std::move(record)} {}
+
+  // Moving an allocator leaves it as it was: so it is a copy.
+  counting_allocator(const counting_allocator&) noexcept = default;
+  counting_allocator& operator=(const counting_allocator&) noexcept = default;
+
+  template <class U>
+  counting_allocator(const counting_allocator<U, Record>& other) noexcept
+      : record_{other.record()} {}
+
+  T* allocate(std::size_t n) {
+    ++record_->allocations;
+    ++record_->outstanding;
+    return std::allocator<T>{}.allocate(n);
+  }
+
+  void deallocate(T* p, std::size_t n) noexcept {
+    --record_->outstanding;
+    std::allocator<T>{}.deallocate(p, n);
+  }
+
+  const std::shared_ptr<Record>& record() const noexcept { return record_; }
+
+  template <class U>
+  bool operator==(const counting_allocator<U, Record>& other) const noexcept {
+    return record_ == other.record();
+  }
+
+ private:
+  std::shared_ptr<Record> record_;
+};
+
+}  // namespace detail
+
+template <class Signature>
+class expected_call;
+
+template <class... Args>
+class expected_call<void(Args...)> {
+  using record = detail::call_record<Args...>;
+
+ public:
+  class handler {
+   public:
+    using allocator_type = detail::counting_allocator<std::byte, record>;
+    using cancellation_slot_type = asio::cancellation_slot;
+
+    handler(std::shared_ptr<record> r, asio::cancellation_slot slot)
+        : allocator_{r}, record_{std::move(r)}, slot_{slot} {}
+
+    handler(handler&& other) noexcept = default;
+    handler& operator=(handler&&) = delete;
+
+    ~handler() {
+      if (record_ && !called_) record_->dropped = true;
+    }
+
+    void operator()(Args... args) {
+      called_ = true;
+      const auto r = record_;
+      if (r->initiating.load() == std::this_thread::get_id()) {
+        r->called_inside_the_initiating_function = true;
+      }
+      r->outstanding_when_called = r->outstanding.load();
+      if (r->calls == 0) r->arguments.emplace(std::move(args)...);
+      ++r->calls;
+    }
+
+    allocator_type get_allocator() const noexcept { return allocator_; }
+    cancellation_slot_type get_cancellation_slot() const noexcept { return slot_; }
+
+    // For `start_on`, whose wrapper sees the executor.
+    record& checked() const noexcept { return *record_; }
+
+   private:
+    allocator_type allocator_;        // stays when moved from: Asio 1.22 may ask for it even then
+    std::shared_ptr<record> record_;  // null once moved from
+    asio::cancellation_slot slot_;
+    bool called_ = false;
+  };
+
+  expected_call() = default;
+  expected_call(const expected_call&) = delete;
+  expected_call& operator=(const expected_call&) = delete;
+
+  ~expected_call() {
+    if (started_ && !asked_) check();
+  }
+
+  expected_call& cancelled_by(asio::cancellation_slot slot) {
+    slot_ = slot;
+    return *this;
+  }
+
+  // For tests that destroy an execution context with the operation pending.
+  expected_call& may_be_dropped() {
+    may_be_dropped_ = true;
+    return *this;
+  }
+
+  template <class Initiate>
+  void start(Initiate initiate) {
+    begin();
+    initiate(handler{record_, slot_});
+    record_->initiating = std::thread::id{};
+  }
+
+  template <class Executor, class Initiate>
+  void start_on(const Executor& executor, Initiate initiate) {
+    begin();
+    initiate(asio::bind_executor(executor, on_executor<Executor>{{record_, slot_}, executor}));
+    record_->initiating = std::thread::id{};
+  }
+
+  bool called() const { return record_->calls > 0; }
+  bool dropped() const { return record_->dropped; }
+
+  // How often the operation took memory from the handler's allocator.
+  int allocations() const { return record_->allocations; }
+
+  // What the handler was called with; ends the test case if it was not called as it should be.
+  std::tuple<Args...>& result() {
+    check();
+    REQUIRE(called());
+    return *record_->arguments;
+  }
+
+ private:
+  template <class Executor>
+  struct on_executor : handler {
+    on_executor(handler&& h, const Executor& e) : handler{std::move(h)}, executor{e} {}
+
+    void operator()(Args... args) {
+      if constexpr (requires { executor.running_in_this_thread(); }) {
+        if (!executor.running_in_this_thread()) this->checked().called_outside_its_executor = true;
+      }
+      handler::operator()(std::move(args)...);
+    }
+
+    Executor executor;
+  };
+
+  void begin() {
+    REQUIRE_FALSE(started_);
+    started_ = true;
+    record_->initiating = std::this_thread::get_id();
+  }
+
+  void check() {
+    asked_ = true;
+    if (!may_be_dropped_) {
+      CHECK_MESSAGE(!record_->dropped.load(), "a completion handler was dropped");
+      CHECK_MESSAGE(record_->calls.load() > 0, "a completion handler was not called");
+    }
+    CHECK_MESSAGE(record_->calls.load() <= 1, "a completion handler was called twice");
+    CHECK_MESSAGE(!record_->called_inside_the_initiating_function,
+                  "a completion handler was called inside the initiating function");
+    CHECK_MESSAGE(!record_->called_outside_its_executor,
+                  "a completion handler was called outside its executor");
+    CHECK_MESSAGE(record_->outstanding_when_called.load() == 0,
+                  "memory was not returned before the completion handler was called");
+  }
+
+  std::shared_ptr<record> record_ = std::make_shared<record>();
+  asio::cancellation_slot slot_;
+  bool started_ = false;
+  bool asked_ = false;
+  bool may_be_dropped_ = false;
+};
+
+// What most of the streams' operations complete with.
+using expected_transfer = expected_call<void(std::error_code, std::size_t)>;
+
+}  // namespace test
+
+#endif
