@@ -1,0 +1,356 @@
+#ifndef FILEXFER_CLIENT_HPP
+#define FILEXFER_CLIENT_HPP
+
+/// \file
+/// The client's side of a connection.
+
+#include <filexfer/detail/async_run.hpp>
+#include <filexfer/detail/client_flows.hpp>
+#include <filexfer/detail/run.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/storage.hpp>
+#include <filexfer/stream.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace filexfer {
+
+/// Lists, uploads and downloads files over a stream that is connected to a server.
+///
+/// `Stream` is owned (`client<tcp::socket>`) or referred to (`client<tcp::socket&>`). `Hasher`
+/// computes the server's kind of digest. `Timer` measures the deadlines.
+///
+/// Every operation comes three ways: with an `std::error_code&`; throwing `std::system_error` with
+/// that code; and asynchronous, for any completion token. All three speak the same protocol, but
+/// the blocking ones know no deadlines, and see an early refusal of an upload only when a write
+/// fails. One operation at a time: a second one gets `errc::operation_in_progress`.
+///
+/// Errors of every operation:
+/// - a refusal, `condition::refused`: the server answered with an ERROR line; `last_reply()` has
+/// it.
+/// - `errc::truncated`: the server ended the stream before it had answered.
+/// - `errc::malformed_reply`: an answer breaks the protocol.
+/// - `errc::timed_out`: a deadline of `client_options::limits` passed (asynchronous only).
+/// - `asio::error::operation_aborted`: the operation was cancelled (asynchronous only).
+/// - `errc::operation_in_progress`, `errc::connection_unusable`.
+/// - whatever the stream, a source or a sink reports.
+/// `last_failure()` tells which side an error is from. After an error the client is `usable()` if
+/// the server has answered in full; otherwise the stream's position is unknown, and closing it is
+/// all that is left.
+///
+/// Cancelling (terminal) cancels the stream's operation, waits for work that is under way, then
+/// completes. It leaves the client unusable. Handlers of asynchronous operations run on their
+/// associated executor, by default the stream's; it must not run two handlers at once (one thread,
+/// or a strand), as Asio asks for every composed operation.
+template <class Stream, hasher Hasher = md5, class Timer = asio::steady_timer>
+class client {
+ public:
+  using next_layer_type = std::remove_reference_t<Stream>;
+  using digest_type = typename Hasher::digest_type;
+  using file_info = filexfer::file_info<digest_type>;
+  using upload_result = filexfer::upload_result<digest_type>;
+  using download_result = filexfer::download_result<digest_type>;
+  using download_request = filexfer::download_request<digest_type>;
+  using download_entry = filexfer::download_entry<digest_type>;
+
+  /// Whether `list_files` can call it for an entry.
+  template <class OnEntry>
+  static constexpr bool takes_entries = std::is_invocable_v<OnEntry&, file_info> ||
+                                        std::is_invocable_v<OnEntry&, file_info, std::error_code&>;
+
+  /// Takes or refers to a connected stream, at the start of a dialogue.
+  explicit client(Stream&& stream, const client_options& options = {})
+      : stream_{std::forward<Stream>(stream)} {
+    state_.options = options;
+    state_.link.chunk_octets = options.chunk_octets;
+    state_.link.small_octets = options.small_octets;
+    state_.link.sends_files = file_sending_stream<next_layer_type>;
+  }
+
+  /// A client stays where it is: operations refer to it.
+  client(const client&) = delete;
+  client& operator=(const client&) = delete;
+
+  next_layer_type& next_layer() noexcept { return stream_; }
+  const next_layer_type& next_layer() const noexcept { return stream_; }
+
+  /// Gives asynchronous operations an executor for hashing and file access (a thread pool's), so
+  /// that these overlap with the stream. Without one they are done in place.
+  void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
+
+  /// Whether another operation may follow.
+  bool usable() const noexcept { return state_.in_step && !state_.running; }
+
+  /// The server's last reply line, escaped by `printable` and cut after 512 octets.
+  const std::string& last_reply() const noexcept { return state_.last_reply; }
+
+  /// Where the last operation's error arose.
+  failure_origin last_failure() const noexcept { return state_.origin; }
+
+  // ---------------------------------------------------------------------------------------- features
+
+  /// Asks what the server can do (the protocol's section 7). A server without FEATURES is not an
+  /// error: it has version 0.
+  server_features features(std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(features_flow(), ec);
+  }
+  server_features features()
+    requires sync_stream<next_layer_type>
+  {
+    return throwing([this](std::error_code& ec) { return features(ec); });
+  }
+  /// Handler: `void(std::error_code, server_features)`.
+  template <class Token>
+  auto async_features(Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(features_flow(), std::forward<Token>(token));
+  }
+
+  // ------------------------------------------------------------------------------------------- lists
+
+  /// Lists the server's files (the protocol's section 4) and calls `on_entry(file_info)` for each
+  /// as it comes, in the server's order. Nothing is bounded but the line. `on_entry` may set the
+  /// code it gets as a second argument, if it takes one, to break off.
+  template <class OnEntry>
+  void list_files(OnEntry on_entry, std::error_code& ec)
+    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    run(list_flow(std::move(on_entry)), ec);
+  }
+  template <class OnEntry>
+  void list_files(OnEntry on_entry)
+    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    std::error_code ec;
+    list_files(std::move(on_entry), ec);
+    if (ec) throw std::system_error{ec};
+  }
+  /// Handler: `void(std::error_code)`. `on_entry` is called on the handler's executor.
+  template <class OnEntry, class Token>
+  auto async_list_files(OnEntry on_entry, Token&& token)
+    requires async_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    return async_run(list_flow(std::move(on_entry)), std::forward<Token>(token));
+  }
+
+  /// Lists the server's files; `errc::too_many_entries` beyond `client_options::max_entries`.
+  std::vector<file_info> list_files(std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(bounded_list_flow(), ec);
+  }
+  std::vector<file_info> list_files()
+    requires sync_stream<next_layer_type>
+  {
+    return throwing([this](std::error_code& ec) { return list_files(ec); });
+  }
+  /// Handler: `void(std::error_code, std::vector<file_info>)`.
+  template <class Token>
+  auto async_list_files(Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(bounded_list_flow(), std::forward<Token>(token));
+  }
+
+  // ----------------------------------------------------------------------------------------- uploads
+
+  /// Uploads what `source` holds under `name`, and compares the server's digest with its own (the
+  /// protocol's section 5). Returns when the server has stored the file and the digests agree.
+  ///
+  /// \param source  read once, from front to back; must live until the operation has ended.
+  /// \param name    decoded; see `is_name`.
+  /// \param expected  the file's digest, if it is known. A server that holds the file already then
+  ///        adds the name, and no octet is sent; otherwise it stores nothing that hashes to
+  ///        something else (`errc::mismatch`). Asks for FEATURES first if that was not done.
+  ///
+  /// Errors beside those of every operation: `errc::digest_mismatch` if the digests differ (both
+  /// are in the result); `errc::bad_name` if `name` is none; `errc::wrong_digest_kind`;
+  /// `errc::source_changed`, `errc::short_source`.
+  template <byte_source Source>
+  upload_result upload(Source& source, std::string name, std::optional<digest_type> expected,
+                       std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(upload_flow(source, std::move(name), expected), ec);
+  }
+  template <byte_source Source>
+  upload_result upload(Source& source, std::string name, std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return upload(source, std::move(name), std::nullopt, ec);
+  }
+  template <byte_source Source>
+  upload_result upload(Source& source, std::string name,
+                       std::optional<digest_type> expected = std::nullopt)
+    requires sync_stream<next_layer_type>
+  {
+    return throwing(
+        [&](std::error_code& ec) { return upload(source, std::move(name), expected, ec); });
+  }
+  /// Handler: `void(std::error_code, upload_result)`.
+  template <byte_source Source, class Token>
+  auto async_upload(Source& source, std::string name, std::optional<digest_type> expected,
+                    Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(upload_flow(source, std::move(name), expected), std::forward<Token>(token));
+  }
+  template <byte_source Source, class Token>
+  auto async_upload(Source& source, std::string name, Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_upload(source, std::move(name), std::nullopt, std::forward<Token>(token));
+  }
+
+  // --------------------------------------------------------------------------------------- downloads
+
+  /// Downloads the file `id` into `sink`, and commits the sink once the digest of what arrived is
+  /// `id` (the protocol's section 6).
+  ///
+  /// \param sink  told of the file first if it is an `announced_sink`; must live until the
+  ///        operation has ended. After an error it was not committed, or its commit failed.
+  ///
+  /// Errors beside those of every operation: `errc::digest_mismatch` (the result tells what the
+  /// octets hash to).
+  template <byte_sink Sink>
+  download_result download(const digest_type& id, Sink& sink, std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(download_flow(id, sink), ec);
+  }
+  template <byte_sink Sink>
+  download_result download(const digest_type& id, Sink& sink)
+    requires sync_stream<next_layer_type>
+  {
+    return throwing([&](std::error_code& ec) { return download(id, sink, ec); });
+  }
+  /// Handler: `void(std::error_code, download_result)`.
+  template <byte_sink Sink, class Token>
+  auto async_download(const digest_type& id, Sink& sink, Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(download_flow(id, sink), std::forward<Token>(token));
+  }
+
+  /// Downloads a part of a file into `sink`, which is not committed: a part can't be verified by
+  /// itself. Whoever assembles a file of parts must hash it and compare with `wanted.id`.
+  ///
+  /// \returns the entry line; its `octets()` have arrived.
+  ///
+  /// Errors beside those of every operation: `errc::bad_range`; `errc::unknown_command` if the
+  /// server has no FEATURES, and so no ranges.
+  template <byte_sink Sink>
+  download_entry download_range(const download_request& wanted, Sink& sink, std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(range_flow(wanted, sink), ec);
+  }
+  template <byte_sink Sink>
+  download_entry download_range(const download_request& wanted, Sink& sink)
+    requires sync_stream<next_layer_type>
+  {
+    return throwing([&](std::error_code& ec) { return download_range(wanted, sink, ec); });
+  }
+  /// Handler: `void(std::error_code, download_entry)`.
+  template <byte_sink Sink, class Token>
+  auto async_download_range(const download_request& wanted, Sink& sink, Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(range_flow(wanted, sink), std::forward<Token>(token));
+  }
+
+ private:
+  // What makes each operation's flow, once its driver has a place for the error.
+
+  auto features_flow() {
+    return [this](std::error_code& ec) { return detail::get_features(state_, ec); };
+  }
+
+  template <class OnEntry>
+  auto list_flow(OnEntry on_entry) {
+    auto call = [on_entry = std::move(on_entry)](file_info&& file, std::error_code& ec) mutable {
+      if constexpr (std::is_invocable_v<OnEntry&, file_info, std::error_code&>) {
+        on_entry(std::move(file), ec);
+      } else {
+        on_entry(std::move(file));
+      }
+    };
+    return [this, call = std::move(call)](std::error_code& ec) mutable {
+      return detail::list_files<Hasher>(state_, std::move(call), ec);
+    };
+  }
+
+  auto bounded_list_flow() {
+    return [this](std::error_code& ec) { return detail::list_bounded<Hasher>(state_, ec); };
+  }
+
+  template <class Source>
+  auto upload_flow(Source& source, std::string name, std::optional<digest_type> expected) {
+    return [this, &source, name = std::move(name), expected](std::error_code& ec) mutable {
+      return detail::upload<Hasher>(state_, source, std::move(name), expected, ec);
+    };
+  }
+
+  template <class Sink>
+  auto download_flow(const digest_type& id, Sink& sink) {
+    return [this, id, &sink](std::error_code& ec) {
+      return detail::download<Hasher>(state_, id, sink, ec);
+    };
+  }
+
+  template <class Sink>
+  auto range_flow(const download_request& wanted, Sink& sink) {
+    return [this, wanted, &sink](std::error_code& ec) {
+      return detail::download_range<Hasher>(state_, wanted, sink, ec);
+    };
+  }
+
+  template <class MakeFlow>
+  auto run(MakeFlow make_flow, std::error_code& ec) {
+    return detail::run(next_layer(), std::move(make_flow), ec);
+  }
+
+  template <class MakeFlow, class Token>
+  auto async_run(MakeFlow make_flow, Token&& token) {
+    return detail::async_run<Timer>(next_layer(), {state_.options.limits, work_executor_},
+                                    std::move(make_flow), std::forward<Token>(token));
+  }
+
+  template <class Call>
+  auto throwing(Call call) {
+    std::error_code ec;
+    auto result = call(ec);
+    if (ec) throw std::system_error{ec};
+    return result;
+  }
+
+  Stream stream_;
+  detail::client_state state_;
+  asio::any_io_executor work_executor_;
+};
+
+template <class Stream>
+client(Stream&&) -> client<Stream>;
+template <class Stream>
+client(Stream&&, client_options) -> client<Stream>;
+
+}  // namespace filexfer
+
+#endif

@@ -1,0 +1,429 @@
+#ifndef FILEXFER_DETAIL_CLIENT_FLOWS_HPP
+#define FILEXFER_DETAIL_CLIENT_FLOWS_HPP
+
+// The client's side of the protocol: one flow a command.
+
+#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/detail/transfer.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/storage.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace filexfer::detail {
+
+class operation;
+
+/// What a client's flows keep between operations.
+struct client_state {
+  client_state() = default;
+  client_state(const client_state&) = delete;
+  client_state& operator=(const client_state&) = delete;
+  inline ~client_state();
+
+  connection link;
+  client_options options;
+  operation* running = nullptr;
+  /// Whether the next octet on the stream begins a reply. Cleared when an operation starts, set
+  /// again where its final reply has been read.
+  bool in_step = true;
+  std::optional<server_features> features;
+  std::string last_reply;
+  failure_origin origin = failure_origin::none;
+};
+
+/// One operation's hold on the client. A context that is destroyed after the client drops what was
+/// under way: then the client is not touched any more.
+class operation {
+ public:
+  operation(client_state& state, std::error_code& ec) noexcept : ec_{ec} {
+    ec.clear();
+    if (state.running != nullptr) ec = errc::operation_in_progress;
+    else if (!state.in_step) ec = errc::connection_unusable;
+    if (ec) return;
+    state_ = &state;
+    state.running = this;
+    state.in_step = false;
+    state.last_reply.clear();
+    state.origin = failure_origin::none;
+  }
+  operation(const operation&) = delete;
+  operation& operator=(const operation&) = delete;
+  ~operation() {
+    if (state_ == nullptr) return;
+    state_->running = nullptr;
+    auto& origin = state_->origin;
+    const bool cancelled = ec_ == std::errc::operation_canceled;
+    if (std::uncaught_exceptions() > exceptions_) origin = failure_origin::local;
+    else if (cancelled || (ec_ && origin == failure_origin::none)) origin = failure_origin::stream;
+  }
+
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+  void client_is_gone() noexcept { state_ = nullptr; }
+
+ private:
+  client_state* state_ = nullptr;
+  std::error_code& ec_;
+  const int exceptions_ = std::uncaught_exceptions();
+};
+
+client_state::~client_state() {
+  if (running != nullptr) running->client_is_gone();
+}
+
+inline void blame(client_state& state, failure_origin origin, std::error_code error,
+                  std::error_code& ec) noexcept {
+  state.origin = origin;
+  ec = error;
+}
+
+/// Whether a server goes on after it has refused a line (section 8).
+inline bool goes_on(errc refusal, bool command_line) noexcept {
+  switch (refusal) {
+    case errc::line_too_long:
+    case errc::superseded:
+    case errc::busy:
+    case errc::timeout:
+    case errc::shutting_down: return false;
+    case errc::bad_request: return !command_line;
+    default: return true;
+  }
+}
+
+enum class reply_to { command, argument, octets };
+
+/// Reads a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
+inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
+                                         std::error_code& ec) {
+  const std::string_view line = co_await read_line(state.link, limit, interruptible::no, ec);
+  if (ec == errc::end_of_stream) ec = errc::truncated;
+  if (ec == errc::line_too_long || (!ec && !is_clean_line(line))) ec = errc::malformed_reply;
+  if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
+  if (ec) co_return std::string_view{};
+  constexpr std::size_t shown_octets = 512;
+  state.last_reply = printable(line, shown_octets);
+  if (const auto refusal = parse_error(line)) {
+    blame(state, failure_origin::peer, *refusal, ec);
+    state.in_step = goes_on(*refusal, what == reply_to::command);
+  }
+  co_return line;
+}
+
+inline void break_off(client_state& state, std::error_code& ec) noexcept {
+  blame(state, failure_origin::peer, errc::malformed_reply, ec);
+}
+
+/// Writes `lines`, which end in LF. Where that fails, an ERROR line that has come is the reason.
+inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec) {
+  co_await write_text(state.link, lines, ec);
+  if (!ec) co_return;
+  const std::error_code write_error = ec;
+  co_await read_reply(state, deadline::linger, reply_to::octets, ec);
+  if (ec != condition::refused) blame(state, failure_origin::stream, write_error, ec);
+  state.in_step = false;
+}
+
+/// Sends a command and reads its prompt.
+inline flow<void> open_command(client_state& state, command verb, std::error_code& ec) {
+  const std::string line = std::string{to_string(verb)} + '\n';
+  co_await request(state, line, ec);
+  if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
+}
+
+/// A server that goes on beyond this many lines never meant to end.
+inline constexpr std::size_t max_feature_lines = 1000;
+
+/// FEATURES; a server that does not know it has version 0.
+inline flow<void> ask_features(client_state& state, std::error_code& ec) {
+  const std::string line = std::string{to_string(command::features)} + '\n';
+  co_await request(state, line, ec);
+  server_features learnt;
+  auto limit = deadline::reply;
+  for (std::size_t lines = 0; !ec; ++lines) {
+    const std::string_view feature = co_await read_reply(state, limit, reply_to::command, ec);
+    if (ec || feature.empty()) break;
+    learnt = with_feature(std::move(learnt), feature, ec);
+    if (ec || lines == max_feature_lines) break_off(state, ec);
+    limit = deadline::line;
+  }
+  if (ec == errc::unknown_command && state.in_step) {
+    learnt = {};
+    ec.clear();
+    state.origin = failure_origin::none;
+  }
+  if (!ec) state.features = std::move(learnt);
+}
+
+/// Asks for FEATURES if that was not done. `errc::wrong_digest_kind` leaves the client in step.
+template <hasher Hasher>
+flow<void> learn_features(client_state& state, std::error_code& ec) {
+  if (!state.features) co_await ask_features(state, ec);
+  if (ec) co_return;
+  if (!state.features->digest.empty() && state.features->digest != Hasher::name()) {
+    blame(state, failure_origin::peer, errc::wrong_digest_kind, ec);
+    state.in_step = true;
+  }
+}
+
+inline flow<server_features> get_features(client_state& state, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return server_features{};
+  state.features.reset();
+  co_await ask_features(state, ec);
+  if (ec) co_return server_features{};
+  state.in_step = true;
+  co_return *state.features;
+}
+
+/// LIST_FILES; `on_entry` is called for each entry as it comes, with the entry and a code that it
+/// may set to break off.
+template <hasher Hasher, class OnEntry>
+flow<void> list_files(client_state& state, OnEntry on_entry, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return;
+  const std::string line = std::string{to_string(command::list_files)} + '\n';
+  co_await request(state, line, ec);
+  bool may_be_words = true;
+  bool must_end = false;
+  for (auto limit = deadline::reply; !ec; limit = deadline::line) {
+    const std::string_view entry = co_await read_reply(state, limit, reply_to::command, ec);
+    if (ec) co_return;
+    if (entry.empty()) break;
+    const bool words = entry.find(';') == std::string_view::npos;
+    if (must_end || (words && !may_be_words)) {
+      break_off(state, ec);
+      co_return;
+    }
+    may_be_words = false;
+    must_end = words;
+    if (words) continue;
+    auto parsed = parse_entry<typename Hasher::digest_type>(entry, ec);
+    if (ec) {
+      break_off(state, ec);
+      co_return;
+    }
+    on_entry(std::move(parsed.file), ec);
+    if (ec) state.origin = failure_origin::local;
+  }
+  if (!ec) state.in_step = true;
+}
+
+/// LIST_FILES into a vector of at most `client_options::max_entries`.
+template <hasher Hasher>
+flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_state& state,
+                                                                        std::error_code& ec) {
+  std::vector<file_info<typename Hasher::digest_type>> files;
+  const std::size_t most = state.options.max_entries;
+  const auto keep = [&files, most](auto&& file, std::error_code& failed) {
+    if (files.size() == most) failed = errc::too_many_entries;
+    else files.push_back(std::move(file));
+  };
+  co_await list_files<Hasher>(state, keep, ec);
+  co_return files;
+}
+
+/// UPLOAD of what `source` holds.
+template <hasher Hasher, byte_source Source>
+flow<upload_result<typename Hasher::digest_type>> upload(
+    client_state& state, Source& source, std::string name,
+    std::optional<typename Hasher::digest_type> expected, std::error_code& ec) {
+  using digest_type = typename Hasher::digest_type;
+  upload_result<digest_type> result;
+  operation entered{state, ec};
+  if (!entered) co_return result;
+  if (!is_name(name)) {
+    blame(state, failure_origin::local, errc::bad_name, ec);
+    state.in_step = true;
+    co_return result;
+  }
+  if (expected) {
+    co_await learn_features<Hasher>(state, ec);
+    if (ec) co_return result;
+    state.in_step = false;
+  }
+  upload_details<digest_type> details{std::move(name), source.size(), std::nullopt};
+  if (expected && state.features->version > 0) details.id = expected;
+
+  co_await open_command(state, command::upload, ec);
+  if (ec) co_return result;
+  const std::string details_line = format_upload_details(details) + '\n';
+  co_await request(state, details_line, ec);
+  if (ec) co_return result;
+  const std::string_view ready =
+      co_await read_reply(state, deadline::reply, reply_to::argument, ec);
+  if (ec) co_return result;
+  const auto offset = parse_ready(ready, ec).offset;
+  if (ec || (offset && (!details.id || *offset != details.size))) {
+    break_off(state, ec);
+    co_return result;
+  }
+
+  if (offset) {
+    result.sent = false;
+    result.computed_here = *details.id;
+  } else {
+    Hasher hash;
+    const auto see = [&](std::span<const std::byte> octets) { hash.update(octets); };
+    const transfer sent =
+        co_await send_octets(state.link, {}, source, see, details.size, watch::yes);
+    if (sent.local_error) {
+      blame(state, failure_origin::local, sent.local_error, ec);
+      co_return result;
+    }
+    if (sent.stream_error || sent.octets < details.size) {
+      co_await read_reply(state, deadline::linger, reply_to::octets, ec);
+      state.in_step = false;
+      const bool broke = sent.stream_error && sent.stream_error != errc::end_of_stream;
+      if (broke && ec != condition::refused) {
+        blame(state, failure_origin::stream, sent.stream_error, ec);
+      } else if (!ec) {
+        break_off(state, ec);
+      }
+      co_return result;
+    }
+    result.computed_here = hash.finish();
+  }
+  const std::string_view reply = co_await read_reply(state, deadline::reply, reply_to::octets, ec);
+  if (ec) co_return result;
+  const auto id = digest_type::from_hex(reply);
+  if (!id) {
+    break_off(state, ec);
+    co_return result;
+  }
+  result.computed_there = *id;
+  state.in_step = true;
+  if (result.computed_there != result.computed_here) {
+    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
+  }
+  co_return result;
+}
+
+/// Asks for a file and reads its entry line, which is checked against what was asked for.
+template <class Digest>
+flow<download_entry<Digest>> open_download(client_state& state,
+                                           const download_request<Digest>& wanted,
+                                           std::error_code& ec) {
+  download_entry<Digest> entry;
+  co_await open_command(state, command::download, ec);
+  if (ec) co_return entry;
+  const std::string id_line = format_download_request(wanted) + '\n';
+  co_await request(state, id_line, ec);
+  if (ec) co_return entry;
+  const std::string_view line = co_await read_reply(state, deadline::reply, reply_to::argument, ec);
+  if (ec) co_return entry;
+  entry = parse_entry<Digest>(line, ec);
+  const std::uint64_t offset = wanted.offset.value_or(0);
+  const bool as_asked = !ec && entry.file.id == wanted.id && entry.offset == wanted.offset &&
+                        entry.length.has_value() == wanted.length.has_value() &&
+                        offset <= entry.file.size;
+  if (!as_asked ||
+      (wanted.length && *entry.length != std::min(*wanted.length, entry.file.size - offset))) {
+    break_off(state, ec);
+  }
+  co_return entry;
+}
+
+template <class Digest, class Sink>
+void announce(Sink& sink, const file_info<Digest>& file, std::error_code& ec) {
+  if constexpr (announced_sink<Sink, Digest>) sink.announce(file, ec);
+}
+
+/// Receives a download's octets into `sink`; whatever fails leaves the client out of step.
+template <class Sink, class Hasher>
+flow<void> receive_download(client_state& state, Sink& sink, Hasher& hash, std::uint64_t count,
+                            std::error_code& ec) {
+  const transfer arrived = co_await receive_octets(state.link, sink, hash, count);
+  if (arrived.local_error) {
+    blame(state, failure_origin::local, arrived.local_error, ec);
+  } else if (arrived.stream_error == errc::end_of_stream) {
+    blame(state, failure_origin::peer, errc::truncated, ec);
+  } else {
+    ec = arrived.stream_error;
+  }
+}
+
+/// DOWNLOAD of a whole file: `sink` is committed once the digest is right.
+template <hasher Hasher, byte_sink Sink>
+flow<download_result<typename Hasher::digest_type>> download(client_state& state,
+                                                             typename Hasher::digest_type id,
+                                                             Sink& sink, std::error_code& ec) {
+  using digest_type = typename Hasher::digest_type;
+  download_result<digest_type> result;
+  operation entered{state, ec};
+  if (!entered) co_return result;
+  const download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
+  const auto entry = co_await open_download(state, wanted, ec);
+  if (ec) co_return result;
+  result.file = entry.file;
+  work announcing{[&](std::error_code& failed) { announce(sink, result.file, failed); }};
+  announcing.run();
+  if (announcing.error()) {
+    blame(state, failure_origin::local, announcing.error(), ec);
+    co_return result;
+  }
+  Hasher hash;
+  co_await receive_download(state, sink, hash, entry.octets(), ec);
+  if (ec) co_return result;
+  state.in_step = true;
+  result.computed_here = hash.finish();
+  if (result.computed_here != id) {
+    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
+    co_return result;
+  }
+  work committing{[&](std::error_code& failed) { sink.commit(failed); }};
+  co_await perform(committing);
+  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
+  co_return result;
+}
+
+struct no_hash {
+  void update(std::span<const std::byte>) const noexcept {}
+};
+
+/// DOWNLOAD of a part of a file, which can't be verified by itself: `sink` is not committed.
+template <hasher Hasher, byte_sink Sink>
+flow<download_entry<typename Hasher::digest_type>> download_range(
+    client_state& state, download_request<typename Hasher::digest_type> wanted, Sink& sink,
+    std::error_code& ec) {
+  download_entry<typename Hasher::digest_type> entry;
+  operation entered{state, ec};
+  if (!entered) co_return entry;
+  co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return entry;
+  if (state.features->version == 0) {
+    blame(state, failure_origin::peer, errc::unknown_command, ec);
+    state.in_step = true;
+    co_return entry;
+  }
+  state.in_step = false;
+  entry = co_await open_download(state, wanted, ec);
+  if (ec) co_return entry;
+  announce(sink, entry.file, ec);
+  if (ec) {
+    state.origin = failure_origin::local;
+    co_return entry;
+  }
+  no_hash unverified;
+  co_await receive_download(state, sink, unverified, entry.octets(), ec);
+  if (!ec) state.in_step = true;
+  co_return entry;
+}
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,163 @@
+#ifndef FILEXFER_DETAIL_CONNECTION_HPP
+#define FILEXFER_DETAIL_CONNECTION_HPP
+
+// What both sides' flows know of their connection: the line buffer and how lines go in and out.
+
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
+#include <filexfer/options.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace filexfer::detail {
+
+inline std::span<const std::byte> octets_of(std::string_view text) noexcept {
+  return std::as_bytes(std::span{text});
+}
+
+/// Octets that have arrived and were not yet used; room for one line of the longest.
+class line_buffer {
+ public:
+  bool empty() const noexcept { return begin_ == end_; }
+
+  /// Takes the first whole line, without its end; valid until `space()` is called.
+  std::optional<std::string_view> take_line() noexcept {
+    const auto held = unused();
+    const auto* lf = static_cast<const char*>(std::memchr(held.data(), '\n', held.size()));
+    if (lf == nullptr) return std::nullopt;
+    auto line = held.substr(0, static_cast<std::size_t>(lf - held.data()));
+    begin_ += line.size() + 1;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line;
+  }
+
+  /// Takes up to `most` octets; valid until `space()` is called.
+  std::span<const std::byte> take(std::uint64_t most) noexcept {
+    const auto held = unused();
+    const auto taken =
+        held.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(held.size(), most)));
+    begin_ += taken.size();
+    return octets_of(taken);
+  }
+
+  /// Where the next octets may go; empty if the buffer is full.
+  std::span<std::byte> space() noexcept {
+    std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    return std::as_writable_bytes(std::span{text_}).subspan(end_);
+  }
+
+  void clear() noexcept { begin_ = end_ = 0; }
+
+  /// `octets` were read into `space()`.
+  void filled(std::size_t octets) noexcept { end_ += octets; }
+
+ private:
+  std::string_view unused() const noexcept { return {text_.data() + begin_, end_ - begin_}; }
+
+  std::array<char, max_line_octets> text_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+/// One end of a connection, as flows see it.
+struct connection {
+  line_buffer in;
+  std::size_t chunk_octets = default_chunk_octets;
+  /// Files up to this size move in one piece, on the thread that moves them: handing over costs
+  /// more. Also the least that a chunk holds.
+  std::size_t small_octets = default_small_octets;
+  /// Set by the driver: the stream can do `io_kind::send_file`.
+  bool sends_files = false;
+};
+
+/// Whether a server that is told to stop may end the wait for this line.
+enum class interruptible { no, yes };
+
+/// Reads a line, without its end; valid until the next read. `errc::line_too_long`;
+/// `errc::end_of_stream` before its first octet, `errc::truncated` after.
+inline flow<std::string_view> read_line(connection& c, deadline limit, interruptible stop,
+                                        std::error_code& ec) {
+  ec.clear();
+  action reading;
+  reading.io = io_kind::read_some;
+  reading.deadline = limit;
+  for (;;) {
+    if (const auto line = c.in.take_line()) co_return *line;
+    reading.into = c.in.space();
+    if (reading.into.empty()) {
+      ec = errc::line_too_long;
+      co_return std::string_view{};
+    }
+    reading.interruptible = stop == interruptible::yes && c.in.empty();
+    const outcome read = co_await reading;
+    if (read.error) {
+      ec = read.error;
+      if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
+      co_return std::string_view{};
+    }
+    c.in.filled(static_cast<std::size_t>(read.octets));
+    reading.continues_deadline = true;
+  }
+}
+
+/// Writes `first` and then `second`; both must live until this has ended.
+inline flow<void> write_octets(connection&, std::span<const std::byte> first,
+                               std::span<const std::byte> second, std::error_code& ec) {
+  action writing;
+  writing.io = io_kind::write;
+  writing.from = {first, second};
+  const outcome written = co_await writing;
+  ec = written.error;
+}
+
+/// Writes whole lines (`text` ends in LF), which must live until this has ended.
+inline flow<void> write_text(connection& c, std::string_view text, std::error_code& ec) {
+  co_await write_octets(c, octets_of(text), {}, ec);
+}
+
+/// Does a piece of work, and nothing else.
+inline flow<void> perform(work_base& work) {
+  action working;
+  working.work = &work;
+  co_await working;
+}
+
+/// Closes at once.
+inline flow<void> close(connection&) {
+  action closing;
+  closing.io = io_kind::close;
+  co_await closing;
+}
+
+/// Ends the connection after its last line was written: ends the sending side, reads and drops for
+/// a while, closes (section 8, "closes"). If that line could not be written, closes at once.
+inline flow<void> end_connection(connection& c, std::error_code write_error) {
+  action step;
+  step.io = io_kind::shutdown_send;
+  if (!write_error) co_await step;
+  c.in.clear();
+  step.io = io_kind::read_some;
+  step.deadline = deadline::linger;
+  step.into = c.in.space();
+  while (!write_error) {
+    const outcome dropped = co_await step;
+    if (dropped.error) break;
+    step.continues_deadline = true;
+  }
+  co_await close(c);
+}
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,397 @@
+#ifndef FILEXFER_DETAIL_SESSION_FLOW_HPP
+#define FILEXFER_DETAIL_SESSION_FLOW_HPP
+
+// The server's side of the protocol: one connection, from its first line to its close.
+
+#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/detail/transfer.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/session_event.hpp>
+#include <filexfer/storage.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace filexfer::detail {
+
+/// What a session's flow keeps over its life. `on_start` is called when a command line has come,
+/// `on_end` when that command was answered or broke.
+struct session_state {
+  connection link;
+  session_options options;
+  std::function<void()> on_start;
+  session_observer on_end;
+};
+
+/// Octets of list entries that are gathered before they are written.
+inline constexpr std::size_t list_batch_octets = std::size_t{16} * 1024;
+
+template <class Store, hasher Hasher>
+class session_flow {
+  using digest_type = typename Hasher::digest_type;
+
+ public:
+  session_flow(session_state& state, Store& store) noexcept : state_{state}, store_{store} {}
+
+  /// Serves the connection to its end. `ec` is clear if that was orderly.
+  flow<void> serve(std::error_code& ec) {
+    for (;;) {
+      const std::string_view line =
+          co_await read_line(link(), deadline::line, interruptible::yes, ec);
+      if (ec) {
+        co_await leave(ec);
+        if (ec && state_.on_end) state_.on_end({.error = ec});
+        co_return;
+      }
+      event_ = {};
+      if (state_.on_start) state_.on_start();
+      bool goes_on = false;
+      if (is_clean_line(line)) {
+        const command_line asked = parse_command(line, ec);
+        if (!ec) {
+          event_.verb = asked.verb;
+          co_await answer(asked.verb, ec);
+          goes_on = !ec;
+        } else {
+          goes_on = ec == errc::unknown_command;
+          if (goes_on) {
+            co_await refuse(errc::unknown_command, {}, ec);
+          } else {
+            co_await refuse_and_close(errc::bad_request, ec);
+          }
+        }
+      } else {
+        co_await refuse_and_close(errc::bad_request, ec);
+      }
+      if (ec && !event_.error) event_.error = ec;
+      if (state_.on_end) state_.on_end(event_);
+      if (!goes_on || ec) break;
+    }
+  }
+
+ private:
+  connection& link() noexcept { return state_.link; }
+
+  flow<void> answer(command verb, std::error_code& ec) {
+    switch (verb) {
+      case command::list_files: return answer_list(ec);
+      case command::upload: return answer_upload(ec);
+      case command::download: return answer_download(ec);
+      case command::features: return answer_features(ec);
+    }
+    return close(link());
+  }
+
+  // ------------------------------------------------------------------------------ lines and refusals
+
+  /// Answers with an ERROR line after which the next line is a command.
+  flow<void> refuse(errc refusal, std::error_code cause, std::error_code& ec) {
+    event_.error = refusal;
+    event_.cause = cause;
+    out_ = format_error(refusal, text_of(refusal)) + '\n';
+    co_await write_text(link(), out_, ec);
+    if (ec) co_await close(link());
+  }
+
+  /// Answers with an ERROR line and ends the connection; `ec` is the refusal.
+  flow<void> refuse_and_close(errc refusal, std::error_code& ec) {
+    event_.error = refusal;
+    out_ = format_error(refusal, text_of(refusal)) + '\n';
+    std::error_code ignored;
+    co_await write_text(link(), out_, ignored);
+    co_await end_connection(link(), ignored);
+    ec = refusal;
+  }
+
+  std::string text_of(errc refusal) const {
+    std::optional<std::uint64_t> limit;
+    if (refusal == errc::too_large) limit = state_.options.max_size;
+    if (refusal == errc::line_too_long) limit = max_line_octets;
+    std::string text = make_error_code(refusal).message();
+    if (limit) text.append(": the limit is ").append(std::to_string(*limit)) += " octets";
+    return text;
+  }
+
+  /// Ends the connection after a line could not be read.
+  flow<void> leave(std::error_code& ec) {
+    const std::error_code why = ec;
+    const bool between_lines = link().in.empty();
+    if (why == errc::line_too_long) {
+      co_await refuse_and_close(errc::line_too_long, ec);
+    } else if (why == errc::timed_out && between_lines) {
+      co_await refuse_and_close(errc::timeout, ec);
+    } else if (why == errc::shutting_down) {
+      co_await refuse_and_close(errc::shutting_down, ec);
+      ec.clear();
+    } else {
+      co_await close(link());
+      if (why == errc::end_of_stream) ec.clear();
+    }
+  }
+
+  /// Sends the prompt and reads the line that answers it. An unclean line is `errc::bad_request`,
+  /// which goes on; any other error has ended the connection.
+  flow<std::string_view> ask(std::string_view prompt, std::error_code& ec) {
+    out_ = prompt;
+    out_ += '\n';
+    co_await write_text(link(), out_, ec);
+    if (ec) {
+      co_await close(link());
+      co_return std::string_view{};
+    }
+    const std::string_view line = co_await read_line(link(), deadline::line, interruptible::no, ec);
+    if (ec) {
+      const bool ended = ec == errc::end_of_stream;
+      co_await leave(ec);
+      if (ended) ec = errc::truncated;
+    }
+    co_return line;
+  }
+
+  // ------------------------------------------------------------------------------------------- lists
+
+  flow<void> answer_list(std::error_code& ec) {
+    std::optional<typename Store::cursor> cursor;
+    bool ended = false;
+    work gathering{[&](std::error_code& failed) {
+      out_.clear();
+      if (!cursor) cursor.emplace(store_.list(failed));
+      while (!failed && !ended && out_.size() < list_batch_octets) {
+        const auto file = cursor->next(failed);
+        ended = !file;
+        if (file) {
+          out_ += format_entry(*file) + '\n';
+          ++event_.size;
+        }
+      }
+    }};
+    while (!ended) {
+      co_await perform(gathering);
+      if (gathering.error()) {
+        const errc refusal = to_refusal(gathering.error());
+        event_.error = refusal;
+        event_.cause = gathering.error();
+        out_ += format_error(refusal, text_of(refusal)) + '\n';
+        ended = true;
+      } else if (ended) {
+        if (event_.size == 0) out_.append(no_files_words) += '\n';
+        out_ += '\n';
+      }
+      co_await write_text(link(), out_, ec);
+      if (ec) {
+        co_await close(link());
+        co_return;
+      }
+    }
+    out_ = {};  // an idle connection holds little
+  }
+
+  flow<void> answer_features(std::error_code& ec) {
+    out_ =
+        format_features({protocol_version, std::string{Hasher::name()}, state_.options.max_size});
+    co_await write_text(link(), out_, ec);
+    if (ec) co_await close(link());
+  }
+
+  // ----------------------------------------------------------------------------------------- uploads
+
+  flow<void> answer_upload(std::error_code& ec) {
+    const std::string_view line = co_await ask(upload_prompt, ec);
+    if (ec) co_return;
+    if (!is_clean_line(line)) ec = errc::bad_request;
+    auto details = ec ? upload_details<digest_type>{} : parse_upload_details<digest_type>(line, ec);
+    event_.name = details.name;
+    event_.size = details.size;
+    if (!ec && state_.options.access == access::read_only) ec = errc::read_only;
+    if (!ec && details.size > state_.options.max_size.value_or(max_file_size)) ec = errc::too_large;
+    if (ec) {
+      const errc refusal = to_refusal(ec);
+      co_await refuse(refusal, {}, ec);
+      co_return;
+    }
+
+    std::optional<typename Store::upload> upload;
+    bool held = false;
+    work opening{[&](std::error_code& failed) {
+      if (details.id) held = store_.add_name(*details.id, details.size, details.name, failed);
+      if (!failed && !held) upload = store_.create(details, failed);
+    }};
+    if (details.id) {
+      co_await perform(opening);  // may flush
+    } else {
+      opening.run();
+    }
+    if (opening.error()) {
+      co_await refuse(to_refusal(opening.error()), opening.error(), ec);
+    } else if (held) {
+      out_ = format_ready({details.size}) + '\n';
+      co_await answer_id(*details.id, ec);
+    } else {
+      co_await receive(details, upload, ec);
+    }
+  }
+
+  flow<void> receive(const upload_details<digest_type>& details,
+                     std::optional<typename Store::upload>& upload, std::error_code& ec) {
+    out_ = format_ready({}) + '\n';
+    co_await write_text(link(), out_, ec);
+    if (ec) {
+      co_await close(link());
+      co_return;
+    }
+    out_.clear();
+    Hasher hash;
+    const transfer arrived = co_await receive_octets(link(), *upload, hash, details.size);
+    event_.octets = arrived.octets;
+    if (arrived.local_error) {
+      upload.reset();
+      co_await give_up(details.size - arrived.octets, arrived.local_error, ec);
+      co_return;
+    }
+    if (arrived.stream_error) {
+      co_await abandon(arrived.stream_error, ec);
+      co_return;
+    }
+    const digest_type id = hash.finish();
+    event_.id = id.to_string();
+    if (details.id && *details.id != id) {
+      upload.reset();
+      co_await refuse(errc::mismatch, {}, ec);
+      co_return;
+    }
+    work committing{[&](std::error_code& failed) {
+      upload->commit(id, failed);
+      upload.reset();
+    }};
+    co_await perform(committing);
+    if (committing.error()) {
+      co_await refuse(to_refusal(committing.error()), committing.error(), ec);
+    } else {
+      co_await answer_id(id, ec);
+    }
+  }
+
+  /// Writes `out_` and the id: the final reply of an upload.
+  flow<void> answer_id(const digest_type& id, std::error_code& ec) {
+    event_.id = id.to_string();
+    out_ += event_.id + '\n';
+    co_await write_text(link(), out_, ec);
+    if (ec) co_await close(link());
+  }
+
+  /// The store failed with `left` octets still to come (section 5, "failure during the octets").
+  flow<void> give_up(std::uint64_t left, std::error_code cause, std::error_code& ec) {
+    const errc refusal = to_refusal(cause);
+    if (left > state_.options.drain_octets) {
+      event_.cause = cause;
+      co_await refuse_and_close(refusal, ec);
+      co_return;
+    }
+    co_await drop_octets(link(), left, ec);
+    if (ec) {
+      event_.cause = cause;
+      co_await abandon(ec, ec);
+    } else {
+      co_await refuse(refusal, cause, ec);
+    }
+  }
+
+  /// The stream failed during an upload's octets.
+  flow<void> abandon(std::error_code why, std::error_code& ec) {
+    if (why == errc::timed_out) {
+      co_await refuse_and_close(errc::timeout, ec);
+      co_return;
+    }
+    co_await close(link());
+    ec = why == errc::end_of_stream ? make_error_code(errc::truncated) : why;
+  }
+
+  // --------------------------------------------------------------------------------------- downloads
+
+  flow<void> answer_download(std::error_code& ec) {
+    const std::string_view line = co_await ask(download_prompt, ec);
+    if (ec) co_return;
+    if (!is_clean_line(line)) ec = errc::bad_request;
+    const auto wanted =
+        ec ? download_request<digest_type>{} : parse_download_request<digest_type>(line, ec);
+    if (ec) {
+      const errc refusal = to_refusal(ec);
+      co_await refuse(refusal, {}, ec);
+      co_return;
+    }
+    event_.id = wanted.id.to_string();
+
+    std::optional<opened_file<digest_type, typename Store::reader>> file;
+    std::uint64_t count = 0;
+    work opening{[&](std::error_code& failed) {
+      file = store_.open(wanted.id, failed);
+      if (failed) return;
+      if (!file) {
+        failed = errc::not_found;
+      } else if (wanted.offset.value_or(0) > file->info.size) {
+        failed = errc::bad_range;
+      } else {
+        count = file->info.size - wanted.offset.value_or(0);
+        if (wanted.length) count = std::min(count, *wanted.length);
+        if (wanted.offset) file->reader.seek(*wanted.offset, failed);
+      }
+    }};
+    opening.run();
+    if (opening.error()) {
+      co_await refuse(to_refusal(opening.error()), opening.error(), ec);
+      co_return;
+    }
+    event_.name = file->info.name;
+    event_.size = file->info.size;
+    download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
+    if (wanted.length) entry.length = count;
+    out_ = format_entry(entry) + '\n';
+    co_await send(file->reader, wanted.offset.value_or(0), count, ec);
+  }
+
+  /// Writes `out_` and then `count` octets. After a failure the stream is of no more use.
+  flow<void> send(typename Store::reader& reader, std::uint64_t offset, std::uint64_t count,
+                  std::error_code& ec) {
+    transfer sent;
+    bool by_the_system = false;
+    if constexpr (descriptor_source<typename Store::reader>) {
+      by_the_system = link().sends_files && count > link().small_octets;
+      if (by_the_system) {
+        const file_range range{reader.native_handle(), offset, count};
+        sent = co_await send_file_octets(link(), octets_of(out_), reader, range);
+      }
+    }
+    if (!by_the_system) {
+      const auto nobody = [](std::span<const std::byte>) {};
+      sent = co_await send_octets(link(), octets_of(out_), reader, nobody, count, watch::no);
+    }
+    event_.octets = sent.octets;
+    event_.cause = sent.local_error;
+    ec = sent.local_error ? sent.local_error : sent.stream_error;
+    if (ec) co_await close(link());
+  }
+
+  session_state& state_;
+  Store& store_;
+  session_event event_;
+  std::string out_;
+};
+
+/// Tells a peer that it is not served, and closes (section 1, `busy` and the like).
+inline flow<void> turn_away(connection& c, errc refusal, std::error_code& ec) {
+  const std::string line = format_error(refusal, make_error_code(refusal).message()) + '\n';
+  co_await write_text(c, line, ec);
+  co_await end_connection(c, ec);
+}
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,30 @@
+#ifndef FILEXFER_FILEXFER_HPP
+#define FILEXFER_FILEXFER_HPP
+
+/// \file
+/// All of the library.
+
+#include <filexfer/client.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/directory_store.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/fault_stream.hpp>
+#include <filexfer/fields.hpp>
+#include <filexfer/file.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/memory.hpp>
+#include <filexfer/memory_pipe.hpp>
+#include <filexfer/memory_store.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/pipe_stream.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/server.hpp>
+#include <filexfer/session.hpp>
+#include <filexfer/session_event.hpp>
+#include <filexfer/storage.hpp>
+#include <filexfer/stream.hpp>
+#include <filexfer/version.hpp>
+
+#endif

@@ -1,0 +1,79 @@
+#ifndef FILEXFER_OPTIONS_HPP
+#define FILEXFER_OPTIONS_HPP
+
+/// \file
+/// Limits and deadlines, with the defaults that suit most.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+namespace filexfer {
+
+/// How long a peer may take. Kept by asynchronous operations; the blocking ones wait for ever.
+struct time_limits {
+  /// For one whole line, counted from before its first octet; so also for the pause between a
+  /// client's commands.
+  std::chrono::milliseconds line{std::chrono::minutes{1}};
+  /// Without any octet moving, while octets of a file (or replies) are to move.
+  std::chrono::milliseconds idle{std::chrono::minutes{1}};
+  /// For the reply to a request: the server may be hashing or flushing.
+  std::chrono::milliseconds reply{std::chrono::minutes{10}};
+  /// For a peer to close after it was sent an ERROR line that ends the connection.
+  std::chrono::milliseconds linger{std::chrono::seconds{2}};
+  /// Octets a second that have to move on average, beyond `idle`; 0 for no such bound. n octets
+  /// may take `idle` and n / `least_rate` seconds.
+  std::uint64_t least_rate = 1024;
+};
+
+/// Octets that are read, hashed and stored at once. Two such buffers are held during a transfer,
+/// none between transfers.
+inline constexpr std::size_t default_chunk_octets = std::size_t{256} * 1024;
+
+/// Files up to this size move in one piece, without a hand-over to the work executor, which would
+/// cost more than it wins; it is also the least that a chunk holds. Tests make it small.
+inline constexpr std::size_t default_small_octets = std::size_t{64} * 1024;
+
+/// What a client is told when it is made.
+struct client_options {
+  time_limits limits{};
+  std::size_t chunk_octets = default_chunk_octets;
+  std::size_t small_octets = default_small_octets;
+  /// Entries that `list_files` returns at most as a vector: a server may be hostile.
+  std::size_t max_entries = 1'000'000;
+};
+
+/// Whether a server takes uploads.
+enum class access { read_write, read_only };
+
+/// What a session is told when it is made.
+struct session_options {
+  time_limits limits{};
+  std::size_t chunk_octets = default_chunk_octets;
+  std::size_t small_octets = default_small_octets;
+  /// Octets of the largest file that is taken.
+  std::optional<std::uint64_t> max_size{};
+  filexfer::access access = filexfer::access::read_write;
+  /// After a failure in the middle of an upload, octets that are read and dropped to stay in step.
+  /// If more are left, the connection is closed. The protocol wants 1 MiB at least.
+  std::uint64_t drain_octets = std::uint64_t{16} * 1024 * 1024;
+};
+
+/// What a server is told when it is made.
+struct server_options {
+  session_options session{};
+  /// Connections served at once; a further one is answered `ERROR busy`.
+  std::size_t max_connections = 1024;
+  /// Of these, from one address; an address is that of a TCP peer, without its port.
+  std::size_t max_connections_per_address = std::numeric_limits<std::size_t>::max();
+  /// How long transfers may go on after the server was told to stop.
+  std::chrono::milliseconds grace{std::chrono::seconds{10}};
+  /// The pause after the system had no descriptor left for a connection.
+  std::chrono::milliseconds accept_pause{100};
+};
+
+}  // namespace filexfer
+
+#endif

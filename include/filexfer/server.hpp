@@ -1,0 +1,325 @@
+#ifndef FILEXFER_SERVER_HPP
+#define FILEXFER_SERVER_HPP
+
+/// \file
+/// Accepts connections on one endpoint and serves each in a session.
+
+#include <filexfer/detail/async_run.hpp>
+#include <filexfer/detail/listen.hpp>
+#include <filexfer/detail/session_flow.hpp>
+#include <filexfer/detail/work_guard.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/session.hpp>
+#include <filexfer/session_event.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/dispatch.hpp>
+#include <asio/error.hpp>
+#include <asio/execution_context.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/strand.hpp>
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace filexfer {
+
+/// Told of every command that ended, and of every connection that was refused or could not be
+/// accepted (`session_event::verb` is then empty), with the peer's address. Called from any thread
+/// that runs the context, from several at once; it must not throw.
+using server_observer = std::function<void(const std::string& peer, const session_event& event)>;
+
+/// Serves a store's files to whoever connects.
+///
+/// `Protocol` is `asio::ip::tcp` or `asio::local::stream_protocol`. Every connection has a strand
+/// of its own: any number of threads may run the context. The server may be destroyed at any time,
+/// which stops it at once; the store must live until the context has run out of its handlers.
+///
+///     filexfer::memory_store store;
+///     asio::io_context context;
+///     filexfer::server<asio::ip::tcp, filexfer::memory_store<>> server{
+///         context.get_executor(), {asio::ip::tcp::v4(), 9999}, store};
+///     server.start();
+///     context.run();
+template <class Protocol, class Store, hasher Hasher = md5, class Timer = asio::steady_timer>
+class server {
+ public:
+  using endpoint_type = typename Protocol::endpoint;
+
+  /// Binds `endpoint` and listens. Throws `std::system_error` if that fails. A Unix socket that a
+  /// server left behind is replaced if nobody answers there.
+  server(asio::any_io_executor executor, const endpoint_type& endpoint, Store& store,
+         const server_options& options = {})
+      : state_{std::make_shared<state>(std::move(executor), endpoint, store, options)} {}
+
+  server(const server&) = delete;
+  server& operator=(const server&) = delete;
+
+  ~server() {
+    asio::dispatch(state_->strand, [s = state_] {
+      s->stop_accepting();
+      s->emit(asio::cancellation_type::terminal);
+    });
+  }
+
+  /// Where it listens: with the port that the system chose, if that was 0.
+  endpoint_type local_endpoint() const { return state_->local_endpoint; }
+
+  /// Gives sessions an executor for hashing and for disk work that can stall (a thread pool's), so
+  /// that no client delays another. Before `start`.
+  void work_executor(asio::any_io_executor executor) {
+    state_->work_executor = std::move(executor);
+  }
+
+  /// Before `start`.
+  void observe(server_observer observer) { state_->observer = std::move(observer); }
+
+  /// Begins to accept. To be called once.
+  void start() {
+    asio::dispatch(state_->strand, [s = state_] { s->accept(); });
+  }
+
+  /// Stops accepting; commands under way may end within `server_options::grace`, then connections
+  /// are broken off. Completes when the last connection has ended. May be called from any thread.
+  /// Handler: `void(std::error_code)`, never with an error.
+  template <class Token>
+  auto async_stop(Token&& token) {
+    auto initiate = [](auto&& handler, std::shared_ptr<state> s) {
+      using waiter_type = waiter_of<std::decay_t<decltype(handler)>>;
+      std::unique_ptr<waiter> waiting = std::make_unique<waiter_type>(
+          std::forward<decltype(handler)>(handler), s->strand.get_inner_executor());
+      asio::post(s->strand,
+                 [s, waiting = std::move(waiting)]() mutable { s->stop(std::move(waiting)); });
+    };
+    return asio::async_initiate<Token, void(std::error_code)>(std::move(initiate), token, state_);
+  }
+
+ private:
+  using socket_type = typename Protocol::socket;
+  using session_type = session<socket_type, Store, Hasher, Timer>;
+
+  /// A handler of `async_stop`.
+  struct waiter {
+    virtual ~waiter() = default;
+    virtual void complete() = 0;
+  };
+
+  template <class Handler>
+  struct waiter_of final : waiter {
+    using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    template <class H>
+    waiter_of(H&& h, const asio::any_io_executor& fallback)
+        : handler{std::forward<H>(h)}, guard{asio::get_associated_executor(handler, fallback)} {}
+    void complete() override {
+      asio::post(guard.get_executor(),
+                 [h = std::move(handler)]() mutable { std::move(h)(std::error_code{}); });
+    }
+    Handler handler;
+    detail::work_guard<executor> guard;
+  };
+
+  /// One connection; what is `served` or `turned_away` runs on the socket's strand.
+  struct link {
+    asio::cancellation_signal cancel;
+    std::string address;
+    std::unique_ptr<session_type> served;
+    std::unique_ptr<socket_type> turned_away;
+    detail::connection lines;  ///< Of one that is turned away.
+
+    socket_type& socket() { return served ? served->next_layer() : *turned_away; }
+  };
+
+  struct state : std::enable_shared_from_this<state> {
+    state(asio::any_io_executor executor, const endpoint_type& endpoint, Store& store_,
+          const server_options& options_)
+        : strand{asio::make_strand(executor)},
+          acceptor{strand},
+          pause{strand},
+          grace{strand},
+          store{store_},
+          options{options_} {
+      detail::bind_and_listen(acceptor, endpoint);
+      local_endpoint = acceptor.local_endpoint();
+    }
+
+    template <class Call>
+    auto on_strand(Call call) {
+      return asio::bind_executor(strand, std::move(call));
+    }
+
+    // ------------------------------------------------------------------------------------- accepting
+
+    void accept() {
+      if (!acceptor.is_open()) return;
+      asio::any_io_executor for_socket{asio::make_strand(strand.get_inner_executor())};
+      acceptor.async_accept(for_socket, on_strand([s = this->shared_from_this()](
+                                                      std::error_code ec, socket_type socket) {
+                              s->accepted(ec, std::move(socket));
+                            }));
+    }
+
+    void accepted(std::error_code ec, socket_type socket) {
+      if (!acceptor.is_open()) return;
+      if (!ec) {
+        welcome(std::move(socket));
+        accept();
+      } else if (ec == asio::error::connection_aborted) {
+        accept();
+      } else {
+        // No descriptors or no memory, most likely: to ask again at once would spin.
+        report({}, {.error = ec});
+        pause.expires_after(options.accept_pause);
+        pause.async_wait(
+            on_strand([s = this->shared_from_this()](std::error_code) { s->accept(); }));
+      }
+    }
+
+    void welcome(socket_type socket) {
+      std::error_code gone;
+      const auto remote = socket.remote_endpoint(gone);
+      if (gone) return;
+      detail::prepare(socket);
+      const std::string peer = detail::name_of(remote);
+      auto connection = std::make_shared<link>();
+      connection->address = detail::address_of(remote);
+      const auto alike = per_address.find(connection->address);
+      const std::size_t from_there = alike == per_address.end() ? 0 : alike->second;
+      const bool crowd = !connection->address.empty() &&  // a local peer has none
+                         from_there >= options.max_connections_per_address;
+      if (served < options.max_connections && !crowd) {
+        serve(std::move(connection), std::move(socket), peer);
+      } else {
+        report(peer, {.error = errc::busy});
+        turn_away(std::move(connection), std::move(socket));
+      }
+    }
+
+    void serve(std::shared_ptr<link> connection, socket_type socket, const std::string& peer) {
+      ++served;
+      ++per_address[connection->address];
+      connection->served =
+          std::make_unique<session_type>(std::move(socket), store, options.session);
+      session_type& session = *connection->served;
+      session.work_executor(work_executor);
+      if (observer) {
+        session.observe(
+            [observer_ = observer, peer](const session_event& e) { observer_(peer, e); });
+      }
+      run(std::move(connection), [&session](auto&& handler) {
+        session.async_run(std::forward<decltype(handler)>(handler));
+      });
+    }
+
+    void turn_away(std::shared_ptr<link> connection, socket_type socket) {
+      // Who is turned away lingers a moment. That many may; more are closed without a word.
+      constexpr std::size_t most = 64;
+      if (links.size() - served >= most) return;
+      connection->turned_away = std::make_unique<socket_type>(std::move(socket));
+      link& away = *connection;
+      auto say = [&away](std::error_code& ec) {
+        return detail::turn_away(away.lines, errc::busy, ec);
+      };
+      run(std::move(connection), [&](auto&& handler) {
+        detail::async_run<Timer>(*away.turned_away, {options.session.limits, {}}, say,
+                                 std::forward<decltype(handler)>(handler));
+      });
+    }
+
+    /// Keeps `connection` until what `start` starts has ended. It is started on its own strand.
+    template <class Start>
+    void run(std::shared_ptr<link> connection, Start start) {
+      links.push_back(connection);
+      const auto executor = connection->socket().get_executor();
+      asio::cancellation_slot slot = connection->cancel.slot();
+      auto ended = [s = this->shared_from_this(), connection](std::error_code) {
+        asio::post(s->strand, [s, connection] { s->drop(connection); });
+      };
+      start(asio::bind_cancellation_slot(slot, asio::bind_executor(executor, std::move(ended))));
+    }
+
+    void drop(const std::shared_ptr<link>& connection) {
+      std::erase(links, connection);
+      if (connection->served) {
+        --served;
+        const auto count = per_address.find(connection->address);
+        if (--count->second == 0) per_address.erase(count);
+      }
+      finish_if_stopped();
+    }
+
+    // -------------------------------------------------------------------------------------- stopping
+
+    void stop(std::unique_ptr<waiter> waiting) {
+      waiters.push_back(std::move(waiting));
+      stop_accepting();
+      emit(asio::cancellation_type::total);
+      if (!links.empty()) {
+        grace.expires_after(options.grace);
+        grace.async_wait(on_strand([s = this->shared_from_this()](std::error_code ec) {
+          if (!ec) s->emit(asio::cancellation_type::terminal);
+        }));
+      }
+      finish_if_stopped();
+    }
+
+    void stop_accepting() {
+      if (!acceptor.is_open()) return;
+      // First the name: once nobody answers there, another server may take it.
+      detail::forget(local_endpoint);
+      std::error_code ignored;
+      acceptor.close(ignored);
+      pause.cancel();
+    }
+
+    void emit(asio::cancellation_type type) {
+      for (const auto& connection : links) {
+        asio::dispatch(connection->socket().get_executor(),
+                       [connection, type] { connection->cancel.emit(type); });
+      }
+    }
+
+    void finish_if_stopped() {
+      if (acceptor.is_open() || !links.empty()) return;
+      grace.cancel();
+      for (auto& waiting : std::exchange(waiters, {})) waiting->complete();
+    }
+
+    void report(const std::string& peer, const session_event& event) const {
+      if (observer) observer(peer, event);
+    }
+
+    asio::strand<asio::any_io_executor> strand;
+    typename Protocol::acceptor acceptor;
+    endpoint_type local_endpoint;
+    Timer pause;
+    Timer grace;
+    Store& store;
+    server_options options;
+    asio::any_io_executor work_executor;
+    server_observer observer;
+    std::vector<std::shared_ptr<link>> links;
+    std::size_t served = 0;
+    std::map<std::string, std::size_t> per_address;
+    std::vector<std::unique_ptr<waiter>> waiters;
+  };
+
+  std::shared_ptr<state> state_;
+};
+
+}  // namespace filexfer
+
+#endif

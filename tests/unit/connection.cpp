@@ -1,0 +1,229 @@
+#include "support/script.hpp"
+
+#include <filexfer/detail/connection.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace {
+
+using filexfer::errc;
+using filexfer::max_line_octets;
+using filexfer::detail::connection;
+using filexfer::detail::deadline;
+using filexfer::detail::end_connection;
+using filexfer::detail::flow;
+using filexfer::detail::interruptible;
+using filexfer::detail::io_kind;
+using filexfer::detail::line_buffer;
+using filexfer::detail::octets_of;
+using filexfer::detail::read_line;
+using filexfer::detail::write_octets;
+using test::C;
+using test::hand_driver;
+using test::S;
+using test::text_of;
+using test::who;
+
+void fill(line_buffer& buffer, std::string_view text) {
+  const auto space = buffer.space();
+  REQUIRE(space.size() >= text.size());
+  std::memcpy(space.data(), text.data(), text.size());
+  buffer.filled(text.size());
+}
+
+// Reads lines until one can't be read; each, and at last the error.
+struct lines_read {
+  std::vector<std::string> lines;
+  std::error_code ec;
+};
+
+flow<void> read_lines(connection& c, lines_read& all, interruptible stop, std::error_code& ec) {
+  for (;;) {
+    const std::string_view line = co_await read_line(c, deadline::line, stop, ec);
+    if (ec) co_return;
+    all.lines.emplace_back(line);
+  }
+}
+
+lines_read lines_of(hand_driver& driver, interruptible stop = interruptible::no) {
+  connection c;
+  lines_read all;
+  driver.run([&](std::error_code& ec) { return read_lines(c, all, stop, ec); }, all.ec);
+  return all;
+}
+
+lines_read lines_of(const std::string& incoming, std::size_t chunk = test::any_number) {
+  hand_driver driver{{{C(incoming)}, who::server}};
+  driver.chunk = chunk;
+  return lines_of(driver);
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------ line_buffer
+
+TEST_CASE("a line buffer gives whole lines only, without LF or CR LF") {
+  line_buffer buffer;
+  CHECK_FALSE(buffer.take_line());
+  fill(buffer, "one\ntwo\r\n\n\r\nthr");
+  CHECK(buffer.take_line() == "one");
+  CHECK(buffer.take_line() == "two");
+  CHECK(buffer.take_line() == "");
+  CHECK(buffer.take_line() == "");
+  CHECK_FALSE(buffer.take_line());
+  CHECK_FALSE(buffer.empty());
+  fill(buffer, "ee\n");
+  CHECK(buffer.take_line() == "three");
+  CHECK(buffer.empty());
+}
+
+TEST_CASE("only the CR before the LF belongs to a line's end") {
+  line_buffer buffer;
+  fill(buffer, "a\r\r\nb\rc\n");
+  CHECK(buffer.take_line() == "a\r");
+  CHECK(buffer.take_line() == "b\rc");
+}
+
+TEST_CASE("a line buffer has room for a line of the longest and for no octet more") {
+  line_buffer buffer;
+  CHECK(buffer.space().size() == max_line_octets);
+  fill(buffer, std::string(max_line_octets - 1, 'x') + "\n");
+  CHECK(buffer.space().empty());
+  CHECK(buffer.take_line()->size() == max_line_octets - 1);
+  CHECK(buffer.space().size() == max_line_octets);
+}
+
+TEST_CASE("octets that are no line are taken up to the number asked for") {
+  line_buffer buffer;
+  fill(buffer, "line\noctets and more");
+  CHECK(buffer.take_line() == "line");
+  CHECK(text_of(buffer.take(6)) == "octets");
+  CHECK(text_of(buffer.take(0)).empty());
+  CHECK(text_of(buffer.take(1000)) == " and more");
+  CHECK(text_of(buffer.take(~std::uint64_t{0})).empty());
+  CHECK(buffer.empty());
+}
+
+// -------------------------------------------------------------------------------------- read_line
+
+TEST_CASE("lines are the same however the octets are cut") {
+  const std::string incoming = "first\nsecond\r\n\nfourth;a=b\n";
+  const std::vector<std::string> expected{"first", "second", "", "fourth;a=b"};
+  for (std::size_t chunk = 1; chunk <= incoming.size(); ++chunk) {
+    const auto all = lines_of(incoming, chunk);
+    CHECK(all.lines == expected);
+    CHECK(all.ec == errc::end_of_stream);
+  }
+}
+
+TEST_CASE("the end of the stream is orderly between lines and truncated within one") {
+  CHECK(lines_of("").ec == errc::end_of_stream);
+  CHECK(lines_of("whole\n").ec == errc::end_of_stream);
+  const auto cut = lines_of("whole\npart");
+  CHECK(cut.lines == std::vector<std::string>{"whole"});
+  CHECK(cut.ec == errc::truncated);
+}
+
+TEST_CASE("a line of 4096 octets with its end is read, and one more octet is too long") {
+  for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, std::size_t{4096}}) {
+    const std::string longest(max_line_octets - 1, 'x');
+    const auto fits = lines_of(longest + "\nnext\n", chunk);
+    CHECK(fits.lines == std::vector<std::string>{longest, "next"});
+    const std::string with_cr(max_line_octets - 2, 'x');
+    CHECK(lines_of(with_cr + "\r\n", chunk).lines == std::vector<std::string>{with_cr});
+    const auto over = lines_of("next\n" + longest + "x\n", chunk);
+    CHECK(over.lines == std::vector<std::string>{"next"});
+    CHECK(over.ec == errc::line_too_long);
+    CHECK(lines_of(longest + "\r\n", chunk).ec == errc::line_too_long);
+  }
+}
+
+TEST_CASE("an error while a line is read is passed on as it is") {
+  const auto reset = std::make_error_code(std::errc::connection_reset);
+  hand_driver driver{{{C("one\ntwo\n")}, who::server}};
+  driver.chunk = 4;
+  driver.failure = {1, reset};
+  const auto all = lines_of(driver);
+  CHECK(all.lines == std::vector<std::string>{"one"});
+  CHECK(all.ec == reset);
+}
+
+TEST_CASE("all reads of a line stand under one deadline, and each line has a new one") {
+  hand_driver driver{{{C("ab\ncd\n")}, who::server}};
+  driver.chunk = 1;
+  lines_of(driver);
+  std::vector<bool> continues;
+  for (const auto& step : driver.steps) {
+    CHECK(step.limit == deadline::line);
+    continues.push_back(step.continues_deadline);
+  }
+  CHECK(continues == std::vector<bool>{false, true, true, false, true, true, false});
+}
+
+TEST_CASE("a wait for a line may be interrupted before its first octet only") {
+  hand_driver driver{{{C("ab\ncd\n")}, who::server}};
+  driver.chunk = 2;
+  lines_of(driver, interruptible::yes);
+  std::vector<bool> may_end;
+  for (const auto& step : driver.steps) may_end.push_back(step.interruptible);
+  CHECK(may_end == std::vector<bool>{true, false, false, true});
+  hand_driver never{{{C("ab\n")}, who::server}};
+  lines_of(never, interruptible::no);
+  for (const auto& step : never.steps) CHECK_FALSE(step.interruptible);
+}
+
+// ------------------------------------------------------------------------------- write_octets, end
+
+TEST_CASE("a header and octets leave in one write") {
+  connection c;
+  std::error_code ec;
+  hand_driver driver{{{}, who::server}};
+  const auto make = [&](std::error_code& e) {
+    return write_octets(c, octets_of("header\n"), octets_of("octets"), e);
+  };
+  driver.run(make, ec);
+  CHECK_FALSE(ec);
+  CHECK(driver.peer.said() == "header\noctets");
+  CHECK(driver.steps.size() == 1);
+  hand_driver broken{{{}, who::server}};
+  broken.failure = {0, std::make_error_code(std::errc::broken_pipe), 3};
+  broken.run(make, ec);
+  CHECK(ec == std::errc::broken_pipe);
+}
+
+TEST_CASE("a connection ends by ending the sending side, dropping what comes, and closing") {
+  hand_driver driver{{{C("still talking")}, who::server}};
+  driver.chunk = 5;
+  connection c;
+  fill(c.in, "unread");
+  std::error_code ec;
+  driver.run([&](std::error_code&) { return end_connection(c, {}); }, ec);
+  CHECK(driver.closed);
+  CHECK_FALSE(driver.used_after_close);
+  std::vector<io_kind> kinds;
+  for (const auto& step : driver.steps) kinds.push_back(step.io);
+  CHECK(kinds == std::vector<io_kind>{io_kind::shutdown_send, io_kind::read_some,
+                                      io_kind::read_some, io_kind::read_some, io_kind::read_some,
+                                      io_kind::close});
+  for (std::size_t i = 1; i <= 4; ++i) {
+    CHECK(driver.steps[i].limit == deadline::linger);
+    CHECK(driver.steps[i].continues_deadline == (i > 1));
+  }
+}
+
+TEST_CASE("a connection whose last line could not be written is closed at once") {
+  hand_driver driver{{{C("still talking")}, who::server}};
+  connection c;
+  std::error_code ec;
+  const auto broken = std::make_error_code(std::errc::broken_pipe);
+  driver.run([&](std::error_code&) { return end_connection(c, broken); }, ec);
+  CHECK(driver.steps.size() == 1);
+  CHECK(driver.closed);
+}

@@ -1,0 +1,170 @@
+#include "support/brittle_store.hpp"
+#include "support/dialogues.hpp"
+#include "support/script.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+// This program's `new`: as ever, but on a thread that asks for it the nth call fails, once.
+namespace {
+
+thread_local std::size_t calls_until_failure = 0;  // 0: none fails
+thread_local bool failed = false;
+
+void* allocate(std::size_t octets) {
+  if (calls_until_failure > 0 && --calls_until_failure == 0) {
+    failed = true;
+    throw std::bad_alloc{};
+  }
+  void* const memory = std::malloc(octets > 0 ? octets : 1);
+  if (memory == nullptr) throw std::bad_alloc{};
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t octets) { return allocate(octets); }
+void* operator new[](std::size_t octets) { return allocate(octets); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+using test::all_whole;
+using test::brittle_store;
+using test::C;
+using test::dialogue;
+using test::entries_of;
+using test::hand_driver;
+using test::recording_sink;
+using test::S;
+using test::sample;
+using test::scripted_peer;
+using test::who;
+
+// Calls with the nth allocation failing; false once there were fewer. What was thrown is a code.
+template <class Call>
+bool with_failing_allocation(std::size_t nth, std::error_code& ec, Call call) {
+  failed = false;
+  calls_until_failure = nth;
+  try {
+    call();
+  } catch (const std::bad_alloc&) {
+    // From the outermost flow's own memory, before it could begin.
+    ec = std::make_error_code(std::errc::not_enough_memory);
+  }
+  calls_until_failure = 0;
+  return failed;
+}
+
+}  // namespace
+
+TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
+  for (const sample& s : {test::hello, test::samples().back()}) {
+    const auto size = std::to_string(s.octets.size());
+    const auto talk =
+        test::upload_talk("f;" + size, "ready") + dialogue{C(s.octets), S(s.id + "\n")};
+    bool more = true;
+    std::size_t nth = 1;
+    for (; more; ++nth) {
+      CAPTURE(nth);
+      filexfer::detail::client_state state;
+      state.link.chunk_octets = test::chunk_octets;
+      hand_driver driver{scripted_peer{talk, who::client}};
+      driver.watches = false;
+      filexfer::memory_source source{s.octets};
+      std::string name = "f";
+      // What the driver notes itself does not count.
+      driver.steps.reserve(100);
+      driver.peer.reserve(s.octets.size() + 100);
+      std::error_code ec;
+      more = with_failing_allocation(nth, ec, [&] {
+        const auto result = driver.run(
+            [&](std::error_code& e) {
+              return filexfer::detail::upload<filexfer::md5>(state, source, std::move(name),
+                                                             std::nullopt, e);
+            },
+            ec);
+        CHECK((ec || result.computed_there == id_of(s)));
+      });
+      CHECK((more ? ec == std::errc::not_enough_memory : !ec));
+      CHECK_FALSE(state.running);
+      if (ec && !driver.steps.empty()) {
+        CHECK_FALSE(state.in_step);
+        CHECK(state.origin == filexfer::failure_origin::local);
+      }
+    }
+    CHECK(nth > 5);
+  }
+}
+
+TEST_CASE("a client that lacks memory at any moment of a download commits nothing and reports it") {
+  for (const sample& s : {test::hello, test::samples().back()}) {
+    const auto size = std::to_string(s.octets.size());
+    const auto talk =
+        test::download_talk(s.id) + dialogue{S(s.id + ";f;" + size + "\n" + s.octets)};
+    bool more = true;
+    std::size_t nth = 1;
+    for (; more; ++nth) {
+      CAPTURE(nth);
+      filexfer::detail::client_state state;
+      state.link.chunk_octets = test::chunk_octets;
+      hand_driver driver{scripted_peer{talk, who::client}};
+      driver.steps.reserve(100);
+      driver.peer.reserve(1000);
+      recording_sink sink;
+      std::error_code ec;
+      more = with_failing_allocation(nth, ec, [&] {
+        driver.run(
+            [&](std::error_code& e) {
+              return filexfer::detail::download<filexfer::md5>(state, id_of(s), sink, e);
+            },
+            ec);
+      });
+      CHECK((more ? ec == std::errc::not_enough_memory : !ec));
+      CHECK(sink.committed == !ec);
+      CHECK_FALSE(state.running);
+    }
+    CHECK(nth > 5);
+  }
+}
+
+TEST_CASE(
+    "a session that lacks memory at any moment stores whole files only, and frees what it held") {
+  for (const sample& s : {test::hello, test::samples().back()}) {
+    const auto size = std::to_string(s.octets.size());
+    const dialogue talk{C("UPLOAD\nf;" + size + "\n" + s.octets + "LIST_FILES\nDOWNLOAD\n" + s.id +
+                          "\nFEATURES\n")};
+    bool more = true;
+    std::size_t nth = 1;
+    for (; more; ++nth) {
+      CAPTURE(nth);
+      brittle_store store;
+      filexfer::detail::session_state state;
+      state.link.chunk_octets = test::chunk_octets;
+      hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
+      driver.steps.reserve(100);
+      driver.peer.reserve(2 * s.octets.size() + 1000);
+      filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
+      std::error_code ec;
+      more = with_failing_allocation(
+          nth, ec, [&] { driver.run([&](std::error_code& e) { return flow.serve(e); }, ec); });
+      CHECK(store.alive == 0);
+      CHECK(all_whole(store.held));
+      const auto listed = entries_of(store.held);
+      // An id that was answered is listed.
+      if (driver.peer.said().find(s.id + "\n") != std::string::npos) CHECK(listed.size() == 1);
+      if (!more) CHECK_FALSE(ec);
+    }
+    CHECK(nth > 10);
+  }
+}
