@@ -1,0 +1,46 @@
+# What only our own tests, examples and programs are built with. A user's build never gets here.
+
+option(FILEXFER_WARNINGS_AS_ERRORS "A warning in our own sources stops the build" OFF)
+set(FILEXFER_SANITIZE "" CACHE STRING "Sanitizers for our own targets, as in -fsanitize=")
+
+add_library(filexfer-developer INTERFACE)
+target_compile_options(filexfer-developer INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # At -O3 it sees an overlap in every "literal" + std::string (GCC's bug 105651).
+  target_compile_options(filexfer-developer INTERFACE -Wno-restrict)
+endif()
+target_compile_definitions(filexfer-developer INTERFACE ASIO_NO_DEPRECATED)
+if(FILEXFER_WARNINGS_AS_ERRORS)
+  target_compile_options(filexfer-developer INTERFACE -Werror)
+endif()
+
+if(FILEXFER_SANITIZE)
+  set(flags "-fsanitize=${FILEXFER_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND FILEXFER_SANITIZE MATCHES "undefined")
+    list(APPEND flags -fno-sanitize=function)  # clang 14 can't build coroutines with it
+  endif()
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND FILEXFER_SANITIZE MATCHES "thread")
+    target_compile_options(filexfer-developer INTERFACE -Wno-tsan)  # warns of fences, in Asio
+  endif()
+  target_compile_options(filexfer-developer INTERFACE ${flags})
+  target_link_options(filexfer-developer INTERFACE ${flags})
+endif()
+
+if(PROJECT_IS_TOP_LEVEL)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  find_program(CCACHE_PROGRAM ccache)
+  mark_as_advanced(CCACHE_PROGRAM)
+  if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    # The sloppiness is what ccache asks for before it caches what uses a precompiled header.
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+        CCACHE_SLOPPINESS=pch_defines,time_macros "${CCACHE_PROGRAM}")
+  endif()
+endif()
+
+# filexfer_program(<name> <source>...): a program of ours, with all of the above.
+function(filexfer_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE filexfer::filexfer filexfer-developer)
+  set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+endfunction()

@@ -1,0 +1,5 @@
+find_library(PACKAGED_CRYPTOPP NAMES cryptopp crypto++ REQUIRED)
+add_library(cryptopp::cryptopp UNKNOWN IMPORTED)
+set_target_properties(cryptopp::cryptopp PROPERTIES
+  IMPORTED_LOCATION "${PACKAGED_CRYPTOPP}"
+  INTERFACE_COMPILE_DEFINITIONS CRYPTOPP_OF_THE_PACKAGE_MANAGER)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# in_temporary_folder.sh COMMAND...: runs COMMAND in an empty folder, which goes away with it.
+# The folder's path is short: a Unix socket's may have some 100 octets. FILEXFER_KEEP=1 keeps it.
+folder=$(mktemp -d "${TMPDIR:-/tmp}/filexfer.XXXXXX") || exit 1
+finish() {
+  cd /
+  if [ -n "$FILEXFER_KEEP" ]; then
+    echo "kept: $folder"
+  else
+    rm -rf "$folder"
+  fi
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+cd "$folder" || exit 1
+"$@"
