@@ -1,0 +1,247 @@
+// filexfer-client: lists, uploads and downloads files, and knows that they arrived.
+
+#include "common/client_settings.hpp"
+#include "common/connect.hpp"
+#include "common/download_sink.hpp"
+#include "common/exit_code.hpp"
+#include "common/failure.hpp"
+#include "common/foreground.hpp"
+#include "common/interruption.hpp"
+#include "common/listing.hpp"
+#include "common/name_lookup.hpp"
+#include "common/process.hpp"
+#include "common/progress.hpp"
+#include "common/remote.hpp"
+#include "common/simulation.hpp"
+#include "common/stdin_source.hpp"
+#include "common/temporary_folder.hpp"
+
+#include <filexfer/error.hpp>
+#include <filexfer/file.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+
+#include <concepts>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace programs {
+namespace {
+
+class program {
+ public:
+  explicit program(const client_settings& chosen)
+      : chosen_{chosen}, remote_{operations_, chosen.server} {}
+
+  exit_code list() {
+    const bool for_a_person = ::isatty(STDOUT_FILENO) == 1;
+    std::vector<file_info> kept;
+    const auto show = [&](file_info file) {
+      if (for_a_person && !chosen_.md5sum) {
+        kept.push_back(std::move(file));
+        return;
+      }
+      if (for_a_person) file.name = filexfer::printable(file.name);
+      std::cout << (chosen_.md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+    };
+    if (const failure failed = list_into(show); failed.code != done) return report("list", failed);
+    if (!kept.empty()) std::cout << table(std::move(kept));
+    else if (for_a_person && !chosen_.md5sum) std::cout << filexfer::no_files_words << '\n';
+    return done;
+  }
+
+  exit_code upload() {
+    return for_each_word([this](const std::string& word) {
+      return word == "-" ? upload_stdin() : upload_file(word);
+    });
+  }
+
+  exit_code download() {
+    std::error_code ec;
+    if (!to_stdout()) destination_ = choose_destination(chosen_.output, chosen_.words.size(), ec);
+    if (ec) return report(chosen_.output, explain_local(ec));
+    name_lookup names{chosen_.words};
+    failure unlisted;
+    if (names.needed()) unlisted = list_into([&](const file_info& file) { names.see(file); });
+    return for_each_word([&](const std::string& word) {
+      const bool is_id = digest::from_hex(word).has_value();
+      failure why = unlisted;
+      if (!is_id && unlisted.code != done) return report(word, why);
+      const auto id = names.id_of(word, why);
+      if (!id) return report(word, why);
+      return download_file(*id, word, is_id ? std::nullopt : std::optional{word});
+    });
+  }
+
+  /// Steps 3 to 22 of the simulation.
+  exit_code simulate() {
+    const std::filesystem::path file = chosen_.words.front();
+    const interruption::interruptible scope;
+    const temporary_folder folder;
+    simulated what{file, file.filename(), {folder.path()}, chosen_.policy};
+    std::error_code ec;
+    const filexfer::file_source readable{file, ec};
+    if (ec) return report(file.string(), explain_local(ec));
+    if (!chosen_.output.empty()) what.copy = choose_destination(chosen_.output, 1, ec);
+    if (!ec) check_target(what.copy.file_for(what.name), what.policy, ec);
+    if (ec) return report(chosen_.output, explain_local(ec));
+    any_socket connection = connect(operations_, chosen_.server, ec);
+    if (ec) return report(what.name, remote_.explain_connecting(ec));
+    simulation steps{operations_, progress_, std::move(connection), remote_.work_executor()};
+    return steps.run(what);
+  }
+
+ private:
+  /// All are tried; the first failure counts.
+  template <class Call>
+  exit_code for_each_word(Call call) {
+    exit_code all = done;
+    for (const std::string& word : chosen_.words) {
+      const exit_code code = call(word);
+      if (interruption::came()) return interrupted;
+      if (all == done) all = code;
+    }
+    return all;
+  }
+
+  template <class OnEntry>
+  failure list_into(OnEntry on_entry) {
+    std::error_code ec;
+    auto* const client = remote_.connected(ec);
+    if (ec) return remote_.explain_connecting(ec);
+    std::tie(ec) = operations_.run(
+        [&](auto handler) { client->async_list_files(on_entry, std::move(handler)); });
+    return ec ? remote_.explain(ec) : failure{};
+  }
+
+  // --------------------------------------------------------------------------------------- uploads
+
+  exit_code upload_file(const std::string& path) {
+    std::error_code ec;
+    filexfer::file_source source{path, ec};
+    if (ec) return report(path, explain_local(ec));
+    return upload_from(source, path, std::filesystem::path{path}.filename());
+  }
+
+  exit_code upload_stdin() {
+    std::error_code ec;
+    if (chosen_.size) {
+      stdin_source source{*chosen_.size};
+      source.check_empty(ec);
+      if (ec) return report("standard input", explain_local(ec));
+      return upload_from(source, "standard input", "stdin");
+    }
+    auto source = spooled_stdin(ec);
+    if (ec) return report("standard input", explain_local(ec));
+    return upload_from(*source, "standard input", "stdin");
+  }
+
+  template <class Source>
+  exit_code upload_from(Source& file, const std::string& path, std::string name) {
+    if (chosen_.name) name = *chosen_.name;
+    std::error_code ec;
+    auto* const client = remote_.connected(ec);
+    if (ec) return report(path, remote_.explain_connecting(ec));
+    std::optional<interruption::interruptible> scope;
+    if (!std::same_as<Source, stdin_source>) scope.emplace();  // that would wait for the input
+    counted_source source{file, progress_};
+    filexfer::upload_result<digest> result;
+    progress_.begin(name, source.size());
+    std::tie(ec, result) = operations_.run<decltype(result)>(
+        [&](auto handler) { client->async_upload(source, name, std::move(handler)); });
+    progress_.end();
+    if (ec == filexfer::errc::digest_mismatch) {
+      std::cout << "Fail  " << result.computed_here << "  " << result.computed_there << "  "
+                << filexfer::printable(name) << std::endl;
+      return report(path,
+                    {wrong_digest, "the server computed " + result.computed_there.to_string() +
+                                       ", this file is " + result.computed_here.to_string() +
+                                       ": damaged on the way; upload it again"});
+    }
+    if (ec) return report(path, remote_.explain(ec));
+    std::cout << "Success  " << result.computed_there << "  " << filexfer::printable(name)
+              << std::endl;
+    return done;
+  }
+
+  // ------------------------------------------------------------------------------------- downloads
+
+  bool to_stdout() const { return chosen_.output == "-"; }
+
+  exit_code download_file(const digest& id, const std::string& word,
+                          std::optional<std::string> name) {
+    std::error_code ec;
+    if (!to_stdout() && (name || destination_.file)) {  // What is known before is checked before.
+      const auto target = destination_.file_for(name.value_or(""));
+      check_target(target, chosen_.policy, ec);
+      if (ec) return report(target.string(), explain_local(ec));
+    }
+    auto* const client = remote_.connected(ec);
+    if (ec) return report(word, remote_.explain_connecting(ec));
+    if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
+      stdout_sink sink{progress_};
+      return download_into(sink, *client, id, word);
+    }
+    const interruption::interruptible scope;
+    download_sink sink{destination_, chosen_.policy, std::move(name), progress_};
+    const exit_code code = download_into(sink, *client, id, word);
+    if (code == done) {
+      std::cout << "Success  " << id << "  " << filexfer::printable(sink.target().string())
+                << std::endl;
+    }
+    return code;
+  }
+
+  template <class Sink>
+  exit_code download_into(Sink& sink, remote::client& client, const digest& id,
+                          const std::string& word) {
+    std::error_code ec;
+    filexfer::download_result<digest> result;
+    std::tie(ec, result) = operations_.run<decltype(result)>(
+        [&](auto handler) { client.async_download(id, sink, std::move(handler)); });
+    progress_.end();
+    if (ec == filexfer::errc::digest_mismatch) {
+      const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
+      return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
+                                             ", not " + id.to_string() + kept});
+    }
+    return ec ? report(word, remote_.explain(ec)) : done;
+  }
+
+  const client_settings& chosen_;
+  foreground operations_;
+  remote remote_;
+  progress progress_{operations_.context(), chosen_.show_progress};
+  destination destination_;
+};
+
+exit_code run(int argc, char** argv) {
+  client_settings chosen;
+  if (const auto ended = parse(chosen, argc, argv)) return *ended;
+  ignore_signals_of_writes();
+  interruption::watch();
+  program all{chosen};
+  exit_code code = done;
+  switch (chosen.job) {
+    case client_job::list: code = all.list(); break;
+    case client_job::upload: code = all.upload(); break;
+    case client_job::download: code = all.download(); break;
+    case client_job::simulate: code = all.simulate(); break;
+  }
+  if (std::cout.flush() || code != done) return code;
+  return report("standard output", {local_file, "could not be written"});
+}
+
+}  // namespace
+}  // namespace programs
+
+int main(int argc, char** argv) { return programs::run(argc, argv); }

@@ -1,0 +1,102 @@
+#include "common/arguments.hpp"
+
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <span>
+#include <utility>
+
+namespace programs {
+namespace {
+
+using unit = std::pair<std::string_view, std::uint64_t>;
+
+constexpr std::array<unit, 4> size_units{
+    {{"", 1}, {"K", 1u << 10}, {"M", 1u << 20}, {"G", 1u << 30}}};
+constexpr std::array<unit, 5> time_units{
+    {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}}};
+
+/// Reads a number and a unit; nothing if it is none, or more than `most`.
+std::optional<std::uint64_t> parse_quantity(std::string_view text, std::span<const unit> units,
+                                            std::uint64_t most) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{}) return std::nullopt;
+  const auto suffix = text.substr(static_cast<std::size_t>(end - text.data()));
+  for (const auto& [name, factor] : units) {
+    if (suffix == name && number <= most / factor) return number * factor;
+  }
+  return std::nullopt;
+}
+
+[[noreturn]] void fail(std::string_view text, const char* wanted) {
+  throw bad_argument{std::string{text} + ": " + wanted};
+}
+
+}  // namespace
+
+std::uint64_t parse_octets(std::string_view text) {
+  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const auto octets = parse_quantity(text, size_units, most);
+  if (!octets) fail(text, "no size; write octets, or a number with K, M or G");
+  return *octets;
+}
+
+std::size_t parse_count(std::string_view text) {
+  constexpr std::array<unit, 1> no_units{{{"", 1}}};
+  const auto count = parse_quantity(text, no_units, 1'000'000);
+  if (!count || *count == 0) fail(text, "no count; write a number from 1 to 1000000");
+  return static_cast<std::size_t>(*count);
+}
+
+std::chrono::milliseconds parse_duration(std::string_view text) {
+  constexpr std::uint64_t a_hundred_years = 100 * 366 * 24 * std::uint64_t{3'600'000};
+  const auto count = parse_quantity(text, time_units, a_hundred_years);
+  if (!count) fail(text, "no time; write a number with ms, s, m or h");
+  return std::chrono::milliseconds{*count};
+}
+
+std::chrono::milliseconds parse_timeout(std::string_view text) {
+  const auto time = parse_duration(text);
+  if (time.count() == 0) fail(text, "too short; write a time above 0");
+  return time;
+}
+
+address parse_address(std::string_view text) {
+  constexpr std::string_view unix_prefix = "unix:";
+  if (text.starts_with(unix_prefix)) {
+    const auto path = text.substr(unix_prefix.size());
+    if (path.empty()) fail(text, "no path behind unix:");
+    return unix_address{std::string{path}};
+  }
+  const auto colon = text.rfind(':');
+  if (colon == text.npos) fail(text, "no address; write HOST:PORT, [::1]:PORT or unix:PATH");
+  auto host = text.substr(0, colon);
+  const auto port_text = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto [end, error] =
+      std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
+  if (error != std::errc{} || end != port_text.data() + port_text.size()) {
+    fail(text, "no port; write a number from 0 to 65535 behind the colon");
+  }
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (host.empty() || (!bracketed && host.find(':') != host.npos)) {
+    fail(text, "no host; write HOST:PORT, and an IPv6 address in brackets");
+  }
+  return tcp_address{std::string{host}, port};
+}
+
+std::string to_string(const tcp_address& where) {
+  const bool bracketed = where.host.find(':') != std::string::npos;
+  return (bracketed ? '[' + where.host + ']' : where.host) + ':' + std::to_string(where.port);
+}
+
+std::string to_string(const unix_address& where) { return "unix:" + where.path; }
+
+std::string to_string(const address& where) {
+  return std::visit([](const auto& a) { return to_string(a); }, where);
+}
+
+}  // namespace programs

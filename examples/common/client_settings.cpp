@@ -1,0 +1,92 @@
+#include "common/client_settings.hpp"
+
+#include "common/cli.hpp"
+
+namespace programs {
+namespace {
+
+constexpr const char* exit_codes =
+    "Exit codes: 0 done; 1 a digest did not match; 2 wrong usage; 3 the server refused;\n"
+    "4 the connection failed or broke, or the server broke the protocol; 5 a local file could\n"
+    "not be read or written; 130 interrupted, with nothing half-done left. Of several files all\n"
+    "are tried, and the exit code is the first failure's.";
+
+auto take_words(client_settings& chosen) {
+  return [&chosen](const auto& words) { chosen.words = words; };
+}
+
+void add_list(CLI::App& app, client_settings& chosen) {
+  auto& list = *app.add_subcommand("list", "Show the server's files");
+  list.callback([&] { chosen.job = client_job::list; });
+  list.add_flag("--md5sum", chosen.md5sum, "As md5sum -c reads it");
+}
+
+void add_upload(CLI::App& app, client_settings& chosen) {
+  auto& upload = *app.add_subcommand("upload", "Send files, and compare digests");
+  add_words(upload, "FILE", take_words(chosen), "Files; - is standard input")->required();
+  add_option(upload, "--name", chosen.name, as_it_stands,
+             "One file's name at the server [the last part of its path; for - it is stdin]")
+      ->type_name("NAME");
+  add_option(upload, "--size", chosen.size, parse_octets,
+             "Octets of standard input, which is then sent as it comes, not spooled first")
+      ->type_name("SIZE");
+  upload.callback([&] {
+    chosen.job = client_job::upload;
+    const bool one = chosen.words.size() == 1;
+    if (chosen.name && !one) throw CLI::ValidationError{"--name", "is for one file"};
+    if (chosen.size && !(one && chosen.words.front() == "-")) {
+      throw CLI::ValidationError{"--size", "is for standard input, -"};
+    }
+  });
+}
+
+void add_target(CLI::App& app, client_settings& chosen, const std::string& description) {
+  add_option(app, "-o", chosen.output, as_it_stands, description)->type_name("PATH");
+  const auto replace = [&] { chosen.policy = filexfer::on_existing::replace; };
+  app.add_flag_callback("--force", replace, "Replace a file that exists");
+}
+
+void add_download(CLI::App& app, client_settings& chosen) {
+  auto& download =
+      *app.add_subcommand("download", "Fetch files, which are shown once they are verified");
+  add_words(download, "ID-or-NAME", take_words(chosen), "A file's id in hex, or its name")
+      ->required();
+  add_target(download, chosen,
+             "A file; or a folder, below which files get their names; or - for standard output, "
+             "where octets are written before they are verified: that they are wrong is then known "
+             "from the exit code and a message only [the current folder]");
+  download.callback([&] {
+    chosen.job = client_job::download;
+    const bool several = chosen.words.size() > 1;
+    if (several && chosen.output == "-") throw CLI::ValidationError{"-o", "- is for one file"};
+  });
+}
+
+void add_simulate(CLI::App& app, client_settings& chosen) {
+  auto& simulate = *app.add_subcommand(
+      "simulate", "Send a file, fetch it again, and show what went over the wire");
+  add_words(simulate, "FILE", take_words(chosen), "A file")
+      ->required()
+      ->expected(1)
+      ->allow_extra_args(false);
+  add_target(simulate, chosen, "Where the copy goes: a file or a folder [a temporary folder]");
+  simulate.callback([&] { chosen.job = client_job::simulate; });
+}
+
+}  // namespace
+
+std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
+  CLI::App app{"Lists, uploads and downloads files of a filexfer-server.", "filexfer-client"};
+  app.footer(exit_codes)->require_subcommand(1)->fallthrough();
+  add_option(app, "--server", chosen.server, parse_address, "The server [127.0.0.1:9999]")
+      ->type_name("HOST:PORT|unix:PATH");
+  const auto hide = [&] { chosen.show_progress = progress::shown::never; };
+  app.add_flag_callback("--quiet", hide, "No progress on stderr");
+  add_list(app, chosen);
+  add_upload(app, chosen);
+  add_download(app, chosen);
+  add_simulate(app, chosen);
+  return parse(app, argc, argv);
+}
+
+}  // namespace programs

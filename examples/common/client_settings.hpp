@@ -1,0 +1,40 @@
+#ifndef PROGRAMS_CLIENT_SETTINGS_HPP
+#define PROGRAMS_CLIENT_SETTINGS_HPP
+
+/// \file
+/// The command line of filexfer-client.
+
+#include "common/arguments.hpp"
+#include "common/exit_code.hpp"
+#include "common/progress.hpp"
+
+#include <filexfer/file.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace programs {
+
+enum class client_job { list, upload, download, simulate };
+
+/// What the command line of filexfer-client asks for.
+struct client_settings {
+  address server = tcp_address{"127.0.0.1", 9999};
+  progress::shown show_progress = progress::shown::on_terminal;
+  client_job job = client_job::list;
+  bool md5sum = false;
+  std::vector<std::string> words;  ///< Files, or ids and names.
+  std::optional<std::string> name;
+  std::optional<std::uint64_t> size;
+  std::string output;  ///< Empty if not given.
+  filexfer::on_existing policy = filexfer::on_existing::keep;
+};
+
+/// Reads the command line; how the program ends, if it has nothing more to do.
+std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv);
+
+}  // namespace programs
+
+#endif

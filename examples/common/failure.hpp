@@ -1,0 +1,33 @@
+#ifndef PROGRAMS_FAILURE_HPP
+#define PROGRAMS_FAILURE_HPP
+
+/// \file
+/// What went wrong, to what, what to do about it, and how the program then ends.
+
+#include "common/exit_code.hpp"
+
+#include <filexfer/results.hpp>
+
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace programs {
+
+struct failure {
+  exit_code code = done;
+  std::string text;
+};
+
+/// A file of this side could not be read or written.
+failure explain_local(std::error_code ec);
+
+/// An operation with the server failed, of which `reply` was the last line, escaped.
+failure explain(std::error_code ec, filexfer::failure_origin origin, const std::string& reply);
+
+/// Says it on stderr: `subject: text`. Returns the code.
+exit_code report(std::string_view subject, const failure& what);
+
+}  // namespace programs
+
+#endif

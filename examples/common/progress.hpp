@@ -1,0 +1,80 @@
+#ifndef PROGRAMS_PROGRESS_HPP
+#define PROGRAMS_PROGRESS_HPP
+
+/// \file
+/// How far a transfer is, on a terminal.
+
+#include <filexfer/storage.hpp>
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace programs {
+
+/// Shows a transfer that takes longer than half a second, in one line on stderr that is gone when
+/// it ends.
+class progress {
+ public:
+  enum class shown { never, on_terminal };
+
+  progress(asio::io_context& context, shown when);
+
+  void begin(std::string_view name, std::uint64_t octets);
+  void end();
+
+  /// `octets` have moved, on any thread.
+  void moved(std::size_t octets) noexcept { moved_ += octets; }
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  void draw_after(std::chrono::milliseconds pause);
+  void draw();
+
+  asio::steady_timer timer_;
+  bool wanted_;
+  bool running_ = false;
+  bool drawn_ = false;
+  std::string name_;
+  std::uint64_t all_ = 0;
+  std::atomic<std::uint64_t> moved_{0};
+  clock::time_point begun_{};
+};
+
+/// A source that tells how far it was read.
+template <filexfer::byte_source Source>
+class counted_source {
+ public:
+  counted_source(Source& source, progress& shown) : source_{source}, shown_{shown} {}
+
+  std::uint64_t size() const noexcept { return source_.size(); }
+
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) {
+    const std::size_t octets = source_.read(to, ec);
+    shown_.moved(octets);
+    return octets;
+  }
+
+  void check_unchanged(std::error_code& ec)
+    requires filexfer::guarded_source<Source>
+  {
+    source_.check_unchanged(ec);
+  }
+
+ private:
+  Source& source_;
+  progress& shown_;
+};
+
+}  // namespace programs
+
+#endif

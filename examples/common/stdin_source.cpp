@@ -1,0 +1,86 @@
+#include "common/stdin_source.hpp"
+
+#include <filexfer/error.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <stdlib.h>
+#include <unistd.h>
+
+namespace programs {
+namespace {
+
+/// Reads what there is, waiting until that is something; 0 at the end.
+std::size_t read_some(std::span<std::byte> to, std::error_code& ec) {
+  ec.clear();
+  for (;;) {
+    const auto got = ::read(STDIN_FILENO, to.data(), to.size());
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno == EINTR) continue;
+    ec = {errno, std::system_category()};
+    return 0;
+  }
+}
+
+struct closer {
+  void operator()(std::FILE* f) const noexcept { std::fclose(f); }
+};
+using file = std::unique_ptr<std::FILE, closer>;
+
+/// A file that is gone once it is closed, in the system's folder for such.
+file temporary_file(std::error_code& ec) {
+  const auto folder = std::filesystem::temp_directory_path(ec);
+  if (ec) return nullptr;
+  std::string path = (folder / "filexfer-XXXXXX").string();
+  const int descriptor = ::mkstemp(path.data());
+  if (descriptor >= 0) ::unlink(path.c_str());
+  file opened{descriptor >= 0 ? ::fdopen(descriptor, "w+") : nullptr};
+  if (!opened) ec = {errno, std::system_category()};
+  return opened;
+}
+
+}  // namespace
+
+std::size_t stdin_source::read(std::span<std::byte> to, std::error_code& ec) {
+  std::size_t filled = 0;
+  ec.clear();
+  while (filled < to.size() && !ec) {
+    const std::size_t got = read_some(to.subspan(filled), ec);
+    if (!ec && got == 0) ec = filexfer::errc::short_source;
+    filled += got;
+  }
+  return filled;
+}
+
+void stdin_source::check_unchanged(std::error_code& ec) {
+  std::byte behind{};
+  const std::size_t got = read_some({&behind, 1}, ec);
+  if (got > 0) ec = filexfer::errc::bad_size;
+}
+
+void stdin_source::check_empty(std::error_code& ec) {
+  ec.clear();
+  if (size_ == 0) check_unchanged(ec);
+}
+
+std::optional<filexfer::file_source> spooled_stdin(std::error_code& ec) {
+  const file spool = temporary_file(ec);
+  std::vector<std::byte> chunk(std::size_t{256} * 1024);
+  while (!ec) {
+    const std::size_t got = read_some(chunk, ec);
+    if (ec || got == 0) break;
+    if (std::fwrite(chunk.data(), 1, got, spool.get()) != got) ec = {errno, std::system_category()};
+  }
+  if (!ec && std::fflush(spool.get()) != 0) ec = {errno, std::system_category()};
+  if (ec) return std::nullopt;
+  filexfer::file_source source{"/dev/fd/" + std::to_string(::fileno(spool.get())), ec};
+  if (ec) return std::nullopt;
+  return source;
+}
+
+}  // namespace programs

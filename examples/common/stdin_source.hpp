@@ -1,0 +1,46 @@
+#ifndef PROGRAMS_STDIN_SOURCE_HPP
+#define PROGRAMS_STDIN_SOURCE_HPP
+
+/// \file
+/// Standard input as something to upload.
+
+#include <filexfer/file.hpp>
+#include <filexfer/storage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <system_error>
+
+namespace programs {
+
+/// Standard input whose size is known: read as it comes, and found out if the size is wrong.
+class stdin_source {
+ public:
+  explicit stdin_source(std::uint64_t size) noexcept : size_{size} {}
+
+  std::uint64_t size() const noexcept { return size_; }
+
+  /// `errc::short_source` if standard input ends before its size.
+  std::size_t read(std::span<std::byte> to, std::error_code& ec);
+
+  /// `errc::bad_size` if standard input goes on behind its size. Waits for its end.
+  void check_unchanged(std::error_code& ec);
+
+  /// The same for a size of 0, which is never read; else does nothing.
+  void check_empty(std::error_code& ec);
+
+ private:
+  std::uint64_t size_;
+};
+
+static_assert(filexfer::guarded_source<stdin_source>);
+
+/// Copies standard input to a temporary file without a name, so that its size gets known; that
+/// source, or nothing and `ec`.
+std::optional<filexfer::file_source> spooled_stdin(std::error_code& ec);
+
+}  // namespace programs
+
+#endif

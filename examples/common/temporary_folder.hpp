@@ -1,0 +1,40 @@
+#ifndef PROGRAMS_TEMPORARY_FOLDER_HPP
+#define PROGRAMS_TEMPORARY_FOLDER_HPP
+
+/// \file
+/// A folder for as long as a program runs.
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include <stdlib.h>
+
+namespace programs {
+
+/// Makes a folder in the system's place for such, and removes it with all that is in it.
+class temporary_folder {
+ public:
+  temporary_folder()
+      : path_{(std::filesystem::temp_directory_path() / "filexfer-XXXXXX").string()} {
+    if (::mkdtemp(path_.data()) == nullptr) {
+      throw std::system_error{errno, std::system_category(), path_};
+    }
+  }
+  temporary_folder(const temporary_folder&) = delete;
+  temporary_folder& operator=(const temporary_folder&) = delete;
+  ~temporary_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  std::filesystem::path path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace programs
+
+#endif

@@ -1,0 +1,50 @@
+#ifndef PROGRAMS_UNITS_HPP
+#define PROGRAMS_UNITS_HPP
+
+/// \file
+/// Quantities as people read them.
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+namespace programs {
+
+inline double seconds(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+/// A number with its decimals: `fixed(0.125, 2)` is `0.13`.
+inline std::string fixed(double value, int decimals) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value);
+  return text;
+}
+
+inline std::string megabytes(std::uint64_t octets) {
+  return fixed(static_cast<double>(octets) / 1e6, 1) + " MB";
+}
+
+inline std::string rate(std::uint64_t octets, std::chrono::nanoseconds time) {
+  const double per_second = time.count() > 0 ? static_cast<double>(octets) / seconds(time) : 0;
+  return fixed(per_second / 1e6, per_second < 1e7 ? 1 : 0) + " MB/s";
+}
+
+/// `0:05`, `12:00`, `3:00:00`.
+inline std::string clock_time(std::uint64_t all_seconds) {
+  char text[64];
+  const auto part = [](std::uint64_t n) { return static_cast<unsigned>(n % 60); };
+  const auto hours = static_cast<unsigned long long>(all_seconds / 3600);
+  if (hours == 0) {
+    std::snprintf(text, sizeof text, "%u:%02u", part(all_seconds / 60), part(all_seconds));
+  } else {
+    std::snprintf(text, sizeof text, "%llu:%02u:%02u", hours, part(all_seconds / 60),
+                  part(all_seconds));
+  }
+  return text;
+}
+
+}  // namespace programs
+
+#endif
