@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Kills filexfer-server at every system call of an upload, and looks what is left.
+
+One upload is traced first. Then, for each thread of the server, each kind of call
+and each N, a server is killed as that thread is about to make its Nth such call
+since the connection came. What has to hold whenever that is:
+
+  - every regular file under an id has that digest, on the disk and in the list
+    of the next server;
+  - what was acknowledged is listed;
+  - the next server removes what the killed one left in .incoming;
+  - the same upload then succeeds, and the list shows it.
+
+Exits with 77 where strace is missing or may not attach.
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import hashlib
+import os
+import random
+import shutil
+import tempfile
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, List, NamedTuple, Tuple
+
+import peer
+from peer import ServerProcess, md5
+from tracing import Strace, calls_in, skip_without_strace, threads_of
+
+OCTETS = random.Random(1).randbytes(300_000)
+ID = md5(OCTETS)
+NAME = "folder/file.bin"
+
+
+def serving(store: str) -> ServerProcess:
+    # One thread for the network and one for the disk: few, so that each is the same in every run.
+    return ServerProcess("--threads", "1", store=store)
+
+
+def all_threads_of(server: ServerProcess) -> List[int]:
+    """Its two threads; the one for the disk may come after it has said that it listens."""
+    patience = time.monotonic() + 10
+    while time.monotonic() < patience:
+        threads = threads_of(server.process.pid)
+        if len(threads) == 2:
+            return threads
+        time.sleep(0.01)
+    raise AssertionError("the server has the threads %r, not two" % threads)
+
+
+# What may go wrong, and is looked for
+
+
+def wrong_files(store: str) -> List[str]:
+    """What is under an id and has another digest."""
+    wrong = []
+    for id in os.listdir(store):
+        if id.startswith("."):
+            continue
+        for folder, _, names in os.walk(os.path.join(store, id)):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest = hashlib.md5(file.read()).hexdigest()
+                if digest != id:
+                    wrong.append("%s/%s has the digest %s" % (id, name, digest))
+    return wrong
+
+
+def wrong_entries(server: ServerProcess) -> Tuple[List[str], List[Tuple[str, bytes]]]:
+    """What the list shows that can't be had as it says, and the (id, name) pairs of the list."""
+    wrong = []
+    with server.client() as client:
+        entries = client.list_files()
+        for entry in entries:
+            try:
+                client.download(entry.id)
+            except Exception as error:
+                wrong.append("%s is listed, and downloading it failed: %r" % (entry.id, error))
+                break
+    return wrong, [(entry.id, entry.name) for entry in entries]
+
+
+def check_store(store: str, acknowledged: bool, before: int) -> List[str]:
+    """What does not hold in a store whose server was killed, with `before` files there before."""
+    pair = (ID, NAME.encode())
+    wrong = wrong_files(store)
+    with serving(store) as server:
+        if os.listdir(os.path.join(store, ".incoming")):
+            wrong.append("what the killed server left in .incoming is still there")
+        bad, entries = wrong_entries(server)
+        wrong += bad
+        if acknowledged and pair not in entries:
+            wrong.append("the upload was acknowledged, and is not listed")
+        if not before <= len(entries) <= before + 1:
+            wrong.append("there are %d files after %d" % (len(entries), before))
+        with server.client() as client:
+            if client.upload(NAME, OCTETS).id != ID:
+                wrong.append("the upload does not succeed again")
+        bad, entries = wrong_entries(server)
+        wrong += bad
+        if entries.count(pair) != 1:
+            wrong.append("the upload that succeeded is not listed once")
+        if os.listdir(os.path.join(store, ".incoming")):
+            wrong.append("the upload that succeeded left something in .incoming")
+    return wrong
+
+
+# Killing
+
+
+class KillPoint(NamedTuple):
+    thread: int  # 0 is the main thread
+    call: str
+    count: int
+
+
+class Scenario(NamedTuple):
+    title: str
+    before: int  # files that are listed before
+    prepare: Callable[[str], None]
+
+
+def prepare_nothing(store: str) -> None:
+    os.mkdir(store)
+
+
+def prepare_other_name(store: str) -> None:
+    with serving(store) as server, server.client() as client:
+        client.upload("another name", OCTETS)
+
+
+def upload(server: ServerProcess) -> bool:
+    """Whether the upload was acknowledged."""
+    try:
+        with server.client() as client:
+            return client.upload(NAME, OCTETS).id == ID
+    except (peer.EndOfStream, OSError):
+        return False
+
+
+def kill_points(folder: str) -> List[KillPoint]:
+    """The system calls that one upload makes, thread by thread."""
+    store = os.path.join(folder, "traced")
+    shutil.copytree(os.path.join(folder, "before"), store)
+    trace = os.path.join(folder, "trace")
+    with serving(store) as server:
+        threads = all_threads_of(server)
+        with Strace(threads, ["-o", trace]):
+            assert upload(server)
+        assert threads_of(server.process.pid) == threads
+    with open(trace) as file:
+        calls = collections.Counter((call.thread, call.name) for call in calls_in(file.read()))
+    return [KillPoint(threads.index(thread), name, n + 1)
+            for (thread, name), count in sorted(calls.items()) for n in range(count)]
+
+
+def kill_at(point: KillPoint, folder: str, scenario: Scenario) -> Tuple[bool, List[str]]:
+    """Whether the server was killed there, and what does not hold then."""
+    store = os.path.join(folder, "%d-%s-%d" % point)
+    shutil.copytree(os.path.join(folder, "before"), store)
+    with serving(store) as server:
+        thread = all_threads_of(server)[point.thread]
+        inject = "inject=%s:signal=SIGKILL:when=%d" % (point.call, point.count)
+        with Strace([thread], ["-o", os.devnull, "-e", "trace=" + point.call, "-e", inject]):
+            acknowledged = upload(server)
+            if not acknowledged:
+                server.process.wait(15)
+        killed = server.process.poll() is not None
+        server.kill()
+    wrong = check_store(store, acknowledged, scenario.before)
+    shutil.rmtree(store)
+    return killed, ["killed before %s number %d of thread %d: %s" % (point.call, point.count, point.thread, text)
+                    for text in wrong]
+
+
+class KillTest(unittest.TestCase):
+    def killed_everywhere(self, scenario: Scenario) -> None:
+        with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
+            scenario.prepare(os.path.join(folder, "before"))
+            points = kill_points(folder)
+            with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+                results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
+        killed = sum(result[0] for result in results)
+        print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), killed), flush=True)
+        self.assertEqual([], [text for _, wrong in results for text in wrong])
+        # How often threads wait for each other differs from run to run; the rest must not.
+        self.assertGreater(killed, 40)
+        self.assertGreater(killed, 0.8 * len(points))
+
+    def test_a_server_killed_while_it_takes_a_new_file(self) -> None:
+        self.killed_everywhere(Scenario("a new file", 0, prepare_nothing))
+
+    def test_a_server_killed_while_it_adds_a_second_name(self) -> None:
+        self.killed_everywhere(Scenario("a second name", 1, prepare_other_name))
+
+
+class CheckTest(unittest.TestCase):
+    """The check finds what it looks for."""
+
+    def stored(self, store: str) -> None:
+        with serving(store) as server:
+            self.assertTrue(upload(server))
+        self.assertEqual([], check_store(store, True, 0))
+
+    def check(self, store: str, acknowledged: bool, expected: str, before: int = 0) -> None:
+        wrong = check_store(store, acknowledged, before)
+        self.assertTrue(any(expected in text for text in wrong), wrong)
+
+    def test_what_is_broken_is_found(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
+            store = os.path.join(folder, "store")
+            self.stored(store)
+            path = os.path.join(store, ID, NAME)
+            os.chmod(path, 0o644)
+            with open(path, "ab") as file:  # as if it had been shown before it was whole
+                file.truncate(1000)
+            self.check(store, True, "has the digest")
+            shutil.rmtree(store)
+
+            os.makedirs(os.path.join(store, md5(b"x"), "folder"))
+            with open(os.path.join(store, md5(b"x"), "file"), "wb") as file:
+                file.write(b"x")
+            self.check(store, True, "acknowledged, and is not listed", before=1)
+            self.check(store, False, "files after", before=4)
+
+            # As if no server removed what another one left.
+            with open(os.path.join(store, ".incoming", "left"), "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self.check(store, False, "is still there", before=2)
+
+
+if __name__ == "__main__":
+    skip_without_strace()
+    peer.run_tests("filexfer-server", limit=300)
