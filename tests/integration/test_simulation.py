@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""The simulation of the dialogue, with the files that file transfers stumble over.
+
+An image, an empty file, one of 1 GiB, one that ends in EOF, and names with blanks, `;`,
+`%` and letters beyond ASCII: each goes there and back over a pipe in memory, TCP and a
+Unix socket, in one process and against a server. Every time the output has to show all
+steps and three equal digests, and the copy has to be the file.
+"""
+
+import filecmp
+import hashlib
+import os
+import random
+import re
+import shutil
+import struct
+import unittest
+import zlib
+
+import peer
+from places import folder_with
+from test_programs import SANITIZED, Case
+
+GIB = 2**30
+
+
+def png(width=300, height=200):
+    """A valid image: noise on a ramp."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    noise = random.Random(1)
+    rows = (b"\0" + bytes((x + noise.randrange(32)) % 256 for x in range(3 * width)) for _ in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b""))
+
+
+FILES = {
+    "image.png": png(),
+    "empty": b"",
+    "ends in EOF": b"The original design ended files so.\nEOF",
+    "EOF twice": b"EOF\n" + bytes(100_000) + b"\nEOF\nEOF",
+    "semi;colon": b"a;b;c\n",
+    "100% %3B %41.txt": b"%00",
+    "Grüße, 世界; 50% Ελλάδα.txt": "Grüße\n".encode() * 20_000,
+    " blanks  around ": b" ",
+}
+
+
+class Simulations(Case):
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("files"))
+        for name, octets in FILES.items():
+            self.write("files/" + name, octets)
+
+    def check(self, out, name, size, id, steps):
+        text = out.decode()
+        self.assertEqual(sorted({int(n) for n in re.findall(r"^ ?(\d+)  (?:client|server) ", text, re.M)}), list(steps))
+        self.assertEqual(re.findall(r"^MD5 of the file +(\S+)$", text, re.M), [id])
+        self.assertEqual(re.findall(r"^MD5 that the server has +(\S+)$", text, re.M), [id])
+        self.assertEqual(re.findall(r"^MD5 of the copy +(\S+)$", text, re.M), [id])
+        self.assertEqual(text.rstrip("\n").rsplit("\n", 1)[-1], "Success")
+        self.assertNotIn("Fail", text)
+        # What is shown is what went over the wire.
+        wire = peer.escape(name).decode()
+        self.assertIn(" 7  client says: %s;%d\n" % (wire, size), text)
+        self.assertIn("11  server says: %s\n" % id, text)
+        self.assertIn("server says: %s;%s;%d\n" % (id, wire, size), text)
+        self.assertIn("19  server sends the file: %d octets\n" % size, text)
+
+    def test_in_one_process(self):
+        for name, octets in FILES.items():
+            for transport in ("memory", "tcp", "unix"):
+                with self.subTest(name=name, transport=transport):
+                    out = self.run_program("filexfer-simulation", "--transport", transport, "files/" + name)
+                    self.check(out, name, len(octets), hashlib.md5(octets).hexdigest(), range(1, 23))
+
+    def test_against_a_server(self):
+        for store in ("memory", "store"):
+            server = self.serve(store=store, listen=("127.0.0.1:0", "unix:socket"))
+            for name, octets in FILES.items():
+                for address in server.addresses:
+                    with self.subTest(name=name, store=store, address=address):
+                        out = self.client(address, "simulate", "files/" + name, "-o", "copy")
+                        self.check(out, name, len(octets), hashlib.md5(octets).hexdigest(), range(3, 23))
+                        self.assertEqual(self.read("copy"), octets)
+                        os.remove(self.path("copy"))
+            listed = [line.split(b";")[1] for line in self.client(server, "list").splitlines()]
+            self.assertEqual(sorted(listed), sorted(peer.escape(name) for name in FILES))
+            server.stop()
+        self.no_temporaries()
+
+
+class Large(Case):
+    """1 GiB, which is more than any buffer and, in signed 32 bits, the half of what there is."""
+
+    SIZE = GIB // 16 if SANITIZED else GIB
+    check = Simulations.check
+
+    def setUp(self):
+        super().setUp()
+        # The copy and what the server stores take their room; the file itself is sparse.
+        roomy = folder_with(3 * self.SIZE)
+        if not roomy:
+            self.skipTest("no folder with 3 GiB free")
+        self.addCleanup(shutil.rmtree, roomy)
+        self.folder = roomy
+        self.temporary = self.path("tmp")
+        os.mkdir(self.temporary)
+        self.environment["TMPDIR"] = self.temporary
+        with open(self.path("large;1 GiB"), "wb") as file:
+            file.truncate(self.SIZE)
+            for position in range(0, self.SIZE, 50_000_017):
+                file.seek(position)
+                file.write(b"octets at %d" % position)
+            file.seek(self.SIZE - 4)
+            file.write(b"\nEOF")
+        self.id = hashlib.md5()
+        with open(self.path("large;1 GiB"), "rb") as file:
+            while some := file.read(2**20):
+                self.id.update(some)
+        self.id = self.id.hexdigest()
+
+    def test_there_and_back(self):
+        for transport in ("memory", "tcp", "unix"):
+            with self.subTest(transport=transport):
+                out = self.run_program("filexfer-simulation", "--transport", transport, "large;1 GiB")
+                self.check(out, "large;1 GiB", self.SIZE, self.id, range(1, 23))
+        out = self.client(self.serve(store="store"), "simulate", "large;1 GiB", "-o", "copy")
+        self.check(out, "large;1 GiB", self.SIZE, self.id, range(3, 23))
+        self.assertTrue(filecmp.cmp(self.path("large;1 GiB"), self.path("copy"), shallow=False))
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client", "filexfer-simulation")
