@@ -997,12 +997,12 @@ def restore_signals() -> None:
 
 
 class ServerProcess:
-    """A running filexfer-server on a free port of 127.0.0.1."""
+    """A running filexfer-server, or a program that is started like it, on a free port of 127.0.0.1."""
 
-    def __init__(self, *arguments: str, store: str = "memory", wait: float = 15):
+    def __init__(self, *arguments: str, store: str = "memory", wait: float = 15, name: str = "filexfer-server"):
         self.log_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [program("filexfer-server"), "--listen", "127.0.0.1:0", "--store", store, *arguments],
+            [program(name), "--listen", "127.0.0.1:0", "--store", store, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log_file,
             preexec_fn=restore_signals)
         self._lines: "queue.Queue[bytes]" = queue.Queue()

@@ -8,7 +8,8 @@ the id line, all of this was on the disk, in this order:
 
 Looked at are a new file, a second name, a file that was found there, and a name that
 is added without sending octets. Then each flush is taken out of the trace, and each is
-moved behind the reply: every time the check must complain.
+moved behind the reply: every time the check must complain. So it must about servers
+whose stores are broken on purpose.
 
 Exits with 77 where strace is missing or may not attach.
 """
@@ -57,7 +58,7 @@ def step_of(call: Call) -> Optional[Step]:
         folders = [path_of(field) for field in fields if "<" in field]
         return Step("show", folders[1] + "/" + names[1], call, folders[0] + "/" + names[0])
     if call.name in ("write", "writev", "pwrite64", "sendto", "sendmsg"):
-        if ID in call.arguments:
+        if ID in re.sub("<[^>]*>", "", call.arguments):  # in what is written, not in where
             return Step("reply", path_of(fields[0]), call)
         return Step("write", path_of(fields[0]), call)
     return None
@@ -88,7 +89,8 @@ def breaches(steps: List[Step], store: str, name: str, sends: bool, shows: bool)
     if shows:
         source = shown[0].source
         own = [step.call.end for step in written if step.path == source]
-        flushed = first("flush", source, max(own, default=-1))
+        # A file that was renamed already is flushed under its new path.
+        flushed = first("flush", source, max(own, default=-1)) or first("flush", target, max(own, default=-1))
         if flushed is None:
             wrong.append("the file is not flushed after its octets are written")
         elif not flushed.end < shown[0].call.begin:
@@ -142,25 +144,27 @@ CASES = [
 ]
 
 
+def traced(server: ServerProcess, case: Case, folder: str) -> List[Step]:
+    trace = os.path.join(folder, "trace")
+    # -f: the server may still be making its threads.
+    options = ["-f", "-y", "-s", "100", "-o", trace, "-e", "trace=write,writev,pwrite64,sendto,sendmsg,"
+               "fsync,fdatasync,linkat,renameat,renameat2"]
+
+    def steps() -> List[Step]:
+        with open(trace) as file:
+            return [step for step in map(step_of, calls_in(file.read())) if step]
+
+    with server.client() as client:
+        with Strace([server.process.pid], options):
+            case.run(client, case.name)
+            # The client may have the reply before strace has seen its call end.
+            patience = time.monotonic() + 10
+            while all(s.kind != "reply" for s in steps()) and time.monotonic() < patience:
+                time.sleep(0.01)
+    return steps()
+
+
 class FlushOrderTest(unittest.TestCase):
-    def trace(self, server: ServerProcess, case: Case, folder: str) -> List[Step]:
-        trace = os.path.join(folder, "trace")
-        # -f: the server may still be making its threads.
-        options = ["-f", "-y", "-s", "100", "-o", trace, "-e", "trace=write,writev,pwrite64,sendto,sendmsg,"
-                   "fsync,fdatasync,linkat,renameat,renameat2"]
-        def steps() -> List[Step]:
-            with open(trace) as file:
-                return [step for step in map(step_of, calls_in(file.read())) if step]
-
-        with server.client() as client:
-            with Strace([server.process.pid], options):
-                case.run(client, case.name)
-                # The client may have the reply before strace has seen its call end.
-                patience = time.monotonic() + 10
-                while all(s.kind != "reply" for s in steps()) and time.monotonic() < patience:
-                    time.sleep(0.01)
-        return steps()
-
     def without_any_flush(self, steps: List[Step], store: str, case: Case) -> int:
         """Takes each flush out, then moves each behind the reply; the number of tries."""
         needed = 0
@@ -180,7 +184,7 @@ class FlushOrderTest(unittest.TestCase):
             with ServerProcess(store=store) as server:
                 for case in CASES:
                     with self.subTest(case.title):
-                        steps = self.trace(server, case, folder)
+                        steps = traced(server, case, folder)
                         self.assertEqual([], breaches(steps, store, case.name, case.sends, case.shows))
                         edited = self.without_any_flush(steps, store, case)
                         print("%s: in order; %d traces with a flush out of order are not"
@@ -190,6 +194,30 @@ class FlushOrderTest(unittest.TestCase):
                             early = step._replace(call=step.call._replace(begin=-1, end=-1))
                             self.assertTrue(breaches([early if s is step else s for s in steps], store,
                                                      case.name, case.sends, case.shows))
+
+    # Of servers whose stores are broken in one way, and of the same store without a defect.
+    DEFECTS = {
+        "none": None,
+        "no-flush-of-file": "the file is not flushed after its octets are written",
+        "no-flush-of-folders": "is not flushed after what changed in it",
+        "shown-before-flush": "the file is shown before it is flushed",
+        "written-in-place": "the name is added 0 times",
+        "acknowledged-before-commit": "the name is added 0 times",
+    }
+
+    @unittest.skipUnless(peer.program("filexfer-broken-server"), "filexfer-broken-server was not built")
+    def test_defects_are_found(self) -> None:
+        for defect, expected in self.DEFECTS.items():
+            with self.subTest(defect), tempfile.TemporaryDirectory(prefix="filexfer-order-") as folder:
+                store = os.path.realpath(os.path.join(folder, "store"))
+                case = CASES[0]
+                with ServerProcess(defect, store=store, name="filexfer-broken-server") as server:
+                    steps = traced(server, case, folder)
+                wrong = breaches(steps, store, case.name, case.sends, case.shows)
+                if expected is None:
+                    self.assertEqual([], wrong)
+                else:
+                    self.assertTrue(any(expected in text for text in wrong), wrong)
 
 
 if __name__ == "__main__":

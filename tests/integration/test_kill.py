@@ -11,12 +11,16 @@ since the connection came. What has to hold whenever that is:
   - the next server removes what the killed one left in .incoming;
   - the same upload then succeeds, and the list shows it.
 
+The same is done to servers whose stores are broken on purpose, each in one way: every
+time something must be found not to hold.
+
 Exits with 77 where strace is missing or may not attach.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -26,7 +30,7 @@ import tempfile
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Tuple
 
 import peer
 from peer import ServerProcess, md5
@@ -37,9 +41,24 @@ ID = md5(OCTETS)
 NAME = "folder/file.bin"
 
 
+# The server that is killed: its program, and the arguments behind its store's.
+# One thread for the network and one for the disk: few, so that each is the same in every run.
+killed_program = ["filexfer-server", "--threads", "1"]
+
+
 def serving(store: str) -> ServerProcess:
-    # One thread for the network and one for the disk: few, so that each is the same in every run.
-    return ServerProcess("--threads", "1", store=store)
+    return ServerProcess(*killed_program[1:], store=store, name=killed_program[0])
+
+
+@contextlib.contextmanager
+def with_defect(defect: str) -> Iterator[None]:
+    """Another server meanwhile: one whose store has that defect."""
+    whole = killed_program[:]
+    killed_program[:] = ["filexfer-broken-server", defect]
+    try:
+        yield
+    finally:
+        killed_program[:] = whole
 
 
 def all_threads_of(server: ServerProcess) -> List[int]:
@@ -178,25 +197,53 @@ def kill_at(point: KillPoint, folder: str, scenario: Scenario) -> Tuple[bool, Li
                     for text in wrong]
 
 
+def kill_everywhere(scenario: Scenario) -> Tuple[int, List[str]]:
+    """At how many places the server was killed, and what did not hold then."""
+    with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
+        scenario.prepare(os.path.join(folder, "before"))
+        points = kill_points(folder)
+        with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+            results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
+    killed = sum(result[0] for result in results)
+    print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), killed), flush=True)
+    # How often threads wait for each other differs from run to run; the rest must not.
+    assert killed > 0.8 * len(points), "%d of %d kill points were reached" % (killed, len(points))
+    return killed, [text for _, wrong in results for text in wrong]
+
+
 class KillTest(unittest.TestCase):
     def killed_everywhere(self, scenario: Scenario) -> None:
-        with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
-            scenario.prepare(os.path.join(folder, "before"))
-            points = kill_points(folder)
-            with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-                results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
-        killed = sum(result[0] for result in results)
-        print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), killed), flush=True)
-        self.assertEqual([], [text for _, wrong in results for text in wrong])
-        # How often threads wait for each other differs from run to run; the rest must not.
+        killed, wrong = kill_everywhere(scenario)
+        self.assertEqual([], wrong)
         self.assertGreater(killed, 40)
-        self.assertGreater(killed, 0.8 * len(points))
 
     def test_a_server_killed_while_it_takes_a_new_file(self) -> None:
         self.killed_everywhere(Scenario("a new file", 0, prepare_nothing))
 
     def test_a_server_killed_while_it_adds_a_second_name(self) -> None:
         self.killed_everywhere(Scenario("a second name", 1, prepare_other_name))
+
+
+@unittest.skipUnless(peer.program("filexfer-broken-server"), "filexfer-broken-server was not built")
+class DefectTest(unittest.TestCase):
+    """What has to be found if it is there, and nothing where the same store has no defect."""
+
+    DEFECTS = {
+        "none": None,
+        "written-in-place": "has the digest",
+        "acknowledged-before-commit": "acknowledged, and is not listed",
+        "temporary-kept": "left something in .incoming",
+        "no-clean-up": "in .incoming is still there",
+    }
+
+    def test_defects_are_found(self) -> None:
+        for defect, expected in self.DEFECTS.items():
+            with self.subTest(defect), with_defect(defect):
+                _, wrong = kill_everywhere(Scenario("the defect " + defect, 0, prepare_nothing))
+                if expected is None:
+                    self.assertEqual([], wrong)
+                else:
+                    self.assertTrue(any(expected in text for text in wrong), wrong)
 
 
 class CheckTest(unittest.TestCase):

@@ -1,0 +1,293 @@
+// filexfer-broken-server: a server over a store that is broken in one way, for the tests that have
+// to find such stores. With the defect `none` it is whole: what they find is the defect alone.
+//
+//     filexfer-broken-server --listen ADDRESS --store DIR [OPTION...] DEFECT
+//
+// listens on a free port of 127.0.0.1 whatever ADDRESS is, and ignores other options.
+
+#include <filexfer/digest.hpp>
+#include <filexfer/directory_store.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/server.hpp>
+#include <filexfer/storage.hpp>
+
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/signal_set.hpp>
+#include <asio/thread_pool.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using digest = filexfer::md5::digest_type;
+
+enum class defect {
+  none,
+  no_flush_of_file,
+  no_flush_of_folders,
+  shown_before_flush,
+  written_in_place,
+  acknowledged_before_commit,
+  temporary_kept,
+  no_clean_up
+};
+
+defect parse_defect(std::string_view text) {
+  constexpr std::array<std::string_view, 8> names{"none",
+                                                  "no-flush-of-file",
+                                                  "no-flush-of-folders",
+                                                  "shown-before-flush",
+                                                  "written-in-place",
+                                                  "acknowledged-before-commit",
+                                                  "temporary-kept",
+                                                  "no-clean-up"};
+  const auto found = std::find(names.begin(), names.end(), text);
+  if (found == names.end()) throw std::invalid_argument{"no defect: " + std::string{text}};
+  return static_cast<defect>(std::distance(names.begin(), found));
+}
+
+int check(int result) {
+  if (result < 0) throw std::system_error{errno, std::system_category()};
+  return result;
+}
+
+struct descriptor {
+  explicit descriptor(int opened) : value{check(opened)} {}
+  descriptor(descriptor&& other) noexcept : value{std::exchange(other.value, -1)} {}
+  descriptor& operator=(descriptor&&) = delete;
+  ~descriptor() {
+    if (value >= 0) ::close(value);
+  }
+  int value;
+};
+
+descriptor folder_at(int above, const std::string& name) {
+  if (::mkdirat(above, name.c_str(), 0755) != 0 && errno != EEXIST) check(-1);
+  return descriptor{::openat(above, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+}
+
+/// Lists and reads as a `directory_store` does, and stores by itself.
+class broken_store {
+ public:
+  using good_store = filexfer::directory_store<>;
+  using cursor = good_store::cursor;
+  using reader = good_store::reader;
+  class upload;
+
+  broken_store(const fs::path& root, defect what)
+      : what_{what},
+        good_{opened(root, what)},
+        root_{folder_at(AT_FDCWD, root.string())},
+        incoming_{folder_at(root_.value, ".incoming")} {}
+
+  cursor list(std::error_code& ec) {
+    commit_late();
+    return good_->list(ec);
+  }
+
+  auto open(const digest& id, std::error_code& ec) {
+    commit_late();
+    return good_->open(id, ec);
+  }
+
+  std::optional<upload> create(const filexfer::upload_details<digest>& details,
+                               std::error_code& ec);
+
+  bool add_name(const digest&, std::uint64_t, std::string_view, std::error_code& ec) {
+    ec.clear();
+    return false;
+  }
+
+ private:
+  /// A file on its way into the store.
+  struct arriving {
+    arriving(broken_store& s, std::string n)
+        : store{s},
+          name{std::move(n)},
+          temporary{std::to_string(::getpid()) + '-' + std::to_string(++s.count_)},
+          file{::openat(s.incoming_.value, temporary.c_str(), O_RDWR | O_CREAT | O_EXCL, 0644)} {}
+    arriving(const arriving&) = delete;
+    arriving& operator=(const arriving&) = delete;
+    ~arriving() {
+      if (!shown) ::unlinkat(store.incoming_.value, temporary.c_str(), 0);
+    }
+    broken_store& store;
+    std::string name;
+    std::string temporary;
+    descriptor file;
+    bool shown = false;
+  };
+
+  static std::unique_ptr<good_store> opened(const fs::path& root, defect what) {
+    const fs::path left = root / ".incoming";
+    const fs::path hidden = root / ".left";
+    const bool hide = what == defect::no_clean_up && fs::exists(left);
+    if (hide) fs::rename(left, hidden);
+    auto good = std::make_unique<good_store>(root);
+    if (hide) {
+      fs::remove_all(left);
+      fs::rename(hidden, left);
+    }
+    return good;
+  }
+
+  void commit(std::unique_ptr<arriving> file, const digest& id) {
+    if (what_ != defect::acknowledged_before_commit) {
+      show(*file, id);
+      return;
+    }
+    const std::lock_guard lock{mutex_};
+    late_ = [this, id, kept = std::shared_ptr<arriving>{std::move(file)}] { show(*kept, id); };
+  }
+
+  void commit_late() {
+    const std::lock_guard lock{mutex_};
+    if (late_) std::exchange(late_, nullptr)();
+  }
+
+  void show(arriving& file, const digest& id) {
+    if (what_ != defect::no_flush_of_file && what_ != defect::shown_before_flush) {
+      check(::fsync(file.file.value));
+    }
+    std::vector<descriptor> folders;
+    folders.push_back(folder_at(root_.value, "."));
+    folders.push_back(folder_at(root_.value, id.to_string()));
+    const fs::path name{file.name};
+    for (const fs::path& part : name.parent_path()) {
+      folders.push_back(folder_at(folders.back().value, part.string()));
+    }
+    put(file, folders.back().value, name.filename().string());
+    if (what_ == defect::shown_before_flush) check(::fsync(file.file.value));
+    if (what_ == defect::no_flush_of_folders) return;
+    for (auto at = folders.rbegin(); at != folders.rend(); ++at) check(::fsync(at->value));
+  }
+
+  void put(arriving& file, int folder, const std::string& leaf) {
+    const char* const from = file.temporary.c_str();
+    if (what_ == defect::written_in_place) {
+      const descriptor target{::openat(folder, leaf.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644)};
+      copy(file.file.value, target.value);
+      check(::fsync(target.value));
+    } else if (what_ == defect::temporary_kept) {
+      if (::linkat(incoming_.value, from, folder, leaf.c_str(), 0) != 0 && errno != EEXIST)
+        check(-1);
+      file.shown = true;
+    } else {
+      check(::renameat(incoming_.value, from, folder, leaf.c_str()));
+      file.shown = true;
+    }
+  }
+
+  static void copy(int from, int to) {
+    std::array<char, 65536> some{};
+    for (off_t at = 0;;) {
+      const auto got = ::pread(from, some.data(), some.size(), at);
+      check(static_cast<int>(got));
+      if (got == 0) return;
+      check(static_cast<int>(::write(to, some.data(), static_cast<std::size_t>(got))));
+      at += got;
+    }
+  }
+
+  defect what_;
+  std::unique_ptr<good_store> good_;
+  descriptor root_;
+  descriptor incoming_;
+  std::atomic<int> count_{0};
+  std::mutex mutex_;
+  std::function<void()> late_;
+};
+
+class broken_store::upload {
+ public:
+  void write(std::span<const std::byte> octets, std::error_code& ec) try {
+    ec.clear();
+    while (!octets.empty()) {
+      const auto written = ::write(file_->file.value, octets.data(), octets.size());
+      check(static_cast<int>(written));
+      octets = octets.subspan(static_cast<std::size_t>(written));
+    }
+  } catch (const std::system_error& e) {
+    ec = e.code();
+  }
+
+  void commit(const digest& id, std::error_code& ec) try {
+    ec.clear();
+    broken_store& store = file_->store;
+    store.commit(std::move(file_), id);
+  } catch (const std::system_error& e) {
+    ec = e.code();
+  }
+
+ private:
+  friend class broken_store;
+  explicit upload(std::unique_ptr<arriving> file) : file_{std::move(file)} {}
+
+  std::unique_ptr<arriving> file_;
+};
+
+std::optional<broken_store::upload> broken_store::create(
+    const filexfer::upload_details<digest>& details, std::error_code& ec) try {
+  ec.clear();
+  commit_late();
+  return upload{std::make_unique<arriving>(*this, std::string{details.name})};
+} catch (const std::system_error& e) {
+  ec = e.code();
+  return std::nullopt;
+}
+
+static_assert(filexfer::file_store<broken_store, digest>);
+
+void serve(const fs::path& folder, defect what) {
+  using asio::ip::tcp;
+  broken_store store{folder, what};
+  asio::io_context context;
+  asio::thread_pool work{1};
+  filexfer::server<tcp, broken_store> server{
+      context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
+  server.work_executor(work.get_executor());
+  asio::signal_set signals{context, SIGTERM};
+  signals.async_wait([&](std::error_code, int) { server.async_stop([](std::error_code) {}); });
+  server.start();
+  std::cout << "listening on " << server.local_endpoint() << std::endl;
+  context.run();
+  work.join();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const auto store = std::find(words.begin(), words.end(), "--store");
+  if (words.end() - store < 3) throw std::invalid_argument{"--store DIR ... DEFECT"};
+  serve(*(store + 1), parse_defect(words.back()));
+} catch (const std::exception& e) {
+  std::cerr << "filexfer-broken-server: " << e.what() << '\n';
+  return 2;
+}
