@@ -167,7 +167,8 @@ class program {
                                        ", this file is " + result.computed_here.to_string() +
                                        ": damaged on the way; upload it again"});
     }
-    if (ec) return report(path, remote_.explain(ec));
+    const bool by_name = chosen_.name && ec == filexfer::errc::bad_name;
+    if (ec) return report(by_name ? name : path, remote_.explain(ec));
     std::cout << "Success  " << result.computed_there << "  " << filexfer::printable(name)
               << std::endl;
     return done;
@@ -214,7 +215,10 @@ class program {
       return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
                                              ", not " + id.to_string() + kept});
     }
-    return ec ? report(word, remote_.explain(ec)) : done;
+    if (!ec) return done;
+    const bool here = client.last_failure() == filexfer::failure_origin::local;
+    const std::string target = sink.target().string();
+    return report(here && !target.empty() ? target : word, remote_.explain(ec));
   }
 
   const client_settings& chosen_;
@@ -244,4 +248,6 @@ exit_code run(int argc, char** argv) {
 }  // namespace
 }  // namespace programs
 
-int main(int argc, char** argv) { return programs::run(argc, argv); }
+int main(int argc, char** argv) {
+  return programs::guarded("filexfer-client", [&] { return programs::run(argc, argv); });
+}

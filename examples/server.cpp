@@ -4,6 +4,7 @@
 #include "common/cli.hpp"
 #include "common/endpoints.hpp"
 #include "common/exit_code.hpp"
+#include "common/failure.hpp"
 #include "common/log.hpp"
 #include "common/process.hpp"
 
@@ -236,4 +237,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace programs
 
-int main(int argc, char** argv) { return programs::run(argc, argv); }
+int main(int argc, char** argv) {
+  return programs::guarded("filexfer-server", [&] { return programs::run(argc, argv); });
+}

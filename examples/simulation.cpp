@@ -162,10 +162,13 @@ exit_code run(int argc, char** argv) {
     }
     if (interruption::came()) return interrupted;
   }
-  return code;
+  if (std::cout.flush() || code != done) return code;
+  return report("standard output", {local_file, "could not be written"});
 }
 
 }  // namespace
 }  // namespace programs
 
-int main(int argc, char** argv) { return programs::run(argc, argv); }
+int main(int argc, char** argv) {
+  return programs::guarded("filexfer-simulation", [&] { return programs::run(argc, argv); });
+}

@@ -6,12 +6,14 @@
 
 #include "common/arguments.hpp"
 #include "common/exit_code.hpp"
+#include "common/failure.hpp"
 
 #include <filexfer/version.hpp>
 
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <iostream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -72,7 +74,9 @@ inline std::optional<exit_code> parse(CLI::App& app, int argc, char** argv) {
     app.parse(std::move(words));
     return std::nullopt;
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? done : wrong_usage;
+    if (app.exit(e) != 0) return wrong_usage;
+    if (std::cout.flush()) return done;
+    return report("standard output", {local_file, "could not be written"});
   }
 }
 

@@ -77,7 +77,11 @@ void add_simulate(CLI::App& app, client_settings& chosen) {
 
 std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
   CLI::App app{"Lists, uploads and downloads files of a filexfer-server.", "filexfer-client"};
-  app.footer(exit_codes)->require_subcommand(1)->fallthrough();
+  app.footer(exit_codes)->require_subcommand(0, 1)->fallthrough();
+  app.callback([&] {  // which comes after a word that is no command was found
+    if (!app.get_subcommands().empty()) return;
+    throw CLI::RequiredError{"A command (list, upload, download or simulate)"};
+  });
   add_option(app, "--server", chosen.server, parse_address, "The server [127.0.0.1:9999]")
       ->type_name("HOST:PORT|unix:PATH");
   const auto hide = [&] { chosen.show_progress = progress::shown::never; };

@@ -84,6 +84,9 @@ class stdout_sink {
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec) { ec.clear(); }
 
+  /// What it is called in messages.
+  std::filesystem::path target() const { return "standard output"; }
+
  private:
   progress& shown_;
 };

@@ -21,6 +21,7 @@ failure explain_local(std::error_code ec) {
     return {local_file, "exists already, and was left as it is; --force replaces it"};
   }
   if (ec == errc::bad_size) return {local_file, "holds more octets than its size says"};
+  if (ec == errc::short_source) return {local_file, "ended before its size was reached"};
   if (ec == errc::source_changed) {
     return {local_file, "changed while it was being sent; send it again"};
   }
@@ -50,7 +51,8 @@ failure explain(std::error_code ec, failure_origin origin, const std::string& re
 }
 
 exit_code report(std::string_view subject, const failure& what) {
-  std::cerr << filexfer::printable(subject) << ": " << what.text << '\n';
+  std::cerr << (subject.empty() ? "\"\"" : filexfer::printable(subject)) << ": " << what.text
+            << '\n';
   return what.code;
 }
 

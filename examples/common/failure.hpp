@@ -8,6 +8,7 @@
 
 #include <filexfer/results.hpp>
 
+#include <exception>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -27,6 +28,16 @@ failure explain(std::error_code ec, filexfer::failure_origin origin, const std::
 
 /// Says it on stderr: `subject: text`. Returns the code.
 exit_code report(std::string_view subject, const failure& what);
+
+/// Runs a program: what it could not cope with ends it with a message, not with a trace.
+template <class Run>
+int guarded(std::string_view program, Run run) {
+  try {
+    return run();
+  } catch (const std::exception& e) {
+    return report(program, {local_file, e.what()});
+  }
+}
 
 }  // namespace programs
 

@@ -17,7 +17,7 @@ namespace programs {
 class temporary_folder {
  public:
   temporary_folder()
-      : path_{(std::filesystem::temp_directory_path() / "filexfer-XXXXXX").string()} {
+      : path_{(parent() / "filexfer-XXXXXX").string()} {
     if (::mkdtemp(path_.data()) == nullptr) {
       throw std::system_error{errno, std::system_category(), path_};
     }
@@ -32,6 +32,13 @@ class temporary_folder {
   std::filesystem::path path() const { return path_; }
 
  private:
+  static std::filesystem::path parent() {
+    std::error_code ec;
+    auto found = std::filesystem::temp_directory_path(ec);
+    if (ec) throw std::system_error{ec, "no folder for temporary files, which TMPDIR names"};
+    return found;
+  }
+
   std::string path_;
 };
 

@@ -209,6 +209,25 @@ class Usage(Case):
             self.assertIn(b"130", text)
         self.assertIn(b"verified", self.run_program("filexfer-client", "download", "--help"))
 
+    def test_what_is_said_of_a_command_that_is_none(self):
+        self.run_program("filexfer-client", "nonsense", expect=USAGE)
+        self.assertIn("nonsense", self.said)
+        self.run_program("filexfer-client", expect=USAGE)
+        self.assertIn("list, upload, download or simulate", self.said)
+
+    def test_a_temporary_folder_that_is_not_there(self):
+        server = self.serve()
+        self.write("a", HELLO)
+        for folder in ("nowhere", "a"):
+            # What run_program looks at stays empty.
+            environment = ["env", "TMPDIR=" + self.path(folder)]
+            for command in ((peer.program("filexfer-simulation"), "a"),
+                            (peer.program("filexfer-client"), "--server", server.address, "simulate", "a")):
+                result = subprocess.run([*environment, *command], cwd=self.folder, capture_output=True, timeout=PATIENCE)
+                self.assertEqual(result.returncode, LOCAL_FILE, result)
+                self.assertIn(b"TMPDIR", result.stderr)
+                self.assertNotIn(b"terminate", result.stderr)
+
     def test_a_server_that_is_not_there(self):
         self.write("a", HELLO)
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -450,6 +469,7 @@ class Files(Case):
             file.write(HELLO)
         for name in ("", ".", "..", "../x", "/x", "a//b", "a/", "n" * 256):
             self.client(server, "upload", "a", "--name", name, expect=USAGE)
+            self.assertTrue(self.said.startswith((name or '""') + ": "), self.said)
         self.client(server, "upload", b"latin \xe9", expect=USAGE)
         self.client(server, "upload", b"latin \xe9", "--name", "latin")
         self.run_program("filexfer-simulation", b"latin \xe9", expect=USAGE)
@@ -487,6 +507,7 @@ class Files(Case):
         # No folders, and folders.
         for target in ("no/such", "no/", "a/b", "/proc/x", "out/a/"):
             self.client(server, "download", "a", "-o", target, expect=LOCAL_FILE)
+            self.assertTrue(self.said.startswith(target + ": "), self.said)
         for target in ("a", "no"):
             self.client(server, "download", "a", HELLO_ID, "-o", target, expect=LOCAL_FILE)
         self.client(server, "download", "b/a", "-o", "out")
@@ -579,6 +600,12 @@ class Files(Case):
                 process = self.start_client(server, *arguments, stdout=full)
                 _, said = process.communicate(timeout=PATIENCE)
                 self.assertEqual(process.returncode, LOCAL_FILE, (arguments, said))
+            for command in (("filexfer-simulation", "a"), ("filexfer-simulation", "--help"),
+                            ("filexfer-client", "--help"), ("filexfer-server", "--version")):
+                result = subprocess.run([peer.program(command[0]), *command[1:]], cwd=self.folder, stdout=full,
+                                        stderr=subprocess.PIPE, timeout=PATIENCE)
+                self.assertEqual(result.returncode, LOCAL_FILE, command)
+                self.assertIn(b"standard output", result.stderr)
         process = self.start_client(server, "download", "a", "-o", "-")
         process.stdout.close()
         self.assertEqual(process.wait(PATIENCE), LOCAL_FILE)
