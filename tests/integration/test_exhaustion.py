@@ -121,9 +121,9 @@ class Descriptors(Case):
         for store in ("store", "memory"):
             with self.subTest(store=store):
                 server = self.serve(store=store, prepare=self.limit)
+                before = self.descriptors(server)  # none is a connection's
                 self.write("a", b"hello")
                 self.client(server, "upload", "a")
-                before = self.descriptors(server)
                 host, port = server.address.rsplit(":", 1)
                 with contextlib.ExitStack() as crowd:
                     standing = [crowd.enter_context(socket.create_connection((host, int(port)), timeout=20))
