@@ -1,0 +1,418 @@
+// Whole transfers between a client and a session: one table of streams, stores, ways to run either
+// side, and files.
+
+#include "support/checked_handler.hpp"
+#include "support/encounter.hpp"
+#include "support/scratch_folder.hpp"
+#include "support/store_use.hpp"
+
+#include <filexfer/client.hpp>
+#include <filexfer/directory_store.hpp>
+#include <filexfer/fault_stream.hpp>
+#include <filexfer/memory.hpp>
+#include <filexfer/memory_pipe.hpp>
+#include <filexfer/memory_store.hpp>
+#include <filexfer/pipe_stream.hpp>
+#include <filexfer/session.hpp>
+
+#include <asio/connect_pipe.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/connect_pair.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/readable_pipe.hpp>
+#include <asio/thread_pool.hpp>
+#include <asio/writable_pipe.hpp>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+using asio::ip::tcp;
+using filexfer::directory_store;
+using filexfer::memory_store;
+using tests::digest;
+using tests::kept_sink;
+using tests::listed_file;
+using tests::sample;
+using local = asio::local::stream_protocol;
+
+namespace {
+
+// Three chunks are more than any of these streams holds, but for TCP's buffers.
+constexpr std::size_t small = 4'000;
+constexpr std::size_t chunk = 100'000;
+
+// ------------------------------------------------------------------------------------ the streams
+
+struct over_memory {
+  using stream = filexfer::memory_pipe;
+  static std::pair<stream, stream> connect(asio::io_context& a, asio::io_context& b) {
+    return filexfer::make_memory_pipe(a.get_executor(), b.get_executor());
+  }
+};
+
+struct over_tcp {
+  using stream = tcp::socket;
+  static std::pair<stream, stream> connect(asio::io_context& a, asio::io_context& b) {
+    tcp::acceptor acceptor{b, {asio::ip::address_v4::loopback(), 0}};
+    tcp::socket first{a};
+    first.connect(acceptor.local_endpoint());
+    tcp::socket second = acceptor.accept(b);
+    for (tcp::socket* one : {&first, &second}) one->set_option(tcp::no_delay{true});
+    return {std::move(first), std::move(second)};
+  }
+};
+
+struct over_unix {
+  using stream = local::socket;
+  static std::pair<stream, stream> connect(asio::io_context& a, asio::io_context& b) {
+    local::socket first{a};
+    local::socket second{b};
+    asio::local::connect_pair(first, second);
+    return {std::move(first), std::move(second)};
+  }
+};
+
+struct over_pipes {
+  using stream = filexfer::pipe_stream;
+  static std::pair<stream, stream> connect(asio::io_context& a, asio::io_context& b) {
+    asio::readable_pipe a_reads{a};
+    asio::writable_pipe a_writes{a};
+    asio::readable_pipe b_reads{b};
+    asio::writable_pipe b_writes{b};
+    asio::connect_pipe(a_reads, b_writes);
+    asio::connect_pipe(b_reads, a_writes);
+    return {stream{std::move(a_reads), std::move(a_writes)},
+            stream{std::move(b_reads), std::move(b_writes)}};
+  }
+};
+
+/// With a fault_stream around it that has no fault.
+template <class Over>
+struct wrapped {
+  using stream = filexfer::fault_stream<typename Over::stream>;
+  static std::pair<stream, stream> connect(asio::io_context& a, asio::io_context& b) {
+    auto ends = Over::connect(a, b);
+    return {stream{std::move(ends.first)}, stream{std::move(ends.second)}};
+  }
+};
+
+// ------------------------------------------------------------------------------------- the stores
+
+struct in_memory {
+  static constexpr const char* name = "in memory";
+  memory_store<> store;
+};
+
+/// Where no disk is, if there is such a place: this is not about what survives a crash.
+std::filesystem::path no_disk() {
+  const std::filesystem::path shared_memory{"/dev/shm"};
+  return std::filesystem::is_directory(shared_memory) ? shared_memory
+                                                      : std::filesystem::temp_directory_path();
+}
+
+struct in_directory {
+  static constexpr const char* name = "in a directory";
+  tests::scratch_folder folder{no_disk()};
+  directory_store<> store{folder / "store"};
+};
+
+// ---------------------------------------------------------------------------- ways to run a side
+
+enum class way { blocking, asynchronous, with_work_elsewhere };
+
+constexpr std::array all_ways{way::blocking, way::asynchronous, way::with_work_elsewhere};
+
+const char* name_of(way w) {
+  constexpr std::array names{"blocking", "asynchronous", "asynchronous, with work elsewhere"};
+  return names[static_cast<std::size_t>(w)];
+}
+
+/// A client whose operations block, or run a context until they have completed.
+template <class Stream>
+class either_client {
+  using client_type = filexfer::client<Stream&>;
+
+ public:
+  either_client(Stream& stream, asio::io_context& context, way w, asio::thread_pool& pool)
+      : client_{stream, {.chunk_octets = chunk, .small_octets = small}},
+        context_{context},
+        way_{w} {
+    if (w == way::with_work_elsewhere) client_.work_executor(pool.get_executor());
+  }
+
+  auto list_files(std::error_code& ec) {
+    if (way_ == way::blocking) return client_.list_files(ec);
+    return finish<std::vector<listed_file>>(
+        ec, [&](auto handler) { client_.async_list_files(std::move(handler)); });
+  }
+
+  auto upload(filexfer::memory_source& source, const std::string& name, std::error_code& ec) {
+    if (way_ == way::blocking) return client_.upload(source, name, ec);
+    return finish<typename client_type::upload_result>(
+        ec, [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
+  }
+
+  auto download(const digest& id, kept_sink& sink, std::error_code& ec) {
+    if (way_ == way::blocking) return client_.download(id, sink, ec);
+    return finish<typename client_type::download_result>(
+        ec, [&](auto handler) { client_.async_download(id, sink, std::move(handler)); });
+  }
+
+  auto download_range(const typename client_type::download_request& wanted, kept_sink& sink,
+                      std::error_code& ec) {
+    if (way_ == way::blocking) return client_.download_range(wanted, sink, ec);
+    return finish<typename client_type::download_entry>(
+        ec, [&](auto handler) { client_.async_download_range(wanted, sink, std::move(handler)); });
+  }
+
+ private:
+  template <class Result, class Start>
+  Result finish(std::error_code& ec, Start start) {
+    test::expected_call<void(std::error_code, Result)> call;
+    call.start(start);
+    context_.restart();
+    context_.run();
+    ec = std::get<0>(call.result());
+    return std::get<1>(std::move(call.result()));
+  }
+
+  client_type client_;
+  asio::io_context& context_;
+  way way_;
+};
+
+/// A session on a thread of its own, until the client closes.
+template <class Stream, class Store>
+class served {
+ public:
+  served(Stream& stream, Store& store, asio::io_context& context, way w, asio::thread_pool& pool)
+      : session_{stream, store, {.chunk_octets = chunk, .small_octets = small}} {
+    if (w == way::blocking) {
+      thread_ = std::thread{[this] { session_.run(ended_with_); }};
+      return;
+    }
+    if (w == way::with_work_elsewhere) session_.work_executor(pool.get_executor());
+    session_.async_run([this](std::error_code ec) { ended_with_ = ec; });
+    thread_ = std::thread{[&context] { context.run(); }};
+  }
+
+  ~served() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+  std::error_code wait_for_end() {
+    thread_.join();
+    return ended_with_;
+  }
+
+ private:
+  filexfer::session<Stream&, Store> session_;
+  std::error_code ended_with_;
+  std::thread thread_;
+};
+
+// -------------------------------------------------------------------------------------- the files
+
+struct named_file {
+  std::string name;
+  sample file;
+
+  listed_file entry() const { return {file.id, name, file.octets.size()}; }
+};
+
+const std::vector<named_file>& files() {
+  static const std::vector<named_file> all = [] {
+    std::vector<named_file> f;
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, small - 1, small, small + 1,
+                                   chunk - 1, chunk, chunk + 1, 3 * chunk}) {
+      f.push_back({"noise/" + std::to_string(size) + " octets",
+                   sample{tests::noise(size, static_cast<unsigned>(size) + 1)}});
+    }
+    // What stands in the file must not matter, nor what its name looks like.
+    for (const char* const words :
+         {"EOF", "DONE", "\n", "\r\n\r\n", "LIST_FILES\n", "UPLOAD\nname;3\nabc",
+          "ERROR io it failed\n", "d41d8cd98f00b204e9800998ecf8427e\n", ";%00;;"}) {
+      f.push_back({words, sample{words}});
+    }
+    std::string every_octet;
+    for (int octet = 0; octet < 256; ++octet) every_octet += static_cast<char>(octet);
+    f.push_back({"every octet", sample{every_octet}});
+    // The same words where a chunk ends and the next begins.
+    std::string across = tests::noise(3 * chunk, 7);
+    across.replace(chunk - 3, 15, "EOF\nLIST_FILES\n");
+    across.replace(2 * chunk - 1, 5, "DONE\n");
+    f.push_back({"words across chunks", sample{across + "EOF"}});
+    return f;
+  }();
+  return all;
+}
+
+struct range {
+  std::uint64_t offset;
+  std::optional<std::uint64_t> length;
+};
+
+constexpr std::array ranges{range{0, std::nullopt},
+                            range{0, 0},
+                            range{0, 1},
+                            range{1, std::nullopt},
+                            range{small - 1, 2},
+                            range{chunk - 1, 2},
+                            range{chunk, small},
+                            range{chunk, chunk + 1},
+                            range{small, 2 * chunk},
+                            range{3 * chunk - 1, 100},
+                            range{3 * chunk, 1}};
+
+// ---------------------------------------------------------------------------------- the dialogue
+
+template <class Client>
+void expect_list(Client& client, std::vector<listed_file> expected) {
+  std::error_code ec;
+  auto listed = client.list_files(ec);
+  CHECK_FALSE(ec);
+  const auto by_entry = [](const listed_file& a, const listed_file& b) {
+    return std::tie(a.id, a.name) < std::tie(b.id, b.name);
+  };
+  std::sort(listed.begin(), listed.end(), by_entry);
+  std::sort(expected.begin(), expected.end(), by_entry);
+  CHECK((listed == expected));
+}
+
+template <class Client>
+void expect_upload(Client& client, const named_file& of) {
+  std::error_code ec;
+  filexfer::memory_source source{tests::octets_of(of.file.octets)};
+  const auto result = client.upload(source, of.name, ec);
+  CHECK_FALSE(ec);
+  CHECK(result.computed_here == of.file.id);
+  CHECK(result.computed_there == of.file.id);
+  CHECK(result.sent);
+}
+
+template <class Client>
+void expect_download(Client& client, const named_file& of) {
+  std::error_code ec;
+  kept_sink sink;
+  const auto result = client.download(of.file.id, sink, ec);
+  CHECK_FALSE(ec);
+  CHECK(result.computed_here == of.file.id);
+  CHECK((result.file == of.entry()));
+  CHECK((sink.octets == of.file.octets));
+  CHECK(sink.commits == 1);
+}
+
+template <class Client>
+void expect_ranges(Client& client, const named_file& of) {
+  for (const range& r : ranges) {
+    if (r.offset > of.file.octets.size()) continue;
+    CAPTURE(r.offset);
+    std::error_code ec;
+    kept_sink sink;
+    const auto entry = client.download_range({of.file.id, r.offset, r.length}, sink, ec);
+    CHECK_FALSE(ec);
+    const auto expected = of.file.octets.substr(r.offset, r.length.value_or(std::string::npos));
+    CHECK(entry.octets() == expected.size());
+    CHECK((entry.file == of.entry()));
+    CHECK((sink.octets == expected));
+    CHECK(sink.commits == 0);
+  }
+}
+
+/// Lists, uploads all, lists, downloads and compares all, in whole and in parts: one connection.
+template <class Over, class Store>
+void whole_transfers(Store& store, way client_way, way server_way) {
+  using stream = typename Over::stream;
+  asio::thread_pool pool{1};
+  asio::io_context here;
+  asio::io_context there;
+  auto ends = Over::connect(here, there);
+  served<stream, Store> session{ends.second, store, there, server_way, pool};
+  {
+    stream our_end = std::move(ends.first);
+    either_client<stream> client{our_end, here, client_way, pool};
+    expect_list(client, {});
+    std::vector<listed_file> all;
+    for (const named_file& one : files()) {
+      CAPTURE(one.name);
+      expect_upload(client, one);
+      all.push_back(one.entry());
+    }
+    expect_list(client, all);
+    for (const named_file& one : files()) {
+      CAPTURE(one.name);
+      expect_download(client, one);
+      expect_ranges(client, one);
+    }
+  }
+  CHECK_FALSE(session.wait_for_end());
+}
+
+template <class Over, class Fixture>
+void in_all_ways() {
+  CAPTURE(Fixture::name);
+  for (const way client : all_ways) {
+    for (const way server : all_ways) {
+      CAPTURE(name_of(client));
+      CAPTURE(name_of(server));
+      Fixture fresh;
+      whole_transfers<Over>(fresh.store, client, server);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("files of any size and any octets arrive whole, over any stream, in any store",
+                   Over, over_memory, over_tcp, over_unix, over_pipes, wrapped<over_memory>,
+                   wrapped<over_tcp>, wrapped<over_unix>, wrapped<over_pipes>) {
+  in_all_ways<Over, in_memory>();
+  in_all_ways<Over, in_directory>();
+}
+
+// ------------------------------------------------------------------------------ with other eyes
+
+namespace {
+
+/// What `md5sum` says of a file; nothing where there is no such program.
+std::optional<std::string> md5sum(const std::filesystem::path& file) {
+  const std::string command = "md5sum <'" + file.string() + "' 2>/dev/null";
+  const std::unique_ptr<FILE, int (*)(FILE*)> output{::popen(command.c_str(), "r"), &::pclose};
+  std::array<char, 32> digits{};
+  if (!output || std::fread(digits.data(), 1, digits.size(), output.get()) != digits.size()) {
+    return std::nullopt;
+  }
+  return std::string{digits.data(), digits.size()};
+}
+
+}  // namespace
+
+TEST_CASE("md5sum finds each file in a directory under its digest and its name") {
+  if (!md5sum("/dev/null")) {
+    MESSAGE("skipped: there is no md5sum");
+    return;
+  }
+  in_directory fresh;
+  whole_transfers<over_tcp>(fresh.store, way::asynchronous, way::asynchronous);
+  for (const named_file& one : files()) {
+    CAPTURE(one.name);
+    const auto path = fresh.folder / "store" / one.file.id.to_string() / one.name;
+    CHECK(md5sum(path) == one.file.id.to_string());
+    CHECK((tests::contents(path) == one.file.octets));
+  }
+}
