@@ -1,3 +1,4 @@
+#include "support/allocations.hpp"
 #include "support/brittle_store.hpp"
 #include "support/dialogues.hpp"
 #include "support/script.hpp"
@@ -12,11 +13,13 @@
 #include <system_error>
 #include <utility>
 
-// This program's `new`: as ever, but on a thread that asks for it the nth call fails, once.
+// This program's `new`: as ever, but it counts, and on a thread that asks for it the nth call
+// fails, once.
 namespace {
 
 thread_local std::size_t calls_until_failure = 0;  // 0: none fails
 thread_local bool failed = false;
+thread_local std::ptrdiff_t live = 0;
 
 void* allocate(std::size_t octets) {
   if (calls_until_failure > 0 && --calls_until_failure == 0) {
@@ -25,17 +28,25 @@ void* allocate(std::size_t octets) {
   }
   void* const memory = std::malloc(octets > 0 ? octets : 1);
   if (memory == nullptr) throw std::bad_alloc{};
+  ++live;
   return memory;
+}
+
+void release(void* memory) noexcept {
+  if (memory != nullptr) --live;
+  std::free(memory);
 }
 
 }  // namespace
 
+std::ptrdiff_t tests::live_allocations() noexcept { return live; }
+
 void* operator new(std::size_t octets) { return allocate(octets); }
 void* operator new[](std::size_t octets) { return allocate(octets); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { release(memory); }
+void operator delete[](void* memory) noexcept { release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { release(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
 
 namespace {
 

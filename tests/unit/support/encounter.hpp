@@ -153,6 +153,9 @@ struct circumstances {
   broken_off cancelled = broken_off::nobody;
   std::size_t cancelled_at = 0;  ///< After that many handlers have run.
   std::size_t bystander_at = 0;  ///< Another session begins after that many handlers.
+  /// What the other session does, and when somebody looks at the store; else it differs from
+  /// session to session.
+  std::optional<std::size_t> turn;
 };
 
 /// Keeps what it was given, and says whether it was shown.

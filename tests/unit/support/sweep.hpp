@@ -7,6 +7,7 @@
 // Nothing here asserts: what does not hold is counted, so that a test can also show that a broken
 // store or a broken hasher is found.
 
+#include "support/allocations.hpp"
 #include "support/encounter.hpp"
 
 #include <asio/io_context.hpp>
@@ -42,6 +43,7 @@ inline std::string describe(task t, const sample& file, const circumstances& c) 
   out << name_of(t) << " of " << file.octets.size() << " octets, pipe of " << c.capacity
       << ", chunks of " << c.chunk << (c.work_elsewhere ? ", work elsewhere" : "")
       << ", bystander at " << c.bystander_at;
+  if (c.turn) out << ", turn " << *c.turn;
   const auto say = [&](const char* side, const filexfer::fault_plan& plan) {
     const auto at = [&](const char* what, const std::optional<std::uint64_t>& octet) {
       if (octet) out << ", " << side << ' ' << what << ' ' << *octet;
@@ -160,6 +162,24 @@ struct tally {
   }
 };
 
+/// When it goes, as much memory is held as when it came; counted only where nothing else is wrong.
+class no_leak {
+ public:
+  explicit no_leak(tally& counts) noexcept : counts_{counts} {}
+  no_leak(const no_leak&) = delete;
+  no_leak& operator=(const no_leak&) = delete;
+  ~no_leak() {
+    const auto left = live_allocations() - before_;
+    if (counts_.violations == 0 && left != 0) {
+      counts_.violated("memory", std::to_string(left) + " allocations are left");
+    }
+  }
+
+ private:
+  tally& counts_;
+  std::ptrdiff_t before_ = live_allocations();
+};
+
 /// How a fault-free session went: how far faults can be put.
 struct extent {
   std::uint64_t client_read = 0;
@@ -167,6 +187,9 @@ struct extent {
   std::size_t handlers = 0;
   std::error_code error;
   std::string client_said;
+  std::string server_said;
+
+  friend bool operator==(const extent&, const extent&) = default;
 };
 
 /// What a session has to come to beside the invariants, where that is known.
@@ -184,7 +207,7 @@ class arena {
  public:
   template <class... Args>
   explicit arena(tally& counts, Args&&... args)
-      : counts_{counts}, stores_{std::forward<Args>(args)...} {
+      : counts_{counts}, no_leak_{counts}, stores_{std::forward<Args>(args)...} {
     keep_going();
   }
 
@@ -196,7 +219,8 @@ class arena {
     store_type& store = stores_.fresh();
     store_ = &store;
     put(resident_name, resident_);
-    if (what == task::download || what == task::upload_held) put(held_name, file);
+    turn_ = c.turn.value_or(counts_.sessions);
+    if (is_held()) put(held_name, file);
 
     extent reached;
     {
@@ -208,6 +232,7 @@ class arena {
       reached.client_written = main.client.layer().octets_written();
       reached.error = main.client.error;
       reached.client_said = main.client.said();
+      reached.server_said = main.server.said();
       judge(main, bystander, expected);
       retry();
     }
@@ -225,6 +250,11 @@ class arena {
 
   void violated(const std::string& kind, const std::string& details) {
     counts_.violated(kind, details + "; " + describe(what_, *file_, *circumstances_));
+  }
+
+  /// Whether the store has the file from the beginning.
+  bool is_held() const noexcept {
+    return what_ == task::list || what_ == task::download || what_ == task::upload_held;
   }
 
   /// Straight into the store: what was there before.
@@ -263,7 +293,7 @@ class arena {
     const auto began = manual_clock::now();
     const auto bound = c.client_limits.reply + c.client_limits.line + c.server_limits.line +
                        c.server_limits.idle + 2 * c.server_limits.linger;
-    bystander_task_ = counts_.sessions % 2 == 0 ? task::list : task::upload;
+    bystander_task_ = turn_ % 2 == 0 ? task::list : task::upload;
     std::size_t handlers = 0;
     std::size_t of_main = 0;
     for (;; ++handlers) {
@@ -271,7 +301,7 @@ class arena {
       if (!bystander.started && handlers >= c.bystander_at) {
         bystander.start(bystander_task_, bystander_name, small_);
       }
-      if ((handlers + counts_.sessions) % (file_->octets.size() < 1000 ? 8 : 256) == 0) look();
+      if ((handlers + turn_) % (file_->octets.size() < 1000 ? 8 : 256) == 0) look();
       if (!main.ended()) of_main = handlers;
       if (context_.poll_one() > 0) continue;
       look();
@@ -399,7 +429,7 @@ class arena {
     const auto add = [&](std::string_view name, const sample& file) {
       expected.push_back({file.id, std::string{name}, file.octets.size()});
     };
-    if (what_ == task::download || what_ == task::upload_held) add(held_name, *file_);
+    if (is_held()) add(held_name, *file_);
     if (bystander_task_ == task::upload) add(bystander_name, small_);
     const bool uploading = what_ != task::list && what_ != task::download;
     const listed_file target{file_->id, std::string{target_name}, file_->octets.size()};
@@ -444,9 +474,11 @@ class arena {
         violated("false success", "list has " + format_entry(entry));
       }
     }
-    const auto is_resident = [&](const listed_file& f) { return f.name == resident_name; };
-    if (std::count_if(main.client.files.begin(), main.client.files.end(), is_resident) != 1) {
-      violated("false success", "list lacks the resident");
+    for (const auto name : {resident_name, held_name}) {
+      const auto named = [&](const listed_file& f) { return f.name == name; };
+      if (std::count_if(main.client.files.begin(), main.client.files.end(), named) != 1) {
+        violated("false success", "list lacks what was there all the time");
+      }
     }
   }
 
@@ -484,6 +516,7 @@ class arena {
   }
 
   tally& counts_;
+  no_leak no_leak_;
   Stores stores_;
   asio::io_context context_;
   asio::steady_timer far_{context_};
@@ -493,6 +526,7 @@ class arena {
   task bystander_task_ = task::list;
   const sample* file_ = nullptr;
   const circumstances* circumstances_ = nullptr;
+  std::size_t turn_ = 0;
   store_type* store_ = nullptr;
   std::string octets_;
 };
