@@ -409,6 +409,26 @@ TEST_CASE_TEMPLATE("a server without connections stops at once, and may be told 
   CHECK(third.called());
 }
 
+TEST_CASE_TEMPLATE("those who were turned away do not keep a server from stopping", P, tcp, local) {
+  one_server<P> one{{.max_connections = 1, .grace = 10s}};
+  const auto busy = one.served();
+  busy->say("UPLOAD\nname;5\n");
+  busy->wait_for("Ready");
+  auto away = one.arrive();  // and does not close
+  away.wait_for_end();
+  test::expected_call<void(std::error_code)> stopped;
+  stop(*one.server, stopped);
+  busy->say("hello");
+  busy->wait_for_end();
+  busy->close();
+  settle(one.context);
+  CHECK_FALSE(stopped.called());
+  virtual_timer::pass(2s);  // as long as they may linger
+  settle(one.context);
+  CHECK(stopped.called());
+  CHECK(tests::fetch(one.store, tests::id_of("hello")) == "hello");
+}
+
 TEST_CASE("the handler of a stop runs on its executor") {
   one_server<tcp> one;
   const auto idle = one.served();
@@ -559,6 +579,19 @@ TEST_CASE("a server without descriptors can be stopped") {
   CHECK_FALSE(virtual_timer::any_waits());
 }
 
+TEST_CASE_TEMPLATE("a server without descriptors can be destroyed", P, tcp, local) {
+  one_server<P> one;
+  typename P::socket socket{one.context, one.endpoint.protocol()};
+  descriptor_famine famine;
+  socket.connect(one.endpoint);
+  settle(one.context);
+  CHECK(one.count(asio::error::no_descriptors) == 1);
+  one.server.reset();
+  settle(one.context);
+  CHECK_FALSE(virtual_timer::any_waits());
+  CHECK(one.context.stopped());  // nothing of it is left
+}
+
 TEST_CASE_TEMPLATE("a peer that is gone before it was accepted harms nobody", P, tcp, local) {
   one_server<P> one;
   for (int i = 0; i < 10; ++i) {
@@ -653,6 +686,16 @@ TEST_CASE("a Unix socket is removed when its server stops, and when it is destro
   socket_path::server_type server{at.context.get_executor(), at.endpoint, at.store};
   server.start();
   CHECK(std::filesystem::is_socket(at.endpoint.path()));
+  test::expected_call<void(std::error_code)> stopped;
+  stop(server, stopped);
+  settle(at.context);
+  CHECK(stopped.called());
+  CHECK_FALSE(std::filesystem::exists(at.endpoint.path()));
+}
+
+TEST_CASE("a server that was never started can be stopped, and leaves no socket") {
+  socket_path at;
+  socket_path::server_type server{at.context.get_executor(), at.endpoint, at.store};
   test::expected_call<void(std::error_code)> stopped;
   stop(server, stopped);
   settle(at.context);

@@ -1,0 +1,106 @@
+#include "support/store_use.hpp"
+
+#include <filexfer/client.hpp>
+#include <filexfer/memory.hpp>
+#include <filexfer/memory_store.hpp>
+#include <filexfer/server.hpp>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/thread_pool.hpp>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using asio::ip::tcp;
+using filexfer::memory_store;
+
+namespace {
+
+/// A client that uploads a file, downloads it, and lists.
+class visitor {
+ public:
+  visitor(asio::io_context& context, const tcp::endpoint& to, std::string name, std::string octets)
+      : socket_{context}, name_{std::move(name)}, octets_{std::move(octets)} {
+    socket_.connect(to);
+  }
+  visitor(const visitor&) = delete;
+  visitor& operator=(const visitor&) = delete;
+
+  void start() {
+    client_.async_upload(source_, name_, [this](std::error_code ec, const auto& result) {
+      uploaded = !ec && result.computed_there == id_;
+      if (uploaded) download();
+    });
+  }
+
+  bool uploaded = false;
+  bool downloaded = false;
+  bool listed = false;
+
+ private:
+  void download() {
+    client_.async_download(id_, sink_, [this](std::error_code ec, const auto&) {
+      downloaded = !ec && sink_.text() == octets_;
+      if (downloaded) list();
+    });
+  }
+
+  void list() {
+    client_.async_list_files([this](std::error_code ec, const auto& files) {
+      const filexfer::file_info<tests::id_type> mine{id_, name_, octets_.size()};
+      listed = !ec && std::count(files.begin(), files.end(), mine) == 1;
+      socket_.close();
+    });
+  }
+
+  tcp::socket socket_;
+  std::string name_;
+  std::string octets_;
+  tests::id_type id_ = tests::id_of(octets_);
+  filexfer::memory_source source_{tests::octets_of(octets_)};
+  filexfer::memory_sink sink_{octets_.size()};
+  filexfer::client<tcp::socket&> client_{socket_};
+};
+
+}  // namespace
+
+TEST_CASE("64 clients at once on a server of four threads each get their own octets") {
+  asio::thread_pool work{2};
+  memory_store<> store;
+  asio::io_context there;
+  std::optional<filexfer::server<tcp, memory_store<>>> server;
+  server.emplace(there.get_executor(), tcp::endpoint{asio::ip::address_v4::loopback(), 0}, store);
+  server->work_executor(work.get_executor());
+  server->start();
+  std::vector<std::thread> threads;
+  auto guard = std::make_optional(asio::make_work_guard(there));
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { there.run(); });
+
+  asio::io_context here;
+  std::vector<std::unique_ptr<visitor>> visitors;
+  for (unsigned i = 0; i < 64; ++i) {
+    visitors.push_back(std::make_unique<visitor>(here, server->local_endpoint(), std::to_string(i),
+                                                 tests::noise(i * 8191, i)));
+  }
+  for (const auto& one : visitors) one->start();
+  here.run();
+  server.reset();
+  guard.reset();
+  for (auto& t : threads) t.join();
+  work.join();
+  for (const auto& one : visitors) {
+    CHECK(one->uploaded);
+    CHECK(one->downloaded);
+    CHECK(one->listed);
+  }
+  CHECK(tests::entries(store).size() == 64);
+}
