@@ -65,7 +65,7 @@ class remote {
 
   foreground& operations_;
   address where_;
-  asio::thread_pool work_{1};  // hashes while the octets move
+  asio::thread_pool work_{2};  // one hashes, one writes, while the octets move
   std::unique_ptr<client> client_;
 };
 

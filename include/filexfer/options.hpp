@@ -28,8 +28,8 @@ struct time_limits {
   std::uint64_t least_rate = 1024;
 };
 
-/// Octets that are read, hashed and stored at once. Two such buffers are held during a transfer,
-/// none between transfers.
+/// Octets that are read, hashed and stored at once. Four such buffers are held during a transfer of
+/// more than one, none between transfers.
 inline constexpr std::size_t default_chunk_octets = std::size_t{256} * 1024;
 
 /// Files up to this size move in one piece, without a hand-over to the work executor, which would

@@ -407,7 +407,7 @@ TEST_CASE("the work of an action is done once, also where its I/O fails") {
       action both;
       both.io = io_kind::read_full;
       both.into = into;
-      both.work = &counting;
+      both.does(counting);
       const auto out = outcome_of(driver, both);
       CHECK(runs == 1);
       CHECK(counting.error() == errc::io);
@@ -561,7 +561,7 @@ TEST_CASE("a peer that is gone while the system sends a file is an error, not a 
     file_on_a_socket f{"hello"};
     auto sending = f.sending(0, 5);
     f.theirs.close();
-    CHECK(f.send(kind, sending).error == std::errc::broken_pipe);
+    CHECK(f.send(kind, sending).error == asio::error::broken_pipe);
   }
 }
 

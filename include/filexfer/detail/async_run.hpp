@@ -5,16 +5,22 @@
 // token, with deadlines and cancellation, and with work on an executor of its own.
 //
 // All state of an operation lives in one allocation, which every handler under way shares. An
-// action has up to two parts, I/O and work; the last one to end resumes the flow. Beside them a
-// watching read may stand, and one wait of the timer, which is not restarted for each action: when
-// it fires early, it waits again. The operation completes when nothing is under way any more.
+// action has up to three parts, I/O and two pieces of work that it waits for; the last one to end
+// resumes the flow. Beside them other work may go on, a watching read may stand, and one wait of
+// the timer, which is not restarted for each action: when it fires early, it waits again. The
+// operation completes when nothing is under way any more.
+//
+// Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
+// place. Only a thread of the work executor that has none to tell of its end lets that escape.
 //
 // A mutex orders the handlers. A strand can't be counted on: the executor of `asio::use_future`,
 // for one, runs a handler on whatever thread has it.
 
 #include <filexfer/detail/flow.hpp>
 #include <filexfer/detail/run.hpp>
+#include <filexfer/detail/running_deadline.hpp>
 #include <filexfer/detail/work_guard.hpp>
+#include <filexfer/detail/work_lane.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/stream.hpp>
@@ -27,13 +33,14 @@
 #include <asio/basic_waitable_timer.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
+#include <asio/dispatch.hpp>
 #include <asio/error.hpp>
 #include <asio/post.hpp>
 
-#include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -75,19 +82,20 @@ class async_operation
         allocator_{asio::get_associated_allocator(handler_)},
         stream_guard_{stream.get_executor()},
         guard_{executor_},
-        settings_{settings},
+        work_executor_{settings.work_executor},
+        deadline_{settings.limits},
         timer_{stream.get_executor()},
         flow_{make_flow(ec_)} {}
 
   /// The flow starts on the handler's executor, never inside the initiating function.
   void start() {
-    const auto slot = asio::get_associated_cancellation_slot(handler_);
+    auto slot = asio::get_associated_cancellation_slot(handler_);
     if (slot.is_connected()) {
       // The slot is cleared when this operation ends, but not when its context is destroyed before.
       auto on_cancel = [weak = this->weak_from_this()](asio::cancellation_type type) {
         if (const pointer kept = weak.lock()) kept->cancel(type);
       };
-      asio::get_associated_cancellation_slot(handler_).assign(std::move(on_cancel));
+      slot.assign(std::move(on_cancel));
     }
     flow_->start(context_);
     asio::post(stream_guard_.get_executor(),
@@ -109,14 +117,10 @@ class async_operation
   };
 
   struct plain_handler : part_handler {
-    plain_handler(pointer p, void (async_operation::*call_)())
-        : part_handler{std::move(p)}, call{call_} {}
-    void operator()() {
-      const pointer kept = std::move(this->self);
-      const std::lock_guard lock{kept->mutex_};
-      (kept.get()->*call)();
-    }
-    void (async_operation::*call)();
+    using call_type = void (async_operation::*)();
+    plain_handler(pointer p, call_type call_) : part_handler{std::move(p)}, call{call_} {}
+    void operator()(std::error_code = {}) { enter(std::move(this->self), call); }
+    call_type call;
   };
 
   struct io_handler : part_handler {
@@ -126,13 +130,23 @@ class async_operation
         : part_handler{std::move(p)}, slot{signal.slot()}, call{call_} {}
     cancellation_slot_type get_cancellation_slot() const noexcept { return slot; }
     void operator()(std::error_code ec, std::size_t octets = 0) {
-      const pointer kept = std::move(this->self);
-      const std::lock_guard lock{kept->mutex_};
-      (kept.get()->*call)(ec, octets);
+      enter(std::move(this->self), call, ec, octets);
     }
     asio::cancellation_slot slot;
     call_type call;
   };
+
+  /// What every handler does: one step of the operation, and its completion if that was the last.
+  template <class Call, class... Args>
+  static void enter(pointer self, Call call, Args... args) {
+    bool finished = false;
+    {
+      const std::lock_guard lock{self->mutex_};
+      ((*self).*call)(args...);
+      finished = self->nothing_under_way();
+    }
+    if (finished) complete(std::move(self));
+  }
 
   // --------------------------------------------------------------------------------------- the loop
 
@@ -142,7 +156,7 @@ class async_operation
       action_ = advance(context_);
       if (action_ == nullptr) {
         flow_ended_ = true;
-        finish_if_idle();
+        end_what_stands();
         return;
       }
       if (!start_parts()) return;
@@ -151,18 +165,19 @@ class async_operation
 
   /// Starts the parts of the action; true if they have all ended at once.
   bool start_parts() {
-    work_base* const work = action_->work;
+    parts_ = 1;  // this function's hold
     if (cancelled_) {
       if (action_->io == io_kind::close) close_stream(stream_);
-      if (work != nullptr) work->cancel();
       context_.result.error = asio::error::operation_aborted;
-      return true;
+    } else {
+      start_io();
     }
-    parts_ = 1;  // this function's hold
-    start_io();
-    if (work != nullptr) {
-      if (settings_.work_executor) start_work(*work);
-      else work->run();
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if (work_base* const piece = action_->begins[lane]) begin_work(lane, *piece);
+    }
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+      work_base* const piece = action_->awaits[lane];
+      if (piece != nullptr && !lanes_[lane].ended_or_await(*piece)) ++parts_;
     }
     return --parts_ == 0;
   }
@@ -171,13 +186,43 @@ class async_operation
     if (--parts_ == 0) step();
   }
 
-  void start_work(work_base& work) {
-    ++parts_;
-    asio::post(settings_.work_executor, [kept = this->shared_from_this(), &work]() mutable {
-      work.run();
-      const auto stream_executor = kept->stream_guard_.get_executor();
-      asio::post(stream_executor, plain_handler{std::move(kept), &async_operation::end_part});
+  void begin_work(std::size_t lane, work_base& piece) {
+    if (!lanes_[lane].begin(piece)) return;
+    if (work_executor_ && !cancelled_ && !start_safely([&] { post_work(lane); })) {
+      ++lanes_at_work_;
+    } else {
+      while (lanes_[lane].work_on().more) continue;
+    }
+  }
+
+  void post_work(std::size_t lane) {
+    asio::post(work_executor_, [kept = this->shared_from_this(), lane]() mutable {
+      work_on(std::move(kept), lane);
     });
+  }
+
+  /// On the work executor. One piece at a time, so that no lane keeps others waiting for long.
+  static void work_on(pointer self, std::size_t lane) {
+    work_lane::progress made{};
+    do {
+      made = self->lanes_[lane].work_on();
+      if (made.awaited && made.more) tell(self, &async_operation::end_part);
+    } while (made.more && start_safely([&] { self->post_work(lane); }));
+    if (made.more) return;
+    tell(std::move(self),
+         made.awaited ? &async_operation::end_lane_and_part : &async_operation::end_lane);
+  }
+
+  static void tell(pointer self, void (async_operation::*what)()) {
+    const auto stream_executor = self->stream_guard_.get_executor();
+    asio::post(stream_executor, plain_handler{std::move(self), what});
+  }
+
+  void end_lane() { --lanes_at_work_; }
+
+  void end_lane_and_part() {
+    end_lane();
+    end_part();
   }
 
   /// Delivers what the watching read has brought, if it has ended.
@@ -189,7 +234,7 @@ class async_operation
   // -------------------------------------------------------------------------------------------- I/O
 
   void start_io() {
-    timed_out_ = false;
+    abort_reason_.clear();
     switch (action_->io) {
       case io_kind::none: return;
       case io_kind::shutdown_send: shutdown_send(stream_); return;
@@ -209,8 +254,23 @@ class async_operation
     ++parts_;
     io_under_way_ = true;
     if (!action_->watch.empty() && !watch_under_way_ && !watch_ended_) start_watch();
-    set_deadline();
-    initiate_io();
+    if (const auto failed = start_safely([this] {
+          set_deadline();
+          initiate_io();
+        })) {
+      end_io(failed);
+    }
+  }
+
+  /// Calls what starts something asynchronous; returns why it could not.
+  template <class Start>
+  static std::error_code start_safely(Start start) noexcept {
+    try {
+      start();
+      return {};
+    } catch (...) {
+      return error_of(std::current_exception());
+    }
   }
 
   void initiate_io() {
@@ -239,12 +299,12 @@ class async_operation
     }
     out.octets += octets;
     if (!ec && out.octets < octets_wanted(*action_)) {
-      if (cancelled_ || timed_out_) {
+      if (cancelled_ || abort_reason_) {
         ec = asio::error::operation_aborted;
       } else {
-        if (octets > 0) progress();
-        initiate_io();
-        return;
+        if (octets > 0) deadline_.progress(*action_);
+        ec = start_safely([this] { initiate_io(); });
+        if (!ec) return;
       }
     }
     end_io(ec);
@@ -253,7 +313,7 @@ class async_operation
   void end_io(std::error_code ec) {
     io_under_way_ = false;
     if (ec == asio::error::operation_aborted && !cancelled_) {
-      if (timed_out_) ec = errc::timed_out;
+      if (abort_reason_) ec = abort_reason_;
       else if (stopping_ && action_->interruptible) ec = errc::shutting_down;
     }
     context_.result.error = translated(ec);
@@ -276,10 +336,13 @@ class async_operation
 
   void start_watch() {
     watch_under_way_ = true;
-    const auto into = action_->watch;
-    stream_.async_read_some(
-        asio::buffer(into.data(), into.size()),
-        io_handler{this->shared_from_this(), watch_signal_, &async_operation::on_watch});
+    const auto failed = start_safely([this] {
+      const auto into = action_->watch;
+      stream_.async_read_some(
+          asio::buffer(into.data(), into.size()),
+          io_handler{this->shared_from_this(), watch_signal_, &async_operation::on_watch});
+    });
+    if (failed) watch_under_way_ = false;  // it was only to know early
   }
 
   /// A read while a watching read stands is that read. True if it is taken care of.
@@ -294,7 +357,7 @@ class async_operation
     ++parts_;
     watch_joined_ = true;
     io_under_way_ = true;
-    set_deadline();
+    if ((abort_reason_ = start_safely([this] { set_deadline(); }))) abort_io();
     return true;
   }
 
@@ -306,80 +369,42 @@ class async_operation
       end_io(ec);
     } else {
       watch_ended_ = outcome::watch_end{translated(ec), octets};
-      if (flow_ended_) finish_if_idle();
+      if (io_under_way_) hurry();
     }
   }
 
   // ---------------------------------------------------------------------- deadlines and cancellation
 
   void set_deadline() {
-    const time_limits& limits = settings_.limits;
-    const auto now = clock::now();
-    if (!action_->continues_deadline) {
-      switch (action_->deadline) {
-        case deadline::line: deadline_ = after(now, limits.line); break;
-        case deadline::reply: deadline_ = after(now, limits.reply); break;
-        case deadline::linger: deadline_ = after(now, limits.linger); break;
-        case deadline::octets: {
-          deadline_ = after(now, limits.idle);
-          latest_ = clock::time_point::max();
-          if (limits.least_rate > 0) {
-            const std::uint64_t seconds = octets_wanted(*action_) / limits.least_rate;
-            latest_ = after(deadline_, std::chrono::seconds{seconds});
-          }
-          break;
-        }
-      }
-    }
+    deadline_.begin(*action_, octets_wanted(*action_));
     start_timer();
   }
 
-  /// `start` and `limit` together, or the end of time.
-  static typename clock::time_point after(typename clock::time_point start,
-                                          std::chrono::milliseconds limit) {
-    using seconds = std::chrono::duration<double>;
-    const auto most = clock::time_point::max();
-    return seconds{limit} < seconds{most - start}
-               ? start + std::chrono::duration_cast<typename clock::duration>(limit)
-               : most;
-  }
-
-  /// Octets have moved: an idle time begins anew, up to what the least rate allows.
-  void progress() {
-    if (action_->deadline != deadline::octets) return;
-    deadline_ = std::min(after(clock::now(), settings_.limits.idle), latest_);
+  /// The peer has spoken, or left, before it had everything: it may never take the rest.
+  void hurry() {
+    deadline_.hurry();
+    if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
   }
 
   void start_timer() {
     if (timer_under_way_) {
-      if (timer_.expiry() > deadline_) timer_.cancel();  // on_timer starts it again
+      if (timer_.expiry() > deadline_.when()) timer_.cancel();  // on_timer starts it again
       return;
     }
+    timer_.expires_at(deadline_.when());
+    timer_.async_wait(plain_handler{this->shared_from_this(), &async_operation::on_timer});
     timer_under_way_ = true;
-    timer_.expires_at(deadline_);
-    timer_.async_wait(plain_timer_handler{{this->shared_from_this()}});
   }
-
-  struct plain_timer_handler : part_handler {
-    void operator()(std::error_code) {
-      const pointer kept = std::move(this->self);
-      const std::lock_guard lock{kept->mutex_};
-      kept->on_timer();
-    }
-  };
 
   void on_timer() {
     timer_under_way_ = false;
-    if (flow_ended_) {
-      finish_if_idle();
-    } else if (io_under_way_ && !timed_out_) {
-      if (clock::now() < deadline_) {
-        start_timer();
-      } else {
-        timed_out_ = true;
-        abort_io();
-      }
+    if (flow_ended_ || !io_under_way_ || abort_reason_) return;
+    if (deadline_.passed()) {
+      abort_reason_ = errc::timed_out;
+    } else {
+      abort_reason_ = start_safely([this] { start_timer(); });
     }
+    if (abort_reason_) abort_io();
   }
 
   void abort_io() {
@@ -390,6 +415,7 @@ class async_operation
     const std::lock_guard lock{mutex_};
     if ((type & asio::cancellation_type::terminal) != asio::cancellation_type::none) {
       cancelled_ = true;
+      for (work_lane& lane : lanes_) lane.cancel();
       if (io_under_way_) abort_io();
     } else if (type != asio::cancellation_type::none) {
       stopping_ = true;
@@ -399,47 +425,44 @@ class async_operation
 
   // ------------------------------------------------------------------------------------- completion
 
-  void finish_if_idle() {
+  void end_what_stands() {
     if (watch_under_way_) watch_signal_.emit(asio::cancellation_type::terminal);
     if (timer_under_way_) timer_.cancel();
-    if (watch_under_way_ || timer_under_way_ || finished_) return;
-    finished_ = true;
-    asio::get_associated_cancellation_slot(handler_).clear();
-    // Everything that belongs to the operation is freed before the handler runs, but this object
-    // itself, which the caller of this function still holds: so the handler is posted.
-    if constexpr (std::is_void_v<T>) {
-      flow_->take(ec_);
-      flow_.reset();
-      complete();
-    } else {
-      T value = flow_->take(ec_);
-      flow_.reset();
-      complete(std::move(value));
+  }
+
+  bool nothing_under_way() const noexcept {
+    return flow_ended_ && !watch_under_way_ && !timer_under_way_ && lanes_at_work_ == 0;
+  }
+
+  struct completion : part_handler {
+    explicit completion(pointer p) noexcept : part_handler{std::move(p)} {}
+    void operator()() {
+      pointer kept = std::move(this->self);
+      Handler handler{std::move(kept->handler_)};
+      std::error_code ec = kept->ec_;
+      // All that belongs to the operation is freed before the handler runs.
+      if constexpr (std::is_void_v<T>) {
+        kept->flow_->take(ec);
+        if (kept->cancelled_ && ec) ec = asio::error::operation_aborted;
+        kept->flow_.reset();
+        kept.reset();
+        std::move(handler)(ec);
+      } else {
+        T value = kept->flow_->take(ec);
+        if (kept->cancelled_ && ec) ec = asio::error::operation_aborted;
+        kept->flow_.reset();
+        kept.reset();
+        std::move(handler)(ec, std::move(value));
+      }
     }
-  }
-
-  template <class... Value>
-  void complete(Value... value) {
-    if (cancelled_ && ec_) ec_ = asio::error::operation_aborted;
-    auto bound = [handler = std::move(handler_), ec = ec_,
-                  ... values = std::move(value)]() mutable {
-      std::move(handler)(ec, std::move(values)...);
-    };
-    completion<decltype(bound)> posted{std::move(bound), executor_, allocator_};
-    asio::post(std::move(posted));
-  }
-
-  template <class Call>
-  struct completion {
-    using executor_type = executor;
-    using allocator_type = allocator;
-    executor_type get_executor() const noexcept { return executor_; }
-    allocator_type get_allocator() const noexcept { return allocator_; }
-    void operator()() { call_(); }
-    Call call_;
-    executor executor_;
-    allocator allocator_;
   };
+
+  /// Calls the handler, at once if this thread is its executor's: a handler of ours is under way
+  /// there, never the initiating function.
+  static void complete(pointer self) {
+    asio::get_associated_cancellation_slot(self->handler_).clear();
+    asio::dispatch(completion{std::move(self)});
+  }
 
   Handler handler_;
   Stream& stream_;
@@ -447,27 +470,27 @@ class async_operation
   allocator allocator_;
   work_guard<typename Stream::executor_type> stream_guard_;
   work_guard<executor> guard_;
-  driver_settings settings_;
+  asio::any_io_executor work_executor_;
   std::recursive_mutex mutex_;  // a flow may cancel its own operation
 
+  std::array<work_lane, 2> lanes_;
   asio::cancellation_signal io_signal_;
   asio::cancellation_signal watch_signal_;
+  running_deadline<clock> deadline_;
   Timer timer_;
-  typename clock::time_point deadline_{};
-  typename clock::time_point latest_{};
 
   action* action_ = nullptr;
   std::optional<outcome::watch_end> watch_ended_;
+  std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
   int parts_ = 0;
+  int lanes_at_work_ = 0;
   bool io_under_way_ = false;
   bool watch_under_way_ = false;
   bool watch_joined_ = false;
   bool timer_under_way_ = false;
-  bool timed_out_ = false;
   bool cancelled_ = false;
   bool stopping_ = false;
   bool flow_ended_ = false;
-  bool finished_ = false;
 
   std::error_code ec_;
   flow_context context_;

@@ -129,7 +129,7 @@ inline flow<void> write_text(connection& c, std::string_view text, std::error_co
 /// Does a piece of work, and nothing else.
 inline flow<void> perform(work_base& work) {
   action working;
-  working.work = &work;
+  working.does(work);
   co_await working;
 }
 

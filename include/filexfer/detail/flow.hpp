@@ -51,23 +51,29 @@ struct file_range {
   std::uint64_t octets = 0;
 };
 
-/// A call that may block or burn time. It lives in the flow that awaits it, and has failed with
-/// `std::errc::operation_canceled` until a driver ran it.
+/// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
+/// before it has awaited it.
 class work_base {
  public:
   work_base(const work_base&) = delete;
   work_base& operator=(const work_base&) = delete;
 
   void run() noexcept { run_(*this); }
+  /// In place of `run`: it has failed with `std::errc::operation_canceled`.
   void cancel() noexcept { error_ = make_error_code(std::errc::operation_canceled); }
+  /// Of the last call; clear before the first.
   std::error_code error() const noexcept { return error_; }
 
  protected:
   explicit work_base(void (*call)(work_base&) noexcept) noexcept : run_{call} {}
   ~work_base() = default;
-  std::error_code error_ = make_error_code(std::errc::operation_canceled);
+  std::error_code error_;
 
  private:
+  friend class work_lane;
+  work_base* next_ = nullptr;
+  bool ended_ = true;
+  bool awaited_ = false;
   void (*run_)(work_base&) noexcept;
 };
 
@@ -89,7 +95,14 @@ struct action {
   /// into the same octets.
   std::span<std::byte> watch;
 
-  work_base* work = nullptr;
+  /// Work that begins with this action and may outlive it. There are two lanes: what was begun in
+  /// one is done one after the other, beside what was begun in the other.
+  std::array<work_base*, 2> begins{};
+  /// Work of that lane that was begun, with this action or before, and that the action waits for.
+  std::array<work_base*, 2> awaits{};
+
+  /// Work that begins and ends with this action.
+  void does(work_base& piece) noexcept { begins[0] = awaits[0] = &piece; }
 };
 
 /// What became of an action's I/O. The end of the stream is `errc::end_of_stream`.

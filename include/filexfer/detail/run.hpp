@@ -15,8 +15,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <optional>
 #include <span>
 #include <system_error>
+#include <type_traits>
 
 namespace filexfer::detail {
 
@@ -71,11 +74,19 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
 template <class Stream, class MakeFlow>
 auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
   ec.clear();
-  auto main = make_flow(ec);
+  std::optional<std::invoke_result_t<MakeFlow&, std::error_code&>> main;
+  try {
+    main.emplace(make_flow(ec));
+  } catch (...) {  // no memory for the outermost flow
+    ec = error_of(std::current_exception());
+    return decltype(main->take(ec))();
+  }
   flow_context context;
-  main.start(context);
+  main->start(context);
   while (action* a = advance(context)) {
-    if (a->work != nullptr) a->work->run();
+    for (work_base* const piece : a->begins) {
+      if (piece != nullptr) piece->run();
+    }
     outcome& out = context.result;
     const std::uint64_t wanted = octets_wanted(*a);
     while (!out.error && out.octets < wanted) {
@@ -85,7 +96,7 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);
     if (a->io == io_kind::close) close_stream(stream);
   }
-  return main.take(ec);
+  return main->take(ec);
 }
 
 }  // namespace filexfer::detail

@@ -7,6 +7,8 @@
 #include <filexfer/detail/sigpipe.hpp>
 #include <filexfer/error.hpp>
 
+#include <asio/error.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -50,7 +52,7 @@ inline std::size_t send_file_some(int socket, const file_range& range, std::erro
   } else if (errno == EAGAIN || errno == EINTR) {
     ec = make_error_code(std::errc::operation_would_block);
   } else {
-    ec = {errno, std::system_category()};
+    ec = {errno, asio::error::get_system_category()};  // as the stream's other functions
   }
   return 0;
 }

@@ -1,8 +1,9 @@
 #ifndef FILEXFER_DETAIL_TRANSFER_HPP
 #define FILEXFER_DETAIL_TRANSFER_HPP
 
-// A file's octets on their way: read, hashed, stored and sent, each octet touched once. For files
-// above one chunk there are two buffers, so that one is on the wire while the other is worked on.
+// A file's octets on their way: read, hashed, stored and sent, each octet touched once. A large
+// file goes through a ring of buffers, so that the stream, the digest and the disk each have one
+// in hand, and a pause of one of them does not stop the others at once.
 
 #include <filexfer/detail/connection.hpp>
 #include <filexfer/detail/flow.hpp>
@@ -12,12 +13,16 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <system_error>
 #include <utility>
 
 namespace filexfer::detail {
+
+/// Buffers of a large transfer, each of `chunk_octets`.
+inline constexpr std::size_t ring_chunks = 4;
 
 class chunk {
  public:
@@ -47,49 +52,93 @@ struct transfer {
   std::error_code local_error;  ///< Of the source or the sink.
 };
 
-/// Reads `count` octets, hashes them with `hash` and writes them to `sink`. A sink's failure ends
-/// it early: `count - octets` are then still to come.
+/// Buffers for what moves `count` octets.
+inline std::size_t ring_size(const connection& c, std::uint64_t count) noexcept {
+  if (count <= c.small_octets) return 1;
+  const std::uint64_t chunks = (count - 1) / chunk_size(c, count) + 1;
+  return static_cast<std::size_t>(std::min<std::uint64_t>(chunks, ring_chunks));
+}
+
+template <class Hasher>
+struct hash_call {
+  Hasher& hash;
+  const std::span<const std::byte>& octets;
+  void operator()(std::error_code&) const { hash.update(octets); }
+};
+
+template <class Sink>
+struct store_call {
+  Sink& sink;
+  const std::span<const std::byte>& octets;
+  std::error_code& failed;  ///< Of all chunks: a sink that has failed is left alone.
+  void operator()(std::error_code& ec) const {
+    if (!failed && !octets.empty()) sink.write(octets, failed);
+    ec = failed;
+  }
+};
+
+/// A buffer for octets that have arrived.
+template <class Sink, class Hasher>
+struct arrival {
+  arrival(std::size_t octets_, Sink& sink, Hasher& hash, std::error_code& failed)
+      : memory{octets_}, hashing{{hash, octets}}, storing{{sink, octets, failed}} {}
+  std::error_code error() const noexcept {
+    return storing.error() ? storing.error() : hashing.error();
+  }
+
+  chunk memory;
+  std::span<const std::byte> octets;
+  work<hash_call<Hasher>> hashing;
+  work<store_call<Sink>> storing;
+};
+
+/// Reads `count` octets, hashes them with `hash` and writes them to `sink`, each on its own: while
+/// one chunk arrives, those before are hashed and written. A failure of the sink ends it early:
+/// `count - octets` are then still to come.
 template <class Sink, class Hasher>
 flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint64_t count) {
   transfer t;
-  std::span<const std::byte> arrived = c.in.take(count);
-  t.octets = arrived.size();
-  work storing{[&](std::error_code& ec) {
-    hash.update(arrived);
-    if (!arrived.empty()) sink.write(arrived, ec);
-  }};
-  const bool small = count <= c.small_octets;
-  if (small) {
-    storing.run();
-    t.local_error = storing.error();
-    if (t.local_error || t.octets == count) co_return t;
-  }
-  const std::size_t chunk_octets = chunk_size(c, count - t.octets);
-  chunk front{chunk_octets};
-  chunk back;
+  std::error_code failed;
+  const std::size_t chunk_octets = chunk_size(c, count);
+  std::deque<arrival<Sink, Hasher>> ring;
+  for (auto n = ring_size(c, count); n > 0; --n)
+    ring.emplace_back(chunk_octets, sink, hash, failed);
+
+  // What came with the line before, at most a line buffer of it.
+  auto* last = &ring.front();
+  last->octets = c.in.take(count);
+  last->hashing.run();
+  last->storing.run();
+  t.octets = last->octets.size();
+  t.local_error = last->error();
+
+  if (t.octets == count || t.local_error) co_return t;
+
+  // Nothing below may throw, for work under way refers to this frame.
   action moving;
   moving.io = io_kind::read_full;
-  moving.work = small ? nullptr : &storing;
-  for (;;) {
-    moving.into = front.first(count - t.octets);
+  for (std::size_t n = 0; moving.io != io_kind::none; ++n) {
+    last = &ring[n % ring.size()];
+    auto& next = ring[(n + 1) % ring.size()];
+    moving.into = last->memory.first(count - t.octets);
+    moving.awaits = {&next.hashing, &next.storing};
     const outcome read = co_await moving;
+    last->octets = moving.into.first(static_cast<std::size_t>(read.octets));
+    moving.begins = {&last->hashing, &last->storing};
     t.octets += read.octets;
-    if (moving.work != nullptr) t.local_error = storing.error();
-    if (t.local_error) co_return t;
-    arrived = moving.into.first(static_cast<std::size_t>(read.octets));
-    if (read.error || t.octets == count) {
-      t.stream_error = read.error;
-      break;
-    }
-    if (back.first(1).empty()) back = chunk{chunk_octets};
-    std::swap(front, back);
+    t.stream_error = read.error;
+    if (read.error || t.octets == count || next.error()) moving.io = io_kind::none;
   }
-  if (moving.work != nullptr) {
-    co_await perform(storing);
+  if (count <= c.small_octets) {
+    last->hashing.run();
+    last->storing.run();
   } else {
-    storing.run();
+    moving.awaits = moving.begins;
+    co_await moving;
   }
-  t.local_error = storing.error();
+  for (const auto& one : ring) {
+    if (!t.local_error) t.local_error = one.error();
+  }
   co_return t;
 }
 
@@ -111,6 +160,46 @@ inline flow<void> drop_octets(connection& c, std::uint64_t count, std::error_cod
 /// Whether the receiver may say something while the octets leave.
 enum class watch { no, yes };
 
+/// Where the octets of a source come from, chunk by chunk.
+template <class Source, class See>
+struct fetching_state {
+  Source& source;
+  See see;
+  std::uint64_t left;      ///< Not yet read.
+  std::error_code failed;  ///< A source that has failed is left alone.
+
+  void fetch(std::span<std::byte> into) {
+    const std::size_t got = into.empty() ? 0 : source.read(into, failed);
+    if (!failed && got != into.size()) failed = errc::short_source;
+    if (failed) return;
+    see(std::span<const std::byte>{into});
+    left -= got;
+    if constexpr (guarded_source<Source>) {
+      if (left == 0) source.check_unchanged(failed);
+    }
+  }
+};
+
+template <class State>
+struct fetch_call {
+  State& state;
+  const std::span<std::byte>& into;
+  void operator()(std::error_code& ec) const {
+    if (!state.failed) state.fetch(into);
+    ec = state.failed;
+  }
+};
+
+/// A buffer for octets that are to leave.
+template <class State>
+struct departure {
+  departure(std::size_t octets_, State& state) : memory{octets_}, fetching{{state, octets}} {}
+
+  chunk memory;
+  std::span<std::byte> octets;
+  work<fetch_call<State>> fetching;
+};
+
 /// Writes `header`, then the next `count` octets of `source`, which `see` is shown on the way. With
 /// `watch::yes` it stops early, without an error, when something has arrived before or meanwhile.
 template <class Source, class See>
@@ -118,41 +207,38 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
                            See see, std::uint64_t count, watch watching) {
   transfer t;
   if (watching == watch::yes && !c.in.empty()) co_return t;
+  fetching_state<Source, See> state{source, std::move(see), count, {}};
+  std::deque<departure<fetching_state<Source, See>>> ring;
+  for (auto n = ring_size(c, count); n > 0; --n) ring.emplace_back(chunk_size(c, count), state);
+
+  // Nothing below may throw, for work under way refers to this frame.
   const bool small = count <= c.small_octets;
-  const std::size_t chunk_octets = chunk_size(c, count);
-  chunk front{chunk_octets};
-  chunk back;
-  if (!small) back = chunk{chunk_octets};
-  std::uint64_t fetched = 0;
-  std::span<std::byte> target = front.first(count);
-  work fetching{[&](std::error_code& ec) {
-    if (target.empty()) return;
-    const std::size_t got = source.read(target, ec);
-    if (ec) return;
-    if (got != target.size()) {
-      ec = errc::short_source;
-      return;
-    }
-    see(std::span<const std::byte>{target});
-    fetched += got;
-    if constexpr (guarded_source<Source>) {
-      if (fetched == count) source.check_unchanged(ec);
-    }
-  }};
-  if (small) {
-    fetching.run();
-  } else {
-    co_await perform(fetching);
-  }
-  t.local_error = fetching.error();
+  std::uint64_t given = 0;
+  const auto next_part = [&](chunk& memory) {
+    const auto part = memory.first(count - given);
+    given += part.size();
+    return part;
+  };
   action moving;
+  for (auto& filling : ring) {
+    filling.octets = next_part(filling.memory);
+    moving.begins[0] = &filling.fetching;
+    moving.awaits[0] = &filling == &ring.back() ? &ring.front().fetching : nullptr;
+    if (small) {
+      filling.fetching.run();
+    } else {
+      co_await moving;
+    }
+  }
+  work_base* last_begun = std::exchange(moving.begins[0], nullptr);
+  t.local_error = ring.front().fetching.error();
   moving.io = io_kind::write;
-  while (!t.local_error && (t.octets < count || !header.empty())) {
-    moving.from = {header, std::span<const std::byte>{target}};
-    const std::size_t sent_octets = target.size();
-    std::swap(front, back);
-    target = small ? std::span<std::byte>{} : front.first(count - fetched);
-    moving.work = target.empty() ? nullptr : &fetching;
+  for (std::size_t n = 0; !t.local_error && (t.octets < count || !header.empty()); ++n) {
+    auto& leaving = ring[n % ring.size()];
+    auto& next = ring[(n + 1) % ring.size()];
+    moving.from = {header, std::span<const std::byte>{leaving.octets}};
+    moving.awaits[0] = small ? nullptr : &next.fetching;
+    if (moving.begins[0] != nullptr) last_begun = moving.begins[0];
     if (watching == watch::yes) moving.watch = c.in.space();
     const outcome written = co_await moving;
     t.stream_error = written.error;
@@ -161,10 +247,17 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
       if (!written.error) t.stream_error = written.watched->error;
     }
     if (written.error) break;
-    t.octets += sent_octets;
+    t.octets += leaving.octets.size();
     header = {};
-    if (moving.work != nullptr) t.local_error = fetching.error();
+    t.local_error = next.fetching.error();
     if (written.watched) break;
+    leaving.octets = next_part(leaving.memory);
+    moving.begins[0] = leaving.octets.empty() ? nullptr : &leaving.fetching;
+  }
+  if (!small) {
+    moving = {};
+    moving.awaits[0] = last_begun;
+    co_await moving;
   }
   co_return t;
 }

@@ -191,12 +191,16 @@ class hand_driver {
   void do_action(action& wanted, outcome& out) {
     if (steps.size() >= cancelled_from) {
       out.error = make_error_code(std::errc::operation_canceled);
-      if (wanted.work != nullptr) wanted.work->cancel();
+      for (auto* const piece : wanted.begins) {
+        if (piece != nullptr) piece->cancel();
+      }
       if (wanted.io == io_kind::close) closed = true;
       return;
     }
     if (steps.size() >= dropped_at) throw flow_dropped{};
-    if (wanted.work != nullptr) wanted.work->run();
+    for (auto* const piece : wanted.begins) {
+      if (piece != nullptr) piece->run();
+    }
     if (wanted.io == io_kind::none) return;
     if (closed) used_after_close = true;
     const std::size_t number = steps.size();

@@ -1,0 +1,73 @@
+#ifndef FILEXFER_DETAIL_RUNNING_DEADLINE_HPP
+#define FILEXFER_DETAIL_RUNNING_DEADLINE_HPP
+
+// When the I/O of an action has to be over.
+
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/options.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+namespace filexfer::detail {
+
+/// The deadline of one action after the other, as points of `Clock`'s time.
+template <class Clock>
+class running_deadline {
+ public:
+  using time_point = typename Clock::time_point;
+
+  explicit running_deadline(const time_limits& limits) noexcept : limits_{limits} {}
+
+  /// An action that moves `octets` begins.
+  void begin(const action& wanted, std::uint64_t octets) {
+    if (wanted.continues_deadline) return;
+    const auto now = Clock::now();
+    switch (wanted.deadline) {
+      case deadline::line: when_ = after(now, limits_.line); break;
+      case deadline::reply: when_ = after(now, limits_.reply); break;
+      case deadline::linger: when_ = after(now, limits_.linger); break;
+      case deadline::octets:
+        when_ = after(now, limits_.idle);
+        latest_ = time_point::max();
+        if (limits_.least_rate > 0) {
+          const double rate = static_cast<double>(limits_.least_rate);
+          latest_ = after(when_, seconds{static_cast<double>(octets) / rate});
+        }
+        break;
+    }
+  }
+
+  /// Octets of it have moved: an idle time begins anew, up to what the least rate allows.
+  void progress(const action& wanted) {
+    if (wanted.deadline != deadline::octets) return;
+    when_ = std::min(after(Clock::now(), limits_.idle), latest_);
+  }
+
+  /// What the I/O was for has come to its end: it has no longer than a peer that was told to close.
+  void hurry() { when_ = latest_ = std::min(when_, after(Clock::now(), limits_.linger)); }
+
+  time_point when() const noexcept { return when_; }
+  bool passed() const { return Clock::now() >= when_; }
+
+ private:
+  using seconds = std::chrono::duration<double>;
+
+  /// `start` and `limit` together, or the end of time.
+  template <class Duration>
+  static time_point after(time_point start, Duration limit) {
+    constexpr auto most = time_point::max();
+    return seconds{limit} < seconds{most - start}
+               ? start + std::chrono::duration_cast<typename Clock::duration>(limit)
+               : most;
+  }
+
+  time_limits limits_;
+  time_point when_{};
+  time_point latest_{};
+};
+
+}  // namespace filexfer::detail
+
+#endif
