@@ -13,6 +13,7 @@
 #include <filexfer/storage.hpp>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <string>
@@ -43,42 +44,53 @@ class session_flow {
 
   /// Serves the connection to its end. `ec` is clear if that was orderly.
   flow<void> serve(std::error_code& ec) {
-    for (;;) {
-      const std::string_view line =
-          co_await read_line(link(), deadline::line, interruptible::yes, ec);
-      if (ec) {
-        co_await leave(ec);
-        if (ec && state_.on_end) state_.on_end({.error = ec});
-        co_return;
-      }
+    bool goes_on = true;
+    while (goes_on) {
       event_ = {};
-      if (state_.on_start) state_.on_start();
-      bool goes_on = false;
-      if (is_clean_line(line)) {
-        const command_line asked = parse_command(line, ec);
-        if (!ec) {
-          event_.verb = asked.verb;
-          co_await answer(asked.verb, ec);
-          goes_on = !ec;
-        } else {
-          goes_on = ec == errc::unknown_command;
-          if (goes_on) {
-            co_await refuse(errc::unknown_command, {}, ec);
-          } else {
-            co_await refuse_and_close(errc::bad_request, ec);
-          }
-        }
-      } else {
-        co_await refuse_and_close(errc::bad_request, ec);
+      in_command_ = false;
+      bool threw = false;
+      try {
+        goes_on = co_await serve_line(ec);
+      } catch (...) {
+        ec = error_of(std::current_exception());
+        goes_on = false;
+        threw = true;
+      }
+      if (threw) {
+        action closing;
+        closing.io = io_kind::close;
+        co_await closing;
       }
       if (ec && !event_.error) event_.error = ec;
-      if (state_.on_end) state_.on_end(event_);
-      if (!goes_on || ec) break;
+      if (state_.on_end && (in_command_ || ec)) state_.on_end(event_);
     }
   }
 
  private:
   connection& link() noexcept { return state_.link; }
+
+  /// Reads a command line and answers it; false if the connection is over.
+  flow<bool> serve_line(std::error_code& ec) {
+    const std::string_view line =
+        co_await read_line(link(), deadline::line, interruptible::yes, ec);
+    if (ec) {
+      co_await leave(ec);
+      co_return false;
+    }
+    in_command_ = true;
+    if (state_.on_start) state_.on_start();
+    if (!is_clean_line(line)) ec = errc::bad_request;
+    const command_line asked = ec ? command_line{} : parse_command(line, ec);
+    if (!ec) {
+      event_.verb = asked.verb;
+      co_await answer(asked.verb, ec);
+    } else if (ec == errc::unknown_command) {
+      co_await refuse(errc::unknown_command, {}, ec);
+    } else {
+      co_await refuse_and_close(errc::bad_request, ec);
+    }
+    co_return !ec;
+  }
 
   flow<void> answer(command verb, std::error_code& ec) {
     switch (verb) {
@@ -382,6 +394,7 @@ class session_flow {
   session_state& state_;
   Store& store_;
   session_event event_;
+  bool in_command_ = false;  ///< Else it waits for a line.
   std::string out_;
 };
 
