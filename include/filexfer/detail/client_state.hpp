@@ -1,0 +1,144 @@
+#ifndef FILEXFER_DETAIL_CLIENT_STATE_HPP
+#define FILEXFER_DETAIL_CLIENT_STATE_HPP
+
+// What the client's flows share: the client's state, how an operation holds it, requests, replies.
+
+#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+
+#include <cerrno>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace filexfer::detail {
+
+class operation;
+
+/// What a client's flows keep between operations.
+struct client_state {
+  client_state() = default;
+  client_state(const client_state&) = delete;
+  client_state& operator=(const client_state&) = delete;
+  inline ~client_state();
+
+  connection link;
+  client_options options;
+  operation* running = nullptr;
+  /// Whether the next octet on the stream begins a reply. Cleared when an operation starts, set
+  /// again where its final reply has been read.
+  bool in_step = true;
+  std::optional<server_features> features;
+  std::string last_reply;
+  failure_origin origin = failure_origin::none;
+};
+
+/// One operation's hold on the client. A context that is destroyed after the client drops what was
+/// under way: then the client is not touched any more.
+class operation {
+ public:
+  operation(client_state& state, std::error_code& ec) noexcept : ec_{ec} {
+    ec.clear();
+    if (state.running != nullptr) ec = errc::operation_in_progress;
+    else if (!state.in_step) ec = errc::connection_unusable;
+    if (ec) return;
+    state_ = &state;
+    state.running = this;
+    state.in_step = false;
+    state.last_reply.clear();
+    state.origin = failure_origin::none;
+  }
+  operation(const operation&) = delete;
+  operation& operator=(const operation&) = delete;
+  ~operation() {
+    if (state_ == nullptr) return;
+    state_->running = nullptr;
+    auto& origin = state_->origin;
+    const bool cancelled = ec_.value() == ECANCELED && ec_.category() != error_category();
+    if (std::uncaught_exceptions() > exceptions_) origin = failure_origin::local;
+    else if (cancelled || (ec_ && origin == failure_origin::none)) origin = failure_origin::stream;
+  }
+
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+  void client_is_gone() noexcept { state_ = nullptr; }
+
+ private:
+  client_state* state_ = nullptr;
+  std::error_code& ec_;
+  const int exceptions_ = std::uncaught_exceptions();
+};
+
+client_state::~client_state() {
+  if (running != nullptr) running->client_is_gone();
+}
+
+inline void blame(client_state& state, failure_origin origin, std::error_code error,
+                  std::error_code& ec) noexcept {
+  state.origin = origin;
+  ec = error;
+}
+
+/// Whether a server goes on after it has refused a line (section 8).
+inline bool goes_on(errc refusal, bool command_line) noexcept {
+  switch (refusal) {
+    case errc::line_too_long:
+    case errc::superseded:
+    case errc::busy:
+    case errc::timeout:
+    case errc::shutting_down: return false;
+    case errc::bad_request: return !command_line;
+    default: return true;
+  }
+}
+
+enum class reply_to { command, argument, octets };
+
+/// Reads a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
+inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
+                                         std::error_code& ec) {
+  const std::string_view line = co_await read_line(state.link, limit, interruptible::no, ec);
+  if (ec == errc::end_of_stream) ec = errc::truncated;
+  if (ec == errc::line_too_long || (!ec && !is_clean_line(line))) ec = errc::malformed_reply;
+  if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
+  if (ec) co_return std::string_view{};
+  constexpr std::size_t shown_octets = 512;
+  state.last_reply = printable(line, shown_octets);
+  if (const auto refusal = parse_error(line)) {
+    blame(state, failure_origin::peer, *refusal, ec);
+    state.in_step = goes_on(*refusal, what == reply_to::command);
+  }
+  co_return line;
+}
+
+inline void break_off(client_state& state, std::error_code& ec) noexcept {
+  blame(state, failure_origin::peer, errc::malformed_reply, ec);
+}
+
+/// Writes `lines`, which end in LF. Where that fails, an ERROR line that has come is the reason.
+inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec) {
+  co_await write_text(state.link, lines, ec);
+  if (!ec) co_return;
+  const std::error_code write_error = ec;
+  co_await read_reply(state, deadline::linger, reply_to::octets, ec);
+  if (ec != condition::refused) blame(state, failure_origin::stream, write_error, ec);
+  state.in_step = false;
+}
+
+/// Sends a command and reads its prompt.
+inline flow<void> open_command(client_state& state, command verb, std::error_code& ec) {
+  const std::string line = std::string{to_string(verb)} + '\n';
+  co_await request(state, line, ec);
+  if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
+}
+
+}  // namespace filexfer::detail
+
+#endif
