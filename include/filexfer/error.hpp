@@ -7,7 +7,9 @@
 /// Codes of the operating system and of Asio pass through unchanged; they belong to
 /// `std::system_category()` and to Asio's categories.
 
+#include <cerrno>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace filexfer {
@@ -149,7 +151,10 @@ class condition_category_impl final : public std::error_category {
 
   bool equivalent(const std::error_code& code, int value) const noexcept override {
     if (code.category() != filexfer::error_category()) {
-      return static_cast<condition>(value) == condition::timeout && code == std::errc::timed_out;
+      // The system category of Asio 1.22 is its own, and knows nothing of std::errc.
+      const bool systems = std::string_view{code.category().name()} == "asio.system";
+      return static_cast<condition>(value) == condition::timeout &&
+             (code == std::errc::timed_out || (systems && code.value() == ETIMEDOUT));
     }
     const auto e = static_cast<errc>(code.value());
     switch (static_cast<condition>(value)) {

@@ -91,7 +91,8 @@ class file_sink {
   /// the last component links are followed.
   ///
   /// Sets `ec` to `errc::file_exists` if the target exists and is to be kept, to `EISDIR` if it is
-  /// a folder or no file name, else to the system's code. The sink is of no use then.
+  /// a folder or no file name, to `ENOTSUP` if it is to be replaced and is a device, a FIFO or a
+  /// socket, else to the system's code. The sink is of no use then.
   file_sink(const std::filesystem::path& target, on_existing policy, std::error_code& ec);
 
   /// The same; throws `std::system_error`.
@@ -173,6 +174,8 @@ inline file_sink::file_sink(const std::filesystem::path& target, on_existing pol
     ec = detail::system_code(EISDIR);
   } else if (!ec && policy_ == on_existing::keep) {
     ec = errc::file_exists;
+  } else if (!ec && !S_ISREG(existing.st_mode) && !S_ISLNK(existing.st_mode)) {
+    ec = detail::system_code(ENOTSUP);
   } else if (!ec || ec == std::errc::no_such_file_or_directory) {
     create_temporary(ec);
   }

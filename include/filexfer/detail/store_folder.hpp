@@ -27,8 +27,12 @@ inline void make_folders(const std::filesystem::path& path, std::error_code& ec)
     prefix /= component;
     if (::mkdir(prefix.c_str(), 0777) == 0) {
       changed.push_back(above);
-    } else if (errno != EEXIST && !std::filesystem::is_directory(prefix)) {
-      ec = last_error();
+      continue;
+    }
+    const std::error_code unmade = last_error();
+    std::error_code unseen;
+    if (unmade != std::errc::file_exists && !std::filesystem::is_directory(prefix, unseen)) {
+      ec = unmade;
       return;
     }
   }
