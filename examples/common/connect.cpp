@@ -2,7 +2,6 @@
 
 #include "common/endpoints.hpp"
 
-#include <asio/connect.hpp>
 #include <asio/error.hpp>
 #include <asio/steady_timer.hpp>
 
@@ -32,19 +31,33 @@ std::vector<endpoint> endpoints_of(const unix_address& where, std::error_code& e
 }  // namespace
 
 any_socket connect(foreground& operations, const address& where, std::error_code& ec) {
+  struct attempt {
+    any_socket socket;
+    bool late = false;
+  };
+  const auto tried = std::make_shared<attempt>(attempt{any_socket{operations.context()}});
+  any_socket& socket = tried->socket;
   const auto endpoints = std::visit([&](const auto& a) { return endpoints_of(a, ec); }, where);
-  const auto socket = std::make_shared<any_socket>(operations.context());
-  if (ec) return std::move(*socket);
+  if (ec) return std::move(socket);
   asio::steady_timer deadline{operations.context(), std::chrono::seconds{30}};
-  deadline.async_wait([socket](std::error_code cancelled) {
-    if (!cancelled) socket->close();
+  deadline.async_wait([tried](std::error_code cancelled) {
+    if (cancelled) return;
+    tried->late = true;
+    tried->socket.close();
   });
-  std::tie(ec, std::ignore) = operations.run<endpoint>(
-      [&](auto done) { asio::async_connect(*socket, endpoints, std::move(done)); });
-  if (ec == asio::error::operation_aborted && !interruption::came()) ec = asio::error::timed_out;
-  std::error_code ignored;  // a Unix socket has no such thing
-  socket->set_option(asio::ip::tcp::no_delay{true}, ignored);
-  return std::move(*socket);
+  ec = asio::error::host_not_found;
+  std::error_code ignored;
+  for (const endpoint& one : endpoints) {
+    if (tried->late) break;
+    socket.close(ignored);
+    socket.open(one.protocol(), ec);  // fails where the system lacks a family, such as IPv6
+    if (ec) continue;
+    std::tie(ec) = operations.run<>([&](auto done) { socket.async_connect(one, std::move(done)); });
+    if (!ec) break;
+  }
+  if (tried->late) ec = asio::error::timed_out;
+  socket.set_option(asio::ip::tcp::no_delay{true}, ignored);  // a Unix socket has no such thing
+  return std::move(socket);
 }
 
 }  // namespace programs

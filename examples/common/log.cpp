@@ -5,6 +5,7 @@
 #include <filexfer/error.hpp>
 #include <filexfer/printable.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <ctime>
 
@@ -70,6 +71,10 @@ std::string format_event(std::chrono::system_clock::time_point now, std::string_
 }
 
 void log_event(const std::string& peer, const filexfer::session_event& event) {
+  // Without descriptors a server asks for a connection again and again: one line tells it.
+  static std::atomic<bool> said_so = false;
+  const bool no_connection = peer.empty() && event.error;
+  if (said_so.exchange(no_connection) && no_connection) return;
   write_line(format_event(std::chrono::system_clock::now(), peer, event));
 }
 

@@ -1,7 +1,3 @@
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in Asio's use_future, with sanitizers
-#endif
-
 #include "support/checked_handler.hpp"
 #include "support/dialogues.hpp"
 #include "support/manual_clock.hpp"
