@@ -1225,6 +1225,21 @@ TEST_CASE("a watched write has its deadline, and the read that joins the watch i
   CHECK(got[2].error == errc::timed_out);
 }
 
+TEST_CASE("a write that is stuck has little time left once the peer has spoken") {
+  watched_write op{4};
+  op.start(op.call, {&op.first});
+  settle(op.context);
+  op.say("no");
+  pass(op.context, 2s - just_under);
+  CHECK_FALSE(op.call.called());
+  pass(op.context, just_under);
+  REQUIRE(op.call.called());
+  const auto& got = std::get<1>(op.call.result());
+  CHECK(got[0].error == errc::timed_out);
+  REQUIRE(got[0].watched);
+  CHECK(got[0].watched->octets == 2);
+}
+
 TEST_CASE("a read that has joined a watch times out, and is cancelled, like any other") {
   for (const bool cancels : {true, false}) {
     watched_write op;

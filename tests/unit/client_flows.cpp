@@ -631,6 +631,18 @@ TEST_CASE(
   CHECK(client.state.in_step);
 }
 
+TEST_CASE("a server that can't be told the expected digest does not make other octets a success") {
+  const dialogue version_0{C("FEATURES\n"), S("ERROR unknown-command\n")};
+  client_by_hand client{version_0 + upload_talk("hello.txt;5", ready) +
+                        dialogue{C(hello.octets), S(hello.id + "\n")}};
+  auto other_expected = upload_hello_with_id;
+  other_expected.id = abc.id;
+  const auto out = client(other_expected);
+  CHECK(out.ec == errc::source_changed);
+  CHECK(out.origin == failure_origin::local);
+  CHECK(out.in_step);
+}
+
 TEST_CASE("a server that has the file, but answers another id, is not believed") {
   client_by_hand client{features_talk +
                         upload_talk("hello.txt;5;id=" + hello.id, ready + ";offset=5") +
@@ -755,13 +767,16 @@ TEST_CASE("a source that ends early, fails or throws never lets the server finis
 }
 
 TEST_CASE("a source that changed meanwhile never lets the server finish the file") {
-  for (const std::uint64_t size : {1, 65536, 65537, 200000}) {
+  for (const std::uint64_t size : {0, 1, 65536, 65537, 200000}) {
     const auto talk = upload_talk("f;" + std::to_string(size), ready);
     client_by_hand client{talk + dialogue{C(std::string(size, 'f'))}};
     brittle_source source{size, size};
     source.changed = true;
     CHECK(upload_error(client, source) == errc::source_changed);
-    CHECK(client.driver.peer.said().size() < said_by(who::client, talk).size() + size);
+    if (size > 0) {
+      CHECK(client.driver.peer.said().size() < said_by(who::client, talk).size() + size);
+    }
+    CHECK_FALSE(client.state.in_step);
   }
 }
 

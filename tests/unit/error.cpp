@@ -1,5 +1,6 @@
 #include <filexfer/error.hpp>
 
+#include <asio/error.hpp>
 #include <doctest/doctest.h>
 
 #include <array>
@@ -135,6 +136,8 @@ TEST_CASE(
   CHECK(std::error_code{ETIMEDOUT, std::system_category()} == condition::timeout);
   CHECK(std::make_error_code(std::errc::timed_out) == condition::timeout);
   CHECK(std::make_error_code(std::errc::timed_out) != condition::may_pass);
+  CHECK(std::error_code{asio::error::timed_out} == condition::timeout);
+  CHECK(std::error_code{asio::error::connection_reset} != condition::timeout);
   for (const condition c :
        {condition::protocol_violation, condition::verification_failed, condition::limit_exceeded,
         condition::timeout, condition::refused, condition::may_pass}) {

@@ -269,6 +269,15 @@ TEST_CASE("a folder is no target, nor is what has no file name or no folder") {
   CHECK(fs::is_directory(folder / "target"));
 }
 
+TEST_CASE("what is no file is not replaced") {
+  const scratch_folder folder;
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  std::error_code ec;
+  const file_sink sink{folder / "fifo", on_existing::replace, ec};
+  CHECK(ec == std::errc::not_supported);
+  CHECK(fs::is_fifo(folder / "fifo"));
+}
+
 TEST_CASE("a target without a folder stands in the current one") {
   const scratch_folder folder;
   const auto before = fs::current_path();

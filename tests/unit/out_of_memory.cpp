@@ -162,6 +162,8 @@ TEST_CASE(
       brittle_store store;
       filexfer::detail::session_state state;
       state.link.chunk_octets = test::chunk_octets;
+      std::error_code last_told;
+      state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
       hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
       driver.steps.reserve(100);
       driver.peer.reserve(2 * s.octets.size() + 1000);
@@ -175,6 +177,11 @@ TEST_CASE(
       // An id that was answered is listed.
       if (driver.peer.said().find(s.id + "\n") != std::string::npos) CHECK(listed.size() == 1);
       if (!more) CHECK_FALSE(ec);
+      // Where it could begin, it does not end without a close and a word to the observer.
+      if (ec && !driver.steps.empty()) {
+        CHECK(last_told);
+        CHECK(driver.closed);
+      }
     }
     CHECK(nth > 10);
   }
