@@ -29,6 +29,7 @@
 #include <string>
 #include <system_error>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -44,14 +45,14 @@ class program {
 
   exit_code list() {
     const bool for_a_person = ::isatty(STDOUT_FILENO) == 1;
-    std::vector<file_info> kept;
-    const auto show = [&](file_info file) {
+    std::vector<listed> kept;
+    const auto show = [&](auto file) {
       if (for_a_person && !chosen_.md5sum) {
-        kept.push_back(std::move(file));
+        kept.emplace_back(file);
         return;
       }
       if (for_a_person) file.name = filexfer::printable(file.name);
-      std::cout << (chosen_.md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+      std::cout << (chosen_.md5sum ? md5sum_line(listed{file}) : format_entry(file) + '\n');
     };
     if (const failure failed = list_into(show); failed.code != done) return report("list", failed);
     if (!kept.empty()) std::cout << table(std::move(kept));
@@ -71,14 +72,13 @@ class program {
     if (ec) return report(chosen_.output, explain_local(ec));
     name_lookup names{chosen_.words};
     failure unlisted;
-    if (names.needed()) unlisted = list_into([&](const file_info& file) { names.see(file); });
+    if (names.needed()) unlisted = list_into([&](const auto& file) { names.see(listed{file}); });
     return for_each_word([&](const std::string& word) {
-      const bool is_id = digest::from_hex(word).has_value();
       failure why = unlisted;
-      if (!is_id && unlisted.code != done) return report(word, why);
+      if (!is_id(word) && unlisted.code != done) return report(word, why);
       const auto id = names.id_of(word, why);
       if (!id) return report(word, why);
-      return download_file(*id, word, is_id ? std::nullopt : std::optional{word});
+      return download_file(*id, word, is_id(word) ? std::nullopt : std::optional{word});
     });
   }
 
@@ -94,10 +94,15 @@ class program {
     if (!chosen_.output.empty()) what.copy = choose_destination(chosen_.output, 1, ec);
     if (!ec) check_target(what.copy.file_for(what.name), what.policy, ec);
     if (ec) return report(chosen_.output, explain_local(ec));
-    any_socket connection = connect(operations_, chosen_.server, ec);
-    if (ec) return report(what.name, remote_.explain_connecting(ec));
-    simulation steps{operations_, progress_, std::move(connection), remote_.work_executor()};
-    return steps.run(what);
+    if (const failure none = remote_.connect(); none.code != done) return report(what.name, none);
+    return remote_.with_client([&](auto& client) {
+      using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
+      any_socket another = connect(operations_, chosen_.server, ec);
+      if (ec) return report(what.name, {broken, ec.message()});
+      simulation<any_socket, hasher> steps{operations_, progress_, std::move(another),
+                                           remote_.work_executor()};
+      return steps.run(what);
+    });
   }
 
  private:
@@ -115,11 +120,11 @@ class program {
 
   template <class OnEntry>
   failure list_into(OnEntry on_entry) {
-    std::error_code ec;
-    auto* const client = remote_.connected(ec);
-    if (ec) return remote_.explain_connecting(ec);
-    std::tie(ec) = operations_.run(
-        [&](auto handler) { client->async_list_files(on_entry, std::move(handler)); });
+    if (failure none = remote_.connect(); none.code != done) return none;
+    const std::error_code ec = remote_.with_client([&](auto& client) {
+      return std::get<0>(operations_.run(
+          [&](auto handler) { client.async_list_files(on_entry, std::move(handler)); }));
+    });
     return ec ? remote_.explain(ec) : failure{};
   }
 
@@ -148,16 +153,22 @@ class program {
   template <class Source>
   exit_code upload_from(Source& file, const std::string& path, std::string name) {
     if (chosen_.name) name = *chosen_.name;
-    std::error_code ec;
-    auto* const client = remote_.connected(ec);
-    if (ec) return report(path, remote_.explain_connecting(ec));
+    if (const failure none = remote_.connect(); none.code != done) return report(path, none);
     std::optional<interruption::interruptible> scope;
     if (!std::same_as<Source, stdin_source>) scope.emplace();  // that would wait for the input
     counted_source source{file, progress_};
-    filexfer::upload_result<digest> result;
+    return remote_.with_client(
+        [&](auto& client) { return upload_with(client, source, path, name); });
+  }
+
+  template <class Client, class Source>
+  exit_code upload_with(Client& client, Source& source, const std::string& path,
+                        const std::string& name) {
+    std::error_code ec;
+    typename Client::upload_result result;
     progress_.begin(name, source.size());
     std::tie(ec, result) = operations_.run<decltype(result)>(
-        [&](auto handler) { client->async_upload(source, name, std::move(handler)); });
+        [&](auto handler) { client.async_upload(source, name, std::move(handler)); });
     progress_.end();
     if (ec == filexfer::errc::digest_mismatch) {
       std::cout << "Fail  " << result.computed_here << "  " << result.computed_there << "  "
@@ -178,7 +189,7 @@ class program {
 
   bool to_stdout() const { return chosen_.output == "-"; }
 
-  exit_code download_file(const digest& id, const std::string& word,
+  exit_code download_file(const std::string& id, const std::string& word,
                           std::optional<std::string> name) {
     std::error_code ec;
     if (!to_stdout() && (name || destination_.file)) {  // What is known before is checked before.
@@ -186,15 +197,16 @@ class program {
       check_target(target, chosen_.policy, ec);
       if (ec) return report(target.string(), explain_local(ec));
     }
-    auto* const client = remote_.connected(ec);
-    if (ec) return report(word, remote_.explain_connecting(ec));
+    if (const failure none = remote_.connect(); none.code != done) return report(word, none);
     if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
       stdout_sink sink{progress_};
-      return download_into(sink, *client, id, word);
+      return remote_.with_client(
+          [&](auto& client) { return download_with(client, sink, id, word); });
     }
     const interruption::interruptible scope;
     download_sink sink{destination_, chosen_.policy, std::move(name), progress_};
-    const exit_code code = download_into(sink, *client, id, word);
+    const exit_code code =
+        remote_.with_client([&](auto& client) { return download_with(client, sink, id, word); });
     if (code == done) {
       std::cout << "Success  " << id << "  " << filexfer::printable(sink.target().string())
                 << std::endl;
@@ -202,18 +214,24 @@ class program {
     return code;
   }
 
-  template <class Sink>
-  exit_code download_into(Sink& sink, remote::client& client, const digest& id,
+  template <class Client, class Sink>
+  exit_code download_with(Client& client, Sink& sink, const std::string& id,
                           const std::string& word) {
+    using digest = typename Client::digest_type;
+    const auto wanted = digest::from_hex(id);
+    if (!wanted) {
+      return report(word, {refused, "the server's ids have " + std::to_string(digest::hex_digits) +
+                                        " digits, and are digests of another kind than this"});
+    }
     std::error_code ec;
-    filexfer::download_result<digest> result;
+    typename Client::download_result result;
     std::tie(ec, result) = operations_.run<decltype(result)>(
-        [&](auto handler) { client.async_download(id, sink, std::move(handler)); });
+        [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
     progress_.end();
     if (ec == filexfer::errc::digest_mismatch) {
       const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
       return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
-                                             ", not " + id.to_string() + kept});
+                                             ", not " + wanted->to_string() + kept});
     }
     if (!ec) return done;
     const bool here = client.last_failure() == filexfer::failure_origin::local;

@@ -8,11 +8,14 @@
 #include "common/log.hpp"
 #include "common/process.hpp"
 
+#include <filexfer/digest.hpp>
 #include <filexfer/directory_store.hpp>
+#include <filexfer/md5.hpp>
 #include <filexfer/memory_store.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/server.hpp>
+#include <filexfer/sha256.hpp>
 
 #include <asio/bind_executor.hpp>
 #include <asio/io_context.hpp>
@@ -56,11 +59,12 @@ struct settings {
   std::string store = "./filexfer-store";
   filexfer::server_options options;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::string digest{filexfer::md5::name()};
   bool quiet = false;
 };
 
 /// Everything that a store's servers share, and their life from start to signal.
-template <class Store>
+template <class Store, filexfer::hasher Hasher>
 class service {
  public:
   service(const settings& chosen, Store& store) : settings_{chosen}, store_{store} {}
@@ -86,7 +90,7 @@ class service {
   using tcp = asio::ip::tcp;
   using local = asio::local::stream_protocol;
   template <class Protocol>
-  using servers = std::list<filexfer::server<Protocol, Store>>;
+  using servers = std::list<filexfer::server<Protocol, Store, Hasher>>;
 
   void listen_on(const tcp_address& where) {
     std::error_code ec;
@@ -162,9 +166,9 @@ class service {
   std::size_t stopping_ = 0;
 };
 
-template <class Store>
+template <filexfer::hasher Hasher, class Store>
 exit_code serve(const settings& chosen, Store& store) {
-  service<Store> all{chosen, store};
+  service<Store, Hasher> all{chosen, store};
   try {
     all.listen();
   } catch (const std::system_error& e) {
@@ -175,21 +179,22 @@ exit_code serve(const settings& chosen, Store& store) {
   return done;
 }
 
+template <filexfer::hasher Hasher>
 exit_code serve(const settings& chosen) {
   if (chosen.store == "memory") {
-    filexfer::memory_store<> store;
-    return serve(chosen, store);
+    filexfer::memory_store<Hasher> store;
+    return serve<Hasher>(chosen, store);
   }
   filexfer::directory_store_options options;
   if (!chosen.quiet) options.log = log_text;
-  std::optional<filexfer::directory_store<>> store;
+  std::optional<filexfer::directory_store<Hasher>> store;
   try {
     store.emplace(chosen.store, std::move(options));
   } catch (const std::system_error& e) {
     std::cerr << filexfer::printable(e.what()) << ": no store can be kept there\n";
     return local_file;
   }
-  return serve(chosen, *store);
+  return serve<Hasher>(chosen, *store);
 }
 
 int run(int argc, char** argv) {
@@ -208,6 +213,10 @@ int run(int argc, char** argv) {
   add_option(app, "--store", chosen.store, as_it_stands,
              "A folder, made if missing, or the word memory")
       ->type_name("DIR|memory [" + chosen.store + "]");
+  app.add_option("--digest", chosen.digest,
+                 "What the files' ids are; sha256 where an attacker may choose files")
+      ->type_name("md5|sha256 [" + chosen.digest + "]")
+      ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
   add_option(app, "--max-size", session.max_size, parse_octets, "Octets of the largest upload")
       ->type_name("SIZE");
   add_option(app, "--max-connections", options.max_connections, parse_count,
@@ -231,7 +240,8 @@ int run(int argc, char** argv) {
   session.limits.line = session.limits.idle;
   ignore_signals_of_writes();
   take_all_descriptors();
-  return serve(chosen);
+  const bool sha256 = chosen.digest == filexfer::sha256::name();
+  return sha256 ? serve<filexfer::sha256>(chosen) : serve<filexfer::md5>(chosen);
 }
 
 }  // namespace

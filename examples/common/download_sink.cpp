@@ -34,14 +34,15 @@ void check_target(const fs::path& target, filexfer::on_existing policy, std::err
   }
 }
 
-void download_sink::announce(const file_info& file, std::error_code& ec) {
+void download_sink::announce(const std::string& announced, std::uint64_t size,
+                             std::error_code& ec) {
   ec.clear();
-  const std::string& name = name_ ? *name_ : file.name;
+  const std::string& name = name_ ? *name_ : announced;
   target_ = where_.file_for(name);
   if (!where_.file) make_folders(name, ec);
   if (!ec) check_target(target_, policy_, ec);
   if (!ec) file_.emplace(target_, policy_, ec);
-  if (!ec) shown_.begin(name, file.size);
+  if (!ec) shown_.begin(name, size);
 }
 
 /// Makes the folders in `name` that are missing, and refuses what is none.
@@ -75,11 +76,6 @@ download_sink::~download_sink() {
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) {
     fs::remove(*folder, not_empty);
   }
-}
-
-void stdout_sink::announce(const file_info& file, std::error_code& ec) {
-  ec.clear();
-  shown_.begin(file.name, file.size);
 }
 
 void stdout_sink::write(std::span<const std::byte> octets, std::error_code& ec) {

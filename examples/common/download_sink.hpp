@@ -4,13 +4,15 @@
 /// \file
 /// Where downloads go.
 
-#include "common/listing.hpp"
 #include "common/progress.hpp"
 
+#include <filexfer/digest.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/protocol.hpp>
 #include <filexfer/storage.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -54,7 +56,10 @@ class download_sink {
   download_sink& operator=(const download_sink&) = delete;
   ~download_sink();
 
-  void announce(const file_info& file, std::error_code& ec);
+  template <class Digest>
+  void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
+    announce(file.name, file.size, ec);
+  }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec);
 
@@ -62,6 +67,7 @@ class download_sink {
   const std::filesystem::path& target() const noexcept { return target_; }
 
  private:
+  void announce(const std::string& name, std::uint64_t size, std::error_code& ec);
   void make_folders(std::string_view name, std::error_code& ec);
 
   destination where_;
@@ -73,14 +79,18 @@ class download_sink {
   std::optional<filexfer::file_sink> file_;
 };
 
-static_assert(filexfer::announced_sink<download_sink, digest>);
+static_assert(filexfer::announced_sink<download_sink, filexfer::digest<16>>);
 
 /// Writes a download to standard output as it comes.
 class stdout_sink {
  public:
   explicit stdout_sink(progress& shown) : shown_{shown} {}
 
-  void announce(const file_info& file, std::error_code& ec);
+  template <class Digest>
+  void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
+    ec.clear();
+    shown_.begin(file.name, file.size);
+  }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec) { ec.clear(); }
 
@@ -91,7 +101,7 @@ class stdout_sink {
   progress& shown_;
 };
 
-static_assert(filexfer::announced_sink<stdout_sink, digest>);
+static_assert(filexfer::announced_sink<stdout_sink, filexfer::digest<16>>);
 
 }  // namespace programs
 

@@ -4,22 +4,30 @@
 /// \file
 /// A server's list, as people and other programs read it.
 
-#include <filexfer/md5.hpp>
 #include <filexfer/protocol.hpp>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace programs {
 
-using digest = filexfer::md5::digest_type;
-using file_info = filexfer::file_info<digest>;
+/// An entry of a server's list, whatever its digest.
+struct listed {
+  template <class Digest>
+  explicit listed(const filexfer::file_info<Digest>& file)
+      : id{file.id.to_string()}, name{file.name}, size{file.size} {}
+
+  std::string id;
+  std::string name;
+  std::uint64_t size;
+};
 
 /// What `md5sum -c` reads: a `\` before the line where the name holds what has to be escaped.
-std::string md5sum_line(const file_info& file);
+std::string md5sum_line(const listed& file);
 
 /// A line a file, by name, for a terminal.
-std::string table(std::vector<file_info> files);
+std::string table(std::vector<listed> files);
 
 }  // namespace programs
 

@@ -71,6 +71,7 @@ std::string format_event(std::chrono::system_clock::time_point now, std::string_
 }
 
 void log_event(const std::string& peer, const filexfer::session_event& event) {
+  if (event.verb == command::features && !event.error) return;  // says nothing of any file
   // Without descriptors a server asks for a connection again and again: one line tells it.
   static std::atomic<bool> said_so = false;
   const bool no_connection = peer.empty() && event.error;

@@ -7,6 +7,10 @@
 #include "common/failure.hpp"
 #include "common/listing.hpp"
 
+#include <filexfer/md5.hpp>
+#include <filexfer/sha256.hpp>
+
+#include <cctype>
 #include <map>
 #include <optional>
 #include <string>
@@ -14,13 +18,19 @@
 
 namespace programs {
 
+/// Whether a word is an id, of whichever digest.
+inline bool is_id(const std::string& word) {
+  return filexfer::md5::digest_type::from_hex(word) ||
+         filexfer::sha256::digest_type::from_hex(word);
+}
+
 /// Finds the ids of a few names in a list of any length.
 class name_lookup {
  public:
   /// `words`: names, and ids, which need no looking up.
   explicit name_lookup(const std::vector<std::string>& words) {
     for (const std::string& word : words) {
-      if (!digest::from_hex(word)) ids_[word];
+      if (!is_id(word)) ids_[word];
     }
   }
 
@@ -28,27 +38,32 @@ class name_lookup {
   bool needed() const noexcept { return !ids_.empty(); }
 
   /// Takes an entry of the list.
-  void see(const file_info& file) {
+  void see(const listed& file) {
     const auto wanted = ids_.find(file.name);
     if (wanted != ids_.end()) wanted->second.push_back(file.id);
   }
 
   /// The id that `word` stands for; nothing, and why, if that is not just one.
-  std::optional<digest> id_of(const std::string& word, failure& why) const {
-    if (const auto id = digest::from_hex(word)) return id;
-    const std::vector<digest>& ids = ids_.at(word);
+  std::optional<std::string> id_of(const std::string& word, failure& why) const {
+    if (is_id(word)) return lower_case(word);
+    const std::vector<std::string>& ids = ids_.at(word);
     if (ids.size() == 1) return ids.front();
     if (ids.empty()) {
       why = {refused, "the server has no file of that name"};
     } else {
       why = {wrong_usage, "several files bear that name; download one by its id:"};
-      for (const digest& id : ids) why.text += "\n  " + id.to_string();
+      for (const std::string& id : ids) why.text += "\n  " + id;
     }
     return std::nullopt;
   }
 
  private:
-  std::map<std::string, std::vector<digest>> ids_;
+  static std::string lower_case(std::string hex) {
+    for (char& c : hex) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return hex;
+  }
+
+  std::map<std::string, std::vector<std::string>> ids_;
 };
 
 }  // namespace programs

@@ -10,63 +10,91 @@
 #include "common/foreground.hpp"
 
 #include <filexfer/client.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/sha256.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/thread_pool.hpp>
 
 #include <memory>
-#include <string>
 #include <system_error>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include <poll.h>
 
 namespace programs {
 
-/// Connects when that is needed: at first, and after a connection has become of no more use.
+/// Connects when that is needed: at first, and after a connection has become of no more use. The
+/// server tells which digest its ids are; this is where the programs choose their hasher.
 class remote {
  public:
-  using client = filexfer::client<any_socket>;
+  template <class Hasher>
+  using client = filexfer::client<any_socket, Hasher>;
 
   remote(foreground& operations, address where)
       : operations_{operations}, where_{std::move(where)} {}
 
-  /// A client that is connected, or null and `ec`.
-  client* connected(std::error_code& ec) {
-    ec.clear();
-    if (client_ && client_->usable() && !has_ended()) return client_.get();
-    client_.reset();
-    any_socket connection = connect(operations_, where_, ec);
-    if (ec) return nullptr;
-    client_ = std::make_unique<client>(std::move(connection));
-    client_->work_executor(work_.get_executor());
-    return client_.get();
+  /// Sees to it that there is a client; if not, says why.
+  failure connect() {
+    if (std::visit([this](auto& c) { return c && c->usable() && !has_ended(*c); }, client_)) {
+      return {};
+    }
+    std::error_code ec;
+    any_socket connection = programs::connect(operations_, where_, ec);
+    if (ec) return {broken, "no connection to " + to_string(where_) + ": " + ec.message()};
+    auto& asking = make_client<filexfer::md5>(std::move(connection));
+    filexfer::server_features known;
+    std::tie(ec, known) = operations_.run<filexfer::server_features>(
+        [&](auto handler) { asking.async_features(std::move(handler)); });
+    if (ec) return explain(ec);
+    if (known.digest == filexfer::sha256::name()) {
+      make_client<filexfer::sha256>(std::move(asking.next_layer()));
+    } else if (!known.digest.empty() && known.digest != filexfer::md5::name()) {
+      return {broken, "the server's ids are digests of a kind unknown here: " +
+                          filexfer::printable(known.digest)};
+    }
+    return {};
+  }
+
+  /// Calls `use` with the client, which is connected.
+  template <class Use>
+  auto with_client(Use use) {
+    return std::visit([&](auto& c) { return use(*c); }, client_);
   }
 
   /// Where hashing and the disk's work are done.
   asio::any_io_executor work_executor() { return work_.get_executor(); }
 
-  /// Why there is no connection.
-  failure explain_connecting(std::error_code ec) const {
-    return {broken, "no connection to " + to_string(where_) + ": " + ec.message()};
-  }
-
   /// Why the last operation failed.
-  failure explain(std::error_code ec) const {
-    return programs::explain(ec, client_->last_failure(), client_->last_reply());
+  failure explain(std::error_code ec) {
+    return with_client(
+        [&](auto& c) { return programs::explain(ec, c.last_failure(), c.last_reply()); });
   }
 
  private:
   /// Between two commands a server says nothing, unless it ends the connection.
-  bool has_ended() {
-    struct pollfd socket = {client_->next_layer().native_handle(), POLLIN, 0};
+  template <class Client>
+  static bool has_ended(Client& connected) {
+    struct pollfd socket = {connected.next_layer().native_handle(), POLLIN, 0};
     return ::poll(&socket, 1, 0) != 0;
+  }
+
+  template <class Hasher>
+  client<Hasher>& make_client(any_socket connection) {
+    auto made = std::make_unique<client<Hasher>>(std::move(connection));
+    made->work_executor(work_.get_executor());
+    return *client_.emplace<std::unique_ptr<client<Hasher>>>(std::move(made));
   }
 
   foreground& operations_;
   address where_;
   asio::thread_pool work_{2};  // one hashes, one writes, while the octets move
-  std::unique_ptr<client> client_;
+  std::variant<std::unique_ptr<client<filexfer::md5>>, std::unique_ptr<client<filexfer::sha256>>>
+      client_;
 };
 
 }  // namespace programs

@@ -15,8 +15,10 @@
 
 #include <filexfer/client.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/md5.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/sha256.hpp>
 
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -25,6 +27,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -51,8 +54,10 @@ struct simulated {
 };
 
 /// Steps 3 to 22, over a stream that is connected to a server.
-template <class Stream>
+template <class Stream, filexfer::hasher Hasher = filexfer::md5>
 class simulation {
+  using digest = typename Hasher::digest_type;
+
  public:
   simulation(foreground& operations, progress& shown, Stream stream,
              const asio::any_io_executor& work)
@@ -70,14 +75,20 @@ class simulation {
         first_of([&] { return list(3, nullptr); }, [&] { return upload(file, what.name); },
                  [&] { return list(13, &what.name); }, [&] { return download(copy, what.file); },
                  [&] { return disconnect(); });
-    std::cout << "\nMD5 of the file          " << text_of(sent_.computed_here)
-              << "\nMD5 that the server has  " << text_of(sent_.computed_there)
-              << "\nMD5 of the copy          " << text_of(arrived_.computed_here) << '\n'
+    const std::string kind = kind_of_digest();
+    std::cout << '\n'
+              << kind << " of the file          " << text_of(sent_.computed_here) << '\n'
+              << kind << " that the server has  " << text_of(sent_.computed_there) << '\n'
+              << kind << " of the copy          " << text_of(arrived_.computed_here) << '\n'
               << (code == done ? "Success" : "Fail") << std::endl;
     return code;
   }
 
  private:
+  static std::string kind_of_digest() {
+    return std::same_as<Hasher, filexfer::sha256> ? "SHA-256" : "MD5";
+  }
+
   static std::string text_of(const digest& known) {
     return known == digest{} ? "not known" : known.to_string();
   }
@@ -150,7 +161,7 @@ class simulation {
   exit_code list(int number, const std::string* wanted) {
     std::size_t entries = 0;
     bool found = wanted == nullptr;
-    const auto see = [&](const file_info& file) {
+    const auto see = [&](const filexfer::file_info<digest>& file) {
       ++entries;
       found = found || (file.id == sent_.computed_there && file.name == *wanted);
     };
@@ -167,11 +178,11 @@ class simulation {
     progress_.begin(name, file.size());
     std::tie(ec, sent_) = record<filexfer::upload_result<digest>>(
         [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
-    const bool shown = line(5, client_side) && line(6, server_side) && line(7, client_side) &&
-                       line(8, server_side) && octets(9, client_side, file.size()) &&
-                       does(10, server_side, "stores the file and computes its MD5") &&
-                       line(11, server_side) &&
-                       compared(12, sent_.computed_here, sent_.computed_there);
+    const bool shown =
+        line(5, client_side) && line(6, server_side) && line(7, client_side) &&
+        line(8, server_side) && octets(9, client_side, file.size()) &&
+        does(10, server_side, "stores the file and computes its " + kind_of_digest()) &&
+        line(11, server_side) && compared(12, sent_.computed_here, sent_.computed_there);
     return ended(ec, shown);
   }
 
@@ -183,7 +194,7 @@ class simulation {
     const bool shown = line(15, client_side) && line(16, server_side) && line(17, client_side) &&
                        line(18, server_side) && octets(19, server_side, arrived_.file.size) &&
                        does(20, client_side,
-                            "stores the copy and computes its MD5: " +
+                            "stores the copy and computes its " + kind_of_digest() + ": " +
                                 filexfer::printable(copy.target().string())) &&
                        compared(21, sent_.computed_there, arrived_.computed_here);
     const exit_code code = ended(ec, shown);
@@ -231,7 +242,7 @@ class simulation {
 
   foreground& operations_;
   progress& progress_;
-  filexfer::client<recording_stream<Stream>> client_;
+  filexfer::client<recording_stream<Stream>, Hasher> client_;
   filexfer::upload_result<digest> sent_;
   filexfer::download_result<digest> arrived_;
 };

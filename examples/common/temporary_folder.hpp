@@ -16,8 +16,7 @@ namespace programs {
 /// Makes a folder in the system's place for such, and removes it with all that is in it.
 class temporary_folder {
  public:
-  temporary_folder()
-      : path_{(parent() / "filexfer-XXXXXX").string()} {
+  temporary_folder() : path_{(parent() / "filexfer-XXXXXX").string()} {
     if (::mkdtemp(path_.data()) == nullptr) {
       throw std::system_error{errno, std::system_category(), path_};
     }

@@ -60,6 +60,7 @@ template <class Stream, hasher Hasher = md5, class Timer = asio::steady_timer>
 class client {
  public:
   using next_layer_type = std::remove_reference_t<Stream>;
+  using hasher_type = Hasher;
   using digest_type = typename Hasher::digest_type;
   using file_info = filexfer::file_info<digest_type>;
   using upload_result = filexfer::upload_result<digest_type>;

@@ -23,6 +23,7 @@
 #include <filexfer/server.hpp>
 #include <filexfer/session.hpp>
 #include <filexfer/session_event.hpp>
+#include <filexfer/sha256.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
 #include <filexfer/version.hpp>

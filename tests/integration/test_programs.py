@@ -691,6 +691,38 @@ class Terminal(Case):
         self.assertEqual(self.on_terminal(server, "upload", "a"), "Success  %s  a\r\n" % HELLO_ID)
 
 
+class Digests(Case):
+    """A server whose ids are SHA-256: the client learns it, and speaks of both kinds clearly."""
+
+    def test_sha256(self):
+        self.write("a", HELLO)
+        id = hashlib.sha256(HELLO).hexdigest()
+        for store in ("memory", "store"):
+            server = self.serve("--digest", "sha256", store=store)
+            self.assertIn(id, self.client(server, "upload", "a").decode())
+            self.assertEqual(self.client(server, "list").decode(), "%s;a;5\n" % id)
+            self.assertEqual(self.client(server, "list", "--md5sum").decode(), id + "  a\n")
+            for word in (id, id.upper(), "a"):
+                self.assertIn(id, self.client(server, "download", word, "-o", "copy", "--force").decode())
+                self.assertEqual(self.read("copy"), HELLO)
+            self.assertIn("SHA-256 of the copy", self.client(server, "simulate", "a").decode())
+        self.assertEqual(self.read("store/" + id + "/a"), HELLO)
+
+    def test_ids_of_the_other_kind(self):
+        for kind, id, digits in (("md5", "0" * 64, "32"), ("sha256", "0" * 32, "64")):
+            server = self.serve("--digest", kind)
+            self.client(server, "download", id, expect=REFUSED)
+            self.assertIn("ids have %s digits" % digits, self.said)
+
+    def test_a_store_shows_the_files_of_its_digest_only(self):
+        self.write("a", HELLO)
+        for kind in ("md5", "sha256"):
+            server = self.serve("--digest", kind, store="store")
+            self.assertEqual(self.client(server, "list"), b"")
+            self.client(server, "upload", "a")
+            self.assertEqual(len(self.client(server, "list").splitlines()), 1)
+
+
 class Signals(Case):
     def begin_upload(self, server, size):
         """A client that has sent half of its file, and waits for the rest of its input."""
