@@ -54,7 +54,8 @@ class program {
       if (for_a_person) file.name = filexfer::printable(file.name);
       std::cout << (chosen_.md5sum ? md5sum_line(listed{file}) : format_entry(file) + '\n');
     };
-    if (const failure failed = list_into(show); failed.code != done) return report("list", failed);
+    const failure failed = list_into({chosen_.prefix}, show);
+    if (failed.code != done) return report("list", failed);
     if (!kept.empty()) std::cout << table(std::move(kept));
     else if (for_a_person && !chosen_.md5sum) std::cout << filexfer::no_files_words << '\n';
     return done;
@@ -72,7 +73,8 @@ class program {
     if (ec) return report(chosen_.output, explain_local(ec));
     name_lookup names{chosen_.words};
     failure unlisted;
-    if (names.needed()) unlisted = list_into([&](const auto& file) { names.see(listed{file}); });
+    if (names.needed())
+      unlisted = list_into({}, [&](const auto& file) { names.see(listed{file}); });
     return for_each_word([&](const std::string& word) {
       failure why = unlisted;
       if (!is_id(word) && unlisted.code != done) return report(word, why);
@@ -119,11 +121,11 @@ class program {
   }
 
   template <class OnEntry>
-  failure list_into(OnEntry on_entry) {
+  failure list_into(const filexfer::list_request& wanted, OnEntry on_entry) {
     if (failure none = remote_.connect(); none.code != done) return none;
     const std::error_code ec = remote_.with_client([&](auto& client) {
       return std::get<0>(operations_.run(
-          [&](auto handler) { client.async_list_files(on_entry, std::move(handler)); }));
+          [&](auto handler) { client.async_list_files(wanted, on_entry, std::move(handler)); }));
     });
     return ec ? remote_.explain(ec) : failure{};
   }

@@ -18,7 +18,9 @@ auto take_words(client_settings& chosen) {
 void add_list(CLI::App& app, client_settings& chosen) {
   auto& list = *app.add_subcommand("list", "Show the server's files");
   list.callback([&] { chosen.job = client_job::list; });
-  list.add_flag("--md5sum", chosen.md5sum, "As md5sum -c reads it");
+  add_option(list, "PREFIX", chosen.prefix, as_it_stands, "Only names that begin with it");
+  list.add_flag("--md5sum", chosen.md5sum,
+                "As md5sum -c reads it (sha256sum -c, if the server's ids are SHA-256)");
 }
 
 void add_upload(CLI::App& app, client_settings& chosen) {

@@ -25,6 +25,7 @@ struct client_settings {
   progress::shown show_progress = progress::shown::on_terminal;
   client_job job = client_job::list;
   bool md5sum = false;
+  std::string prefix;              ///< Of names to list.
   std::vector<std::string> words;  ///< Files, or ids and names.
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;

@@ -20,6 +20,7 @@
 #include <asio/steady_timer.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -129,45 +130,78 @@ class client {
   /// Lists the server's files (the protocol's section 4) and calls `on_entry(file_info)` for each
   /// as it comes, in the server's order. Nothing is bounded but the line. `on_entry` may set the
   /// code it gets as a second argument, if it takes one, to break off.
+  ///
+  /// \param wanted  which files; for a prefix, FEATURES is asked for first if that was not done,
+  /// and
+  ///        what a server without prefixes lists beyond it is passed over here.
+  template <class OnEntry>
+  void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec)
+    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    run(list_flow(std::move(wanted), std::move(on_entry)), ec);
+  }
   template <class OnEntry>
   void list_files(OnEntry on_entry, std::error_code& ec)
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
-    run(list_flow(std::move(on_entry)), ec);
+    list_files(list_request{}, std::move(on_entry), ec);
+  }
+  template <class OnEntry>
+  void list_files(list_request wanted, OnEntry on_entry)
+    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    std::error_code ec;
+    list_files(std::move(wanted), std::move(on_entry), ec);
+    if (ec) throw std::system_error{ec};
   }
   template <class OnEntry>
   void list_files(OnEntry on_entry)
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
-    std::error_code ec;
-    list_files(std::move(on_entry), ec);
-    if (ec) throw std::system_error{ec};
+    list_files(list_request{}, std::move(on_entry));
   }
   /// Handler: `void(std::error_code)`. `on_entry` is called on the handler's executor.
+  template <class OnEntry, class Token>
+  auto async_list_files(list_request wanted, OnEntry on_entry, Token&& token)
+    requires async_stream<next_layer_type> && takes_entries<OnEntry>
+  {
+    return async_run(list_flow(std::move(wanted), std::move(on_entry)), std::forward<Token>(token));
+  }
   template <class OnEntry, class Token>
   auto async_list_files(OnEntry on_entry, Token&& token)
     requires async_stream<next_layer_type> && takes_entries<OnEntry>
   {
-    return async_run(list_flow(std::move(on_entry)), std::forward<Token>(token));
+    return async_list_files(list_request{}, std::move(on_entry), std::forward<Token>(token));
   }
 
   /// Lists the server's files; `errc::too_many_entries` beyond `client_options::max_entries`.
+  std::vector<file_info> list_files(list_request wanted, std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(bounded_list_flow(std::move(wanted)), ec);
+  }
   std::vector<file_info> list_files(std::error_code& ec)
     requires sync_stream<next_layer_type>
   {
-    return run(bounded_list_flow(), ec);
+    return list_files(list_request{}, ec);
   }
-  std::vector<file_info> list_files()
+  std::vector<file_info> list_files(list_request wanted = {})
     requires sync_stream<next_layer_type>
   {
-    return throwing([this](std::error_code& ec) { return list_files(ec); });
+    return throwing([&](std::error_code& ec) { return list_files(std::move(wanted), ec); });
   }
   /// Handler: `void(std::error_code, std::vector<file_info>)`.
+  template <class Token>
+  auto async_list_files(list_request wanted, Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(bounded_list_flow(std::move(wanted)), std::forward<Token>(token));
+  }
   template <class Token>
   auto async_list_files(Token&& token)
     requires async_stream<next_layer_type>
   {
-    return async_run(bounded_list_flow(), std::forward<Token>(token));
+    return async_list_files(list_request{}, std::forward<Token>(token));
   }
 
   // ----------------------------------------------------------------------------------------- uploads
@@ -218,6 +252,31 @@ class client {
     requires async_stream<next_layer_type>
   {
     return async_upload(source, std::move(name), std::nullopt, std::forward<Token>(token));
+  }
+
+  /// Asks whether the server holds the file `id` of `size` octets already (the protocol's section
+  /// 5, `have`). If so it has that file under `name` too from then on, for good, and this is true.
+  /// No octet is sent, so nobody has compared any: where others make up files, MD5 is not enough.
+  /// Asks for FEATURES first if that was not done; of a server that can't be asked it is false.
+  ///
+  /// Errors beside those of every operation: `errc::bad_name` if `name` is none;
+  /// `errc::wrong_digest_kind`.
+  bool add_name(const digest_type& id, std::uint64_t size, std::string name, std::error_code& ec)
+    requires sync_stream<next_layer_type>
+  {
+    return run(add_name_flow(id, size, std::move(name)), ec);
+  }
+  bool add_name(const digest_type& id, std::uint64_t size, std::string name)
+    requires sync_stream<next_layer_type>
+  {
+    return throwing([&](std::error_code& ec) { return add_name(id, size, std::move(name), ec); });
+  }
+  /// Handler: `void(std::error_code, bool)`.
+  template <class Token>
+  auto async_add_name(const digest_type& id, std::uint64_t size, std::string name, Token&& token)
+    requires async_stream<next_layer_type>
+  {
+    return async_run(add_name_flow(id, size, std::move(name)), std::forward<Token>(token));
   }
 
   // --------------------------------------------------------------------------------------- downloads
@@ -285,7 +344,7 @@ class client {
   }
 
   template <class OnEntry>
-  auto list_flow(OnEntry on_entry) {
+  auto list_flow(list_request wanted, OnEntry on_entry) {
     auto call = [on_entry = std::move(on_entry)](file_info&& file, std::error_code& ec) mutable {
       if constexpr (std::is_invocable_v<OnEntry&, file_info, std::error_code&>) {
         on_entry(std::move(file), ec);
@@ -293,13 +352,21 @@ class client {
         on_entry(std::move(file));
       }
     };
-    return [this, call = std::move(call)](std::error_code& ec) mutable {
-      return detail::list_files<Hasher>(state_, std::move(call), ec);
+    return [this, wanted = std::move(wanted), call = std::move(call)](std::error_code& ec) mutable {
+      return detail::list_files<Hasher>(state_, std::move(wanted), std::move(call), ec);
     };
   }
 
-  auto bounded_list_flow() {
-    return [this](std::error_code& ec) { return detail::list_bounded<Hasher>(state_, ec); };
+  auto bounded_list_flow(list_request wanted) {
+    return [this, wanted = std::move(wanted)](std::error_code& ec) mutable {
+      return detail::list_bounded<Hasher>(state_, std::move(wanted), ec);
+    };
+  }
+
+  auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name) {
+    return [this, id, size, name = std::move(name)](std::error_code& ec) mutable {
+      return detail::add_name<Hasher>(state_, id, size, std::move(name), ec);
+    };
   }
 
   template <class Source>

@@ -79,6 +79,13 @@ class parameters {
     return found->value;
   }
 
+  /// Whether the flag `key` is there; `errc::bad_request` if it stands with a value.
+  bool flag(std::string_view key, std::error_code& ec) const noexcept {
+    const auto found = find(key);
+    if (found && found->value) ec = errc::bad_request;
+    return found && !found->value;
+  }
+
  private:
   explicit parameters(std::string_view text) noexcept : text_{text} {}
 
@@ -167,10 +174,10 @@ inline std::string escape_name(std::string_view name) {
   return text;
 }
 
-/// Reads a name from the wire; nothing if the result is no name.
-inline std::optional<std::string> unescape_name(std::string_view text) {
-  std::string name;
-  name.reserve(std::min(text.size(), max_name_octets));
+/// Reads octets that are escaped like a name; nothing if a `%` has no two hex digits.
+inline std::optional<std::string> unescape(std::string_view text) {
+  std::string octets;
+  octets.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
     if (c == '%') {
@@ -181,9 +188,15 @@ inline std::optional<std::string> unescape_name(std::string_view text) {
       c = static_cast<char>(octet);
       i += 2;
     }
-    name += c;
+    octets += c;
   }
-  if (!is_name(name)) return std::nullopt;
+  return octets;
+}
+
+/// Reads a name from the wire; nothing if the result is no name.
+inline std::optional<std::string> unescape_name(std::string_view text) {
+  auto name = unescape(text);
+  if (name && !is_name(*name)) name.reset();
   return name;
 }
 

@@ -101,6 +101,30 @@ std::string format_entry(const file_info<Digest>& file) {
   return file.id.to_string() + ';' + escape_name(file.name) + ';' + std::to_string(file.size);
 }
 
+/// What section 4 lets a client ask of a list.
+struct list_request {
+  std::string prefix;  ///< Decoded. Only entries whose names begin with it; empty for all.
+};
+
+/// Reads the parameters of a LIST_FILES line. `errc::bad_name` for a `%` without two hex digits.
+inline list_request parse_list_request(const parameters& params, std::error_code& ec) {
+  ec.clear();
+  list_request result;
+  const auto text = params.value("prefix", ec);
+  if (!text) return result;
+  auto prefix = unescape(*text);
+  if (prefix) result.prefix = std::move(*prefix);
+  else ec = errc::bad_name;
+  return result;
+}
+
+/// The command line.
+inline std::string format_list_request(const list_request& request) {
+  std::string line{to_string(command::list_files)};
+  if (!request.prefix.empty()) line.append(";prefix=") += escape_name(request.prefix);
+  return line;
+}
+
 /// What section 6 lets a client ask of a download.
 template <class Digest>
 struct download_request {
@@ -224,6 +248,8 @@ struct upload_details {
   std::string name;          ///< Decoded.
   std::uint64_t size = 0;    ///< Octets.
   std::optional<Digest> id;  ///< The digest that the client expects.
+  /// No octets follow: the name is added if the server holds that file. Only with `id`.
+  bool have = false;
 };
 
 /// Reads a details line. The size is judged first, then the name, then the parameters; what was
@@ -253,7 +279,9 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   const auto params = parameters::parse(rest, ec);
   if (ec) return result;
   const auto id_text = params.value("id", ec);
-  if (!id_text) return result;
+  result.have = params.flag("have", ec);
+  if (result.have && !id_text) ec = errc::bad_request;
+  if (ec || !id_text) return result;
   result.id = Digest::from_hex(*id_text);
   if (!result.id) ec = errc::bad_id;
   return result;
@@ -263,6 +291,7 @@ template <class Digest>
 std::string format_upload_details(const upload_details<Digest>& details) {
   std::string line = escape_name(details.name) + ';' + std::to_string(details.size);
   if (details.id) line.append(";id=") += details.id->to_string();
+  if (details.have) line += ";have";
   return line;
 }
 
@@ -297,6 +326,8 @@ struct server_features {
   std::uint64_t version = 0;
   std::string digest;                     ///< As `Hasher::name()` has it; empty if not said.
   std::optional<std::uint64_t> max_size;  ///< Octets of the largest file that it takes.
+  bool have = false;                      ///< Takes `have` in a details line.
+  bool prefix = false;                    ///< Takes `prefix` in a LIST_FILES line.
 };
 
 /// Adds one line of a FEATURES reply to `features`; unknown ones are skipped.
@@ -308,6 +339,8 @@ inline server_features with_feature(server_features features, std::string_view l
   const auto value = line.substr(std::min(equals + 1, line.size()));
   const auto number = parse_size(value);
   if (key == "digest") features.digest = value;
+  if (line == "have") features.have = true;
+  if (line == "prefix") features.prefix = true;
   if (key == "version" || key == "max-size") {
     if (!number) ec = errc::bad_request;
     else if (key == "version") features.version = *number;
@@ -321,6 +354,8 @@ inline std::string format_features(const server_features& features) {
   std::string lines = "version=";
   lines += std::to_string(features.version);
   lines.append("\ndigest=") += features.digest;
+  if (features.have) lines += "\nhave";
+  if (features.prefix) lines += "\nprefix";
   if (features.max_size) lines.append("\nmax-size=") += std::to_string(*features.max_size);
   return lines + "\n\n";
 }

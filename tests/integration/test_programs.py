@@ -189,10 +189,10 @@ class Usage(Case):
                 ("--threads", "0"), ("--threads", "many"), ("--idle-timeout", "0"), ("--idle-timeout", "1 year"),
                 ("--grace", "s"), ("--read-only=perhaps",)),
             "filexfer-client": (
-                (), ("nonsense",), ("--nonsense",), ("list", "--nonsense"), ("list", "extra"), ("upload",),
+                (), ("nonsense",), ("--nonsense",), ("list", "--nonsense"), ("list", "a", "extra"), ("upload",),
                 ("download",), ("simulate",), ("simulate", "a", "a"), ("--server", "nowhere", "list"),
                 ("upload", "a", "a", "--name", "one"), ("upload", "a", "--size", "5"), ("upload", "-", "--size", "x"),
-                ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list")),
+                ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list", "list")),
             "filexfer-simulation": ((), ("a", "a"), ("a", "--transport", "pigeon"), ("a", "--nonsense")),
         }
         for program, all_arguments in wrong.items():
@@ -707,6 +707,15 @@ class Digests(Case):
                 self.assertEqual(self.read("copy"), HELLO)
             self.assertIn("SHA-256 of the copy", self.client(server, "simulate", "a").decode())
         self.assertEqual(self.read("store/" + id + "/a"), HELLO)
+
+    def test_a_list_of_names_with_a_prefix(self):
+        server = self.serve()
+        for name in ("a", "ab", "b", "a;b"):
+            self.write(name, HELLO)
+            self.client(server, "upload", name)
+        for prefix, names in (("a", {"a", "ab", "a%3Bb"}), ("a;", {"a%3Bb"}), ("c", set()), ("", {"a", "ab", "a%3Bb", "b"})):
+            lines = self.client(server, "list", prefix).decode().splitlines()
+            self.assertEqual({line.split(";")[1] for line in lines}, names)
 
     def test_ids_of_the_other_kind(self):
         for kind, id, digits in (("md5", "0" * 64, "32"), ("sha256", "0" * 32, "64")):

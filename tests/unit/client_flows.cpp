@@ -97,6 +97,7 @@ TEST_CASE("one client does all operations in turn on one connection") {
   for (const client_dialogue& d : test::good_client_dialogues()) {
     const bool asks = d.talk.front().octets == "FEATURES\n";
     if (asks && d.talk[1].octets.starts_with("ERROR")) continue;
+    if (asks && d.talk[1].octets.find("\nhave\n") != std::string::npos) continue;
     // Asks once: in the first dialogue.
     talk.insert(talk.end(), d.talk.begin() + (asks && !talk.empty() ? 2 : 0), d.talk.end());
     with_features.push_back(d);
@@ -156,7 +157,8 @@ TEST_CASE("a stream that fails at any action fails the operation and leaves the 
             ++replays;
             const bool ended = error == errc::end_of_stream;
             // What did leave may have been refused.
-            const bool refused = out.ec == errc::unknown_command && octets == any_number;
+            const bool refused = octets == any_number &&
+                                 (out.ec == errc::unknown_command || out.ec == errc::not_found);
             if (!refused) {
               REQUIRE(out.ec == (ended ? make_error_code(errc::truncated) : error));
               REQUIRE(out.origin == (ended ? failure_origin::peer : failure_origin::stream));
@@ -888,7 +890,7 @@ TEST_CASE("whoever takes the entries one by one can break off, and may throw") {
     std::error_code ec;
     client.driver.run(
         [&](std::error_code& e) {
-          return filexfer::detail::list_files<filexfer::md5>(client.state, on_entry, e);
+          return filexfer::detail::list_files<filexfer::md5>(client.state, {}, on_entry, e);
         },
         ec);
     CHECK_FALSE(client.state.running);
@@ -915,7 +917,7 @@ TEST_CASE("whoever takes the entries one by one can break off, and may throw") {
 TEST_CASE("one operation at a time: a second one is told so, and does not disturb the first") {
   client_by_hand client{{C("LIST_FILES\n"), S("none\n\n")}};
   std::error_code first_error;
-  auto first = filexfer::detail::list_bounded<filexfer::md5>(client.state, first_error);
+  auto first = filexfer::detail::list_bounded<filexfer::md5>(client.state, {}, first_error);
   filexfer::detail::flow_context context;
   first.start(context);
   REQUIRE(filexfer::detail::advance(context) != nullptr);

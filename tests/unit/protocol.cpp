@@ -459,6 +459,8 @@ TEST_CASE("FEATURES is answered as on the page") {
   CHECK(filexfer::format_features({1, "md5", {}}) == "version=1\ndigest=md5\n\n");
   CHECK(filexfer::format_features({1, "md5", 1073741824}) ==
         "version=1\ndigest=md5\nmax-size=1073741824\n\n");
+  CHECK(filexfer::format_features({1, "md5", {}, true, true}) ==
+        "version=1\ndigest=md5\nhave\nprefix\n\n");
 }
 
 TEST_CASE("the features that are known are read, the others skipped") {
@@ -473,6 +475,8 @@ TEST_CASE("the features that are known are read, the others skipped") {
   CHECK(features.version == 1);
   CHECK(features.digest == "md5");
   CHECK(features.max_size == 1073741824);
+  CHECK(features.have);
+  CHECK(features.prefix);
 }
 
 TEST_CASE("a server that says nothing of itself has version 0, no digest and no limit") {

@@ -195,10 +195,15 @@ struct bad_line {
 const std::string other_controls = "a\tb";
 
 const bad_line bad_commands_that_go_on[] = {
-    {"", errc::unknown_command},           {"HELP", errc::unknown_command},
-    {"list_files", errc::unknown_command}, {"UPLOAD_", errc::unknown_command},
-    {"UPLOAD ", errc::unknown_command},    {"LIST__FILES", errc::unknown_command},
-    {"ERROR io", errc::unknown_command},   {"Q;a=b;c", errc::unknown_command},
+    {"", errc::unknown_command},
+    {"HELP", errc::unknown_command},
+    {"list_files", errc::unknown_command},
+    {"UPLOAD_", errc::unknown_command},
+    {"UPLOAD ", errc::unknown_command},
+    {"LIST__FILES", errc::unknown_command},
+    {"ERROR io", errc::unknown_command},
+    {"Q;a=b;c", errc::unknown_command},
+    {"LIST_FILES;prefix=%", errc::bad_name},
 };
 
 const bad_line bad_commands_that_close[] = {
@@ -216,6 +221,7 @@ const bad_line bad_commands_that_close[] = {
     {"UPLOAD;=1", errc::bad_request},
     {"UPLOAD;a b", errc::bad_request},
     {"LIST_FILES;", errc::bad_request},
+    {"LIST_FILES;prefix", errc::bad_request},
     {"HELP;", errc::bad_request},
     {";", errc::bad_request},
     {"5", errc::bad_request},
@@ -271,6 +277,9 @@ const bad_line bad_details[] = {
     {"name;5;a;a", errc::bad_request},
     {"name;5;id", errc::bad_request},
     {"name;5;id=", errc::bad_request},
+    {"name;5;have", errc::bad_request},  // without an id
+    {"name;5;id=" + hello.id + ";have=1", errc::bad_request},
+    {"name;5;id=12;have", errc::bad_id},
     {"name;5;id=12", errc::bad_id},
     {"name;5;id=5d41402abc4b2a76b9719d911017c59g", errc::bad_id},
     {"name;5;id=5d41402abc4b2a76b9719d911017c5920", errc::bad_id},
@@ -307,6 +316,9 @@ const bad_line bad_ids[] = {
     {abc.id, errc::not_found},
     {abc.id + ";offset=7", errc::not_found},
 };
+
+// A LIST_FILES whose parameters have the form, but not the meaning.
+bool is_list(const bad_line& bad) { return bad.line.starts_with("LIST_FILES;prefix"); }
 
 std::string answer_to(const bad_line& bad) {
   return bad.answer == errc::too_large ? refusal(bad.answer, 1'000'000) : refusal(bad.answer);
@@ -353,7 +365,7 @@ TEST_CASE("a line that is refused is answered once, and the next line is a comma
           CHECK(s.said() == said_by(who::server, talk));
           CHECK(entries_of(s.store.held).size() == 1);
           REQUIRE(s.events.size() == 2);
-          CHECK(s.events[0].verb == p.verb);
+          CHECK(s.events[0].verb == (is_list(bad) ? command::list_files : p.verb));
           CHECK(s.events[0].error == bad.answer);
           CHECK(s.events[1].verb == command::list_files);
           CHECK_FALSE(s.events[1].error);
@@ -372,7 +384,7 @@ TEST_CASE("a line that does not look like a command is answered and closes the c
       CHECK(s.run() == errc::bad_request);
       check_closed_with(s, errc::bad_request);
       REQUIRE(s.events.size() == 1);
-      CHECK_FALSE(s.events[0].verb);
+      CHECK(s.events[0].verb.has_value() == is_list(bad));
       CHECK(s.events[0].error == errc::bad_request);
     }
   }
@@ -414,10 +426,12 @@ TEST_CASE(
 
 TEST_CASE("a server without a limit takes any size that the protocol has") {
   session s{{C("UPLOAD\n"), S(details_prompt), C("f;9223372036854775807\n"),
-             S(refusal(errc::no_space)), C("FEATURES\n"), S("version=1\ndigest=md5\n\n")}};
+             S(refusal(errc::no_space)), C("FEATURES\n"),
+             S("version=1\ndigest=md5\nhave\nprefix\n\n")}};
   s.state.options.max_size.reset();
   CHECK_FALSE(s.run());
-  CHECK(s.said() == details_prompt + refusal(errc::no_space) + "version=1\ndigest=md5\n\n");
+  CHECK(s.said() ==
+        details_prompt + refusal(errc::no_space) + "version=1\ndigest=md5\nhave\nprefix\n\n");
 }
 
 // ----------------------------------------------------------------------------------- failing stores
@@ -485,7 +499,7 @@ TEST_CASE(
         auto talk = f.talk;
         talk.push_back(S(refusal(failure.answer)));
         talk.push_back(C("FEATURES\n"));
-        talk.push_back(S("version=1\ndigest=md5\nmax-size=1000000\n\n"));
+        talk.push_back(S("version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n"));
         session s{talk};
         put(s.store.held, "a", abc);
         s.store.fail(f.call, failure.error);
@@ -528,7 +542,8 @@ TEST_CASE("a list that fails in its middle has an ERROR line in place of its end
   CHECK_FALSE(s.run());
   std::string expected;
   for (std::size_t i = 0; i < 700; ++i) expected += entries[i] + '\n';
-  CHECK(s.said() == expected + refusal(errc::io) + "version=1\ndigest=md5\nmax-size=1000000\n\n");
+  CHECK(s.said() ==
+        expected + refusal(errc::io) + "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n");
 }
 
 TEST_CASE("a store that fails at any chunk of an upload is answered after the last octet") {
@@ -712,7 +727,7 @@ TEST_CASE("a client silent between lines is told, and one silent within a line i
   using lasts = injected_failure::lasts;
   for (const std::string before : {"", "FEATURES\n", "UPLOAD\n", "DOWNLOAD\n"}) {
     const std::string answer = before == "FEATURES\n"
-                                   ? "version=1\ndigest=md5\nmax-size=1000000\n\n"
+                                   ? "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n"
                                : before == "UPLOAD\n"   ? details_prompt
                                : before == "DOWNLOAD\n" ? id_prompt
                                                         : "";
@@ -745,7 +760,8 @@ TEST_CASE("a client silent within an upload's octets is told, and nothing is kep
 
 TEST_CASE("a server that stops tells a client that waits, and that is no error") {
   for (const std::string before : {"", "FEATURES\n"}) {
-    const std::string answer = before.empty() ? "" : "version=1\ndigest=md5\nmax-size=1000000\n\n";
+    const std::string answer =
+        before.empty() ? "" : "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n";
     session s{{C(before), S(answer)}};
     s.driver.failure = {before.empty() ? 0U : 2U, errc::shutting_down, 0,
                         injected_failure::lasts::once};

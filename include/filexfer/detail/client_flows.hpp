@@ -70,13 +70,21 @@ inline flow<server_features> get_features(client_state& state, std::error_code& 
   co_return *state.features;
 }
 
-/// LIST_FILES; `on_entry` is called for each entry as it comes, with the entry and a code that it
-/// may set to break off.
+/// LIST_FILES; `on_entry` is called for each entry that was asked for as it comes, with the entry
+/// and a code that it may set to break off.
 template <hasher Hasher, class OnEntry>
-flow<void> list_files(client_state& state, OnEntry on_entry, std::error_code& ec) {
+flow<void> list_files(client_state& state, list_request wanted, OnEntry on_entry,
+                      std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
-  const std::string line = std::string{to_string(command::list_files)} + '\n';
+  list_request asked;
+  if (!wanted.prefix.empty()) {
+    co_await learn_features<Hasher>(state, ec);
+    if (ec) co_return;
+    state.in_step = false;
+    if (state.features->prefix) asked = wanted;
+  }
+  const std::string line = format_list_request(asked) + '\n';
   co_await request(state, line, ec);
   bool may_be_words = true;
   bool must_end = false;
@@ -97,7 +105,7 @@ flow<void> list_files(client_state& state, OnEntry on_entry, std::error_code& ec
       break_off(state, ec);
       co_return;
     }
-    on_entry(std::move(parsed.file), ec);
+    if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
     if (ec) state.origin = failure_origin::local;
   }
   if (!ec) state.in_step = true;
@@ -106,6 +114,7 @@ flow<void> list_files(client_state& state, OnEntry on_entry, std::error_code& ec
 /// LIST_FILES into a vector of at most `client_options::max_entries`.
 template <hasher Hasher>
 flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_state& state,
+                                                                        list_request wanted,
                                                                         std::error_code& ec) {
   std::vector<file_info<typename Hasher::digest_type>> files;
   const std::size_t most = state.options.max_entries;
@@ -113,8 +122,50 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
     if (files.size() == most) failed = errc::too_many_entries;
     else files.push_back(std::move(file));
   };
-  co_await list_files<Hasher>(state, keep, ec);
+  co_await list_files<Hasher>(state, std::move(wanted), keep, ec);
   co_return files;
+}
+
+/// UPLOAD of what the server may hold already, without octets: whether it does, and has it under
+/// that name now.
+template <hasher Hasher>
+flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::uint64_t size,
+                    std::string name, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return false;
+  if (!is_name(name)) {
+    blame(state, failure_origin::local, errc::bad_name, ec);
+    state.in_step = true;
+    co_return false;
+  }
+  co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return false;
+  if (!state.features->have) {
+    state.in_step = true;
+    co_return false;
+  }
+  state.in_step = false;
+  co_await open_command(state, command::upload, ec);
+  if (ec) co_return false;
+  upload_details<typename Hasher::digest_type> details{std::move(name), size, id};
+  details.have = true;
+  const std::string details_line = format_upload_details(details) + '\n';
+  co_await request(state, details_line, ec);
+  if (ec) co_return false;
+  const std::string_view reply =
+      co_await read_reply(state, deadline::reply, reply_to::argument, ec);
+  if (ec == errc::not_found) {
+    ec.clear();
+    state.origin = failure_origin::none;
+    co_return false;
+  }
+  if (ec) co_return false;
+  if (Hasher::digest_type::from_hex(reply) != id) {
+    break_off(state, ec);
+    co_return false;
+  }
+  state.in_step = true;
+  co_return true;
 }
 
 /// UPLOAD of what `source` holds.

@@ -34,6 +34,8 @@ struct session_state {
 
 /// Octets of list entries that are gathered before they are written.
 inline constexpr std::size_t list_batch_octets = std::size_t{16} * 1024;
+/// Entries that are looked at before others get their turn, be they asked for or not.
+inline constexpr std::size_t list_batch_entries = 1024;
 
 template <class Store, hasher Hasher>
 class session_flow {
@@ -83,7 +85,7 @@ class session_flow {
     const command_line asked = ec ? command_line{} : parse_command(line, ec);
     if (!ec) {
       event_.verb = asked.verb;
-      co_await answer(asked.verb, ec);
+      co_await answer(asked, ec);
     } else if (ec == errc::unknown_command) {
       co_await refuse(errc::unknown_command, {}, ec);
     } else {
@@ -92,9 +94,9 @@ class session_flow {
     co_return !ec;
   }
 
-  flow<void> answer(command verb, std::error_code& ec) {
-    switch (verb) {
-      case command::list_files: return answer_list(ec);
+  flow<void> answer(const command_line& asked, std::error_code& ec) {
+    switch (asked.verb) {
+      case command::list_files: return answer_list(asked.params, ec);
       case command::upload: return answer_upload(ec);
       case command::download: return answer_download(ec);
       case command::features: return answer_features(ec);
@@ -170,16 +172,26 @@ class session_flow {
 
   // ------------------------------------------------------------------------------------------- lists
 
-  flow<void> answer_list(std::error_code& ec) {
+  flow<void> answer_list(const parameters& params, std::error_code& ec) {
+    const list_request wanted = parse_list_request(params, ec);
+    if (ec == errc::bad_request) {
+      co_await refuse_and_close(errc::bad_request, ec);
+      co_return;
+    }
+    if (ec) {
+      co_await refuse(to_refusal(ec), {}, ec);
+      co_return;
+    }
     std::optional<typename Store::cursor> cursor;
     bool ended = false;
     work gathering{[&](std::error_code& failed) {
       out_.clear();
       if (!cursor) cursor.emplace(store_.list(failed));
-      while (!failed && !ended && out_.size() < list_batch_octets) {
+      std::size_t seen = 0;
+      while (!failed && !ended && out_.size() < list_batch_octets && ++seen < list_batch_entries) {
         const auto file = cursor->next(failed);
         ended = !file;
-        if (file) {
+        if (file && file->name.starts_with(wanted.prefix)) {
           out_ += format_entry(*file) + '\n';
           ++event_.size;
         }
@@ -207,8 +219,10 @@ class session_flow {
   }
 
   flow<void> answer_features(std::error_code& ec) {
-    out_ =
-        format_features({protocol_version, std::string{Hasher::name()}, state_.options.max_size});
+    server_features features{protocol_version, std::string{Hasher::name()},
+                             state_.options.max_size};
+    features.have = features.prefix = true;
+    out_ = format_features(features);
     co_await write_text(link(), out_, ec);
     if (ec) co_await close(link());
   }
@@ -234,7 +248,9 @@ class session_flow {
     bool held = false;
     work opening{[&](std::error_code& failed) {
       if (details.id) held = store_.add_name(*details.id, details.size, details.name, failed);
-      if (!failed && !held) upload = store_.create(details, failed);
+      if (failed || held) return;
+      if (details.have) failed = errc::not_found;
+      else upload = store_.create(details, failed);
     }};
     if (details.id) {
       co_await perform(opening);  // may flush
@@ -244,7 +260,7 @@ class session_flow {
     if (opening.error()) {
       co_await refuse(to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
-      out_ = format_ready({details.size}) + '\n';
+      out_ = details.have ? std::string{} : format_ready({details.size}) + '\n';
       co_await answer_id(*details.id, ec);
     } else {
       co_await receive(details, upload, ec);

@@ -100,9 +100,9 @@ struct recording_sink {
 // ----------------------------------------------------------------------------------------- clients
 
 struct client_request {
-  enum class kind { features, list, upload, download, range };
+  enum class kind { features, list, upload, have, download, range };
   kind what = kind::list;
-  std::string name{};
+  std::string name{};  // of a list, the prefix
   std::string octets{};
   std::optional<std::string> id{};  // expected of an upload, or wanted
   std::optional<std::uint64_t> offset{};
@@ -155,7 +155,8 @@ class client_performance {
       }
       case kind::list: {
         const auto files = driver_.run(
-            [&](std::error_code& e) { return detail::list_bounded<md5>(state, e); }, ec);
+            [&](std::error_code& e) { return detail::list_bounded<md5>(state, {asked.name}, e); },
+            ec);
         std::string lines;
         for (const auto& file : files) lines += format_entry(file) + '\n';
         return lines;
@@ -171,6 +172,15 @@ class client_performance {
             ec);
         if (!ec) CHECK(result.computed_here == result.computed_there);
         return result.computed_there.to_string() + (result.sent ? " sent" : " held");
+      }
+      case kind::have: {
+        const auto id = md5_digest::from_hex(asked.id.value()).value();
+        const bool held = driver_.run(
+            [&](std::error_code& e) {
+              return detail::add_name<md5>(state, id, asked.octets.size(), asked.name, e);
+            },
+            ec);
+        return held ? "held" : "not held";
       }
       case kind::download: {
         const auto id = md5_digest::from_hex(asked.id.value()).value();
@@ -213,6 +223,8 @@ struct client_dialogue {
 };
 
 inline const dialogue features_talk{C("FEATURES\n"), S("version=1\ndigest=md5\n\n")};
+inline const dialogue all_features_talk{C("FEATURES\n"),
+                                        S("version=1\ndigest=md5\nhave\nprefix\n\n")};
 
 inline dialogue operator+(dialogue first, const dialogue& second) {
   first.insert(first.end(), second.begin(), second.end());
@@ -251,6 +263,31 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        {C("LIST_FILES\n"),
         S(hello.id + ";a/b.txt;5;color=red;new\r\n" + nothing.id + ";x%3B%25.txt;0\r\n\r\n")},
        hello.id + ";a/b.txt;5\n" + nothing.id + ";x%3B%25.txt;0\n"},
+      {"a list of names with a prefix",
+       {kind::list, "a;/"},
+       all_features_talk +
+           dialogue{C("LIST_FILES;prefix=a%3B/\n"), S(hello.id + ";a%3B/b.txt;5\n\n")},
+       hello.id + ";a%3B/b.txt;5\n"},
+      {"a list of names with a prefix, from a server that lists all",
+       {kind::list, "b"},
+       features_talk + dialogue{C("LIST_FILES\n"), S(hello.id + ";a;5\n" + hello.id + ";b;5\n" +
+                                                     hello.id + ";bc;5\n\n")},
+       hello.id + ";b;5\n" + hello.id + ";bc;5\n"},
+      {"a question for a file that the server has",
+       {kind::have, "a;b", hello.octets, hello.id},
+       all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
+                                    C("a%3Bb;5;id=" + hello.id + ";have\n"), S(hello.id + "\n")},
+       "held"},
+      {"a question for a file that the server has not",
+       {kind::have, "a", hello.octets, hello.id},
+       all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
+                                    C("a;5;id=" + hello.id + ";have\n"),
+                                    S("ERROR not-found no such file\n")},
+       "not held"},
+      {"a question for a file to a server that can't be asked",
+       {kind::have, "a", hello.octets, hello.id},
+       features_talk,
+       "not held"},
       {"an upload of a file that the server has",
        {kind::upload, "hello.txt", hello.octets, hello.id},
        features_talk + upload_talk("hello.txt;5;id=" + hello.id, "No need to;offset=5") +
@@ -375,7 +412,28 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"a list by its other names, with parameters that it does not know",
        {C("LIST FILES\r\n"), S(no_files), C("LIST_FILE;mtime\n"), S(no_files),
         C("LIST FILE;prefix=a/;x=1\n"), S(no_files)}},
-      {"features", {C("FEATURES\n"), S("version=1\ndigest=md5\nmax-size=1000000\n\n")}},
+      {"lists of names with a prefix",
+       {C("UPLOAD\n"), S(details_prompt), C("a/b;5;id=" + hello.id + "\n"),
+        S("Ready to receive the file;offset=5\n" + hello.id + "\n"), C("LIST_FILES;prefix=a\n"),
+        S(hello.id + ";a/b;5\n\n"), C("LIST_FILES;prefix=0\n"), S(hello_entry + "\n\n"),
+        C("LIST_FILES;prefix=a/\n"), S(hello.id + ";a/b;5\n\n"), C("LIST_FILES;x;prefix=%61%2f\n"),
+        S(hello.id + ";a/b;5\n\n"), C("LIST_FILES;prefix=a/bc\n"), S(no_files),
+        C("LIST_FILES;prefix=%g0\n"), S(refusal(errc::bad_name)), C("LIST_FILES;prefix=b\n"),
+        S(no_files)},
+       {},
+       {hello},
+       {hello_entry, hello.id + ";a/b;5"}},
+      {"questions for files that are there or not",
+       {C("UPLOAD\n"), S(details_prompt), C("again;5;have;id=" + hello.id + "\n"),
+        S(hello.id + "\n"), C("UPLOAD\n"), S(details_prompt),
+        C("again;4;id=" + hello.id + ";have\n"), S(refusal(errc::not_found)), C("UPLOAD\n"),
+        S(details_prompt), C("new;3;id=" + abc.id + ";have\n"), S(refusal(errc::not_found)),
+        C("LIST_FILES\n"), S(hello_entry + "\n" + hello.id + ";again;5\n\n")},
+       {},
+       {hello},
+       {hello_entry, hello.id + ";again;5"}},
+      {"features",
+       {C("FEATURES\n"), S("version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n")}},
       {"an upload that is then listed and fetched",
        {C("UPLOAD\n"), S(details_prompt), C("a;b.txt;5\n"), S(refusal(errc::bad_size)),
         C("UPLOAD\n"), S(details_prompt), C("a%3bb.txt;5;mtime=1.5\n"), S(ready_words),
@@ -395,7 +453,7 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"an upload with an id that is there in another size",
        {C("UPLOAD\n"), S(details_prompt), C("again;4;id=" + hello.id + "\n"), S(ready_words),
         C("hell"), S(refusal(errc::mismatch)), C("FEATURES\n"),
-        S("version=1\ndigest=md5\nmax-size=1000000\n\n")},
+        S("version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n")},
        {},
        {hello},
        {hello_entry}},
