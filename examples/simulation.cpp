@@ -74,7 +74,8 @@ class program {
     auto [near, far] =
         filexfer::make_memory_pipe(operations_.context().get_executor(), context.get_executor());
     filexfer::session<filexfer::memory_pipe, store_type> session{std::move(far), store};
-    session.work_executor(work_.get_executor());
+    asio::thread_pool work{2};  // behind the context, so it is joined before
+    session.work_executor(work.get_executor());
     std::error_code ended;
     session.async_run([&](std::error_code ec) { ended = ec; });
     std::thread serving{[&] { context.run(); }};
@@ -92,7 +93,8 @@ class program {
                          const simulated& what) {
     asio::io_context context;
     filexfer::server<Protocol, store_type> server{context.get_executor(), endpoint, store};
-    server.work_executor(work_.get_executor());
+    asio::thread_pool work{2};  // behind the context, so it is joined before
+    server.work_executor(work.get_executor());
     std::atomic<bool> orderly{true};
     server.observe([&](const std::string&, const filexfer::session_event& event) {
       if (event.error) orderly = false;

@@ -90,8 +90,9 @@ class client {
   next_layer_type& next_layer() noexcept { return stream_; }
   const next_layer_type& next_layer() const noexcept { return stream_; }
 
-  /// Gives asynchronous operations an executor for hashing and file access (a thread pool's), so
-  /// that these overlap with the stream. Without one they are done in place.
+  /// Gives asynchronous operations an executor for hashing and file access (a thread pool's, of two
+  /// threads best), so that these overlap with the stream. Without one they are done in place. Join
+  /// the pool before the stream's context is destroyed: declare it behind the context.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
   /// Whether another operation may follow.

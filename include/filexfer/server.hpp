@@ -80,7 +80,7 @@ class server {
   endpoint_type local_endpoint() const { return state_->local_endpoint; }
 
   /// Gives sessions an executor for hashing and for disk work that can stall (a thread pool's), so
-  /// that no client delays another. Before `start`.
+  /// that no client delays another. Before `start`. Join the pool before the context is destroyed.
   void work_executor(asio::any_io_executor executor) {
     state_->work_executor = std::move(executor);
   }

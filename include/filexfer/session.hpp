@@ -49,7 +49,7 @@ class session {
   const next_layer_type& next_layer() const noexcept { return stream_; }
 
   /// Gives `async_run` an executor for hashing and for disk work that can stall (a thread pool's).
-  /// Without one it is done in place.
+  /// Without one it is done in place. Join the pool before the stream's context is destroyed.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
   /// Has `observer` told of every command that ended.
