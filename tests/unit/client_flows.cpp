@@ -769,7 +769,7 @@ TEST_CASE("a source that ends early, fails or throws never lets the server finis
 }
 
 TEST_CASE("a source that changed meanwhile never lets the server finish the file") {
-  for (const std::uint64_t size : {0, 1, 65536, 65537, 200000}) {
+  for (const std::uint64_t size : {0U, 1U, 65536U, 65537U, 200000U}) {
     const auto talk = upload_talk("f;" + std::to_string(size), ready);
     client_by_hand client{talk + dialogue{C(std::string(size, 'f'))}};
     brittle_source source{size, size};

@@ -22,6 +22,7 @@ using filexfer::detail::flow;
 using filexfer::detail::flow_context;
 using filexfer::detail::io_kind;
 using filexfer::detail::outcome;
+using filexfer::detail::watch_end;
 using filexfer::detail::work;
 
 // Runs a flow whose actions succeed at once.
@@ -167,7 +168,7 @@ TEST_CASE("an action is answered with its own outcome, never with that of the on
   REQUIRE(advance(context) != nullptr);
   context.result.error = errc::truncated;
   context.result.octets = 7;
-  context.result.watched = outcome::watch_end{errc::truncated, 3};
+  context.result.watched = watch_end{errc::truncated, 3};
   REQUIRE(advance(context) != nullptr);
   CHECK_FALSE(context.result.error);
   CHECK(advance(context) == nullptr);

@@ -370,7 +370,7 @@ TEST_CASE("a session that is stopped in a command ends that command first") {
   const auto id = hash.finish().to_string();
   const auto before = test::details_prompt + test::ready_words;
   // Stopped after so many of its octets.
-  for (const std::size_t said : {1, 6, 7, 9, 15, 16, 1000, 100'015}) {
+  for (const std::size_t said : {1U, 6U, 7U, 9U, 15U, 16U, 1000U, 100'015U}) {
     CAPTURE(said);
     const auto all = upload + octets;
     session_on_a_pipe s;

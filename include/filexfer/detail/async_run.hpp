@@ -368,7 +368,7 @@ class async_operation
       context_.result.octets = octets;
       end_io(ec);
     } else {
-      watch_ended_ = outcome::watch_end{translated(ec), octets};
+      watch_ended_ = watch_end{translated(ec), octets};
       if (io_under_way_) hurry();
     }
   }
@@ -480,7 +480,7 @@ class async_operation
   Timer timer_;
 
   action* action_ = nullptr;
-  std::optional<outcome::watch_end> watch_ended_;
+  std::optional<watch_end> watch_ended_;
   std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
   int parts_ = 0;
   int lanes_at_work_ = 0;

@@ -105,15 +105,17 @@ struct action {
   void does(work_base& piece) noexcept { begins[0] = awaits[0] = &piece; }
 };
 
+/// Octets that a watching read brought, or its error, once it has ended. Not nested in `outcome`,
+/// where clang says that an optional can't construct it from nothing.
+struct watch_end {
+  std::error_code error;
+  std::size_t octets = 0;
+};
+
 /// What became of an action's I/O. The end of the stream is `errc::end_of_stream`.
 struct outcome {
   std::error_code error;
   std::uint64_t octets = 0;
-  /// Octets that a watching read brought, or its error, once it has ended.
-  struct watch_end {
-    std::error_code error;
-    std::size_t octets = 0;
-  };
   std::optional<watch_end> watched;
 };
 
