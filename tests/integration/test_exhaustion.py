@@ -120,6 +120,9 @@ class Descriptors(Case):
     def test_a_crowd_that_takes_all_descriptors(self):
         for store in ("store", "memory"):
             with self.subTest(store=store):
+                if store == "store" and "undefined" in os.environ.get("FILEXFER_SANITIZE", ""):
+                    # Without one, it takes a good object for a bad one, and ends the server.
+                    self.skipTest("UBSan's own check of an object's type opens a pipe, and needs descriptors")
                 server = self.serve(store=store, prepare=self.limit)
                 before = self.descriptors(server)  # none is a connection's
                 self.write("a", b"hello")
