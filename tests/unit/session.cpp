@@ -520,6 +520,7 @@ TEST_CASE("a session with an executor for its work answers as one without") {
       s.context.restart();
       s.context.run_one_for(10ms);
     }
+    pool.join();  // a thread may still be leaving the post that called the handler
     CHECK(s.result() == d.ec);
     CHECK(s.peer.heard == expected);
     CHECK(entries_of(s.store.held) == d.after);
