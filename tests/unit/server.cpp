@@ -810,9 +810,9 @@ class slow_store : public memory_store<> {
 }  // namespace
 
 TEST_CASE("a store that takes its time with one file keeps nobody else waiting") {
-  asio::thread_pool pool{1};
   slow_store store;
   asio::io_context context;
+  asio::thread_pool pool{1};
   filexfer::server<tcp, slow_store> server{context.get_executor(),
                                            any_endpoint<tcp>(tests::scratch_folder{}), store};
   server.work_executor(pool.get_executor());

@@ -338,9 +338,9 @@ void expect_ranges(Client& client, const named_file& of) {
 template <class Over, class Store>
 void whole_transfers(Store& store, way client_way, way server_way) {
   using stream = typename Over::stream;
-  asio::thread_pool pool{1};
   asio::io_context here;
   asio::io_context there;
+  asio::thread_pool pool{1};
   auto ends = Over::connect(here, there);
   served<stream, Store> session{ends.second, store, there, server_way, pool};
   {
