@@ -71,16 +71,20 @@ class program {
     std::error_code ec;
     if (!to_stdout()) destination_ = choose_destination(chosen_.output, chosen_.words.size(), ec);
     if (ec) return report(chosen_.output, explain_local(ec));
-    name_lookup names{chosen_.words};
+    const failure none = remote_.connect();
+    if (none.code != done) {
+      return for_each_word([&](const std::string& word) { return report(word, none); });
+    }
+    name_lookup names{chosen_.words, remote_.digits()};
     failure unlisted;
     if (names.needed())
       unlisted = list_into({}, [&](const auto& file) { names.see(listed{file}); });
     return for_each_word([&](const std::string& word) {
       failure why = unlisted;
-      if (!is_id(word) && unlisted.code != done) return report(word, why);
+      if (!names.is_id(word) && unlisted.code != done) return report(word, why);
       const auto id = names.id_of(word, why);
       if (!id) return report(word, why);
-      return download_file(*id, word, is_id(word) ? std::nullopt : std::optional{word});
+      return download_file(*id, word, names.is_id(word) ? std::nullopt : std::optional{word});
     });
   }
 
@@ -221,10 +225,7 @@ class program {
                           const std::string& word) {
     using digest = typename Client::digest_type;
     const auto wanted = digest::from_hex(id);
-    if (!wanted) {
-      return report(word, {refused, "the server's ids have " + std::to_string(digest::hex_digits) +
-                                        " digits, and are digests of another kind than this"});
-    }
+    if (!wanted) return report(word, {refused, "the server's ids are other digests now"});
     std::error_code ec;
     typename Client::download_result result;
     std::tie(ec, result) = operations_.run<decltype(result)>(

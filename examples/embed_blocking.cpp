@@ -43,8 +43,8 @@ std::string there_and_back(const tcp::endpoint& where, const std::string& text) 
 }
 
 int main() {
-  asio::io_context context;
   filexfer::memory_store<> store;
+  asio::io_context context;
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.start();

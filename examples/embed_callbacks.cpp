@@ -46,8 +46,8 @@ class errand {
 };
 
 int main() {
-  asio::io_context context;
   filexfer::memory_store<> store;
+  asio::io_context context;
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.start();

@@ -43,9 +43,9 @@ asio::awaitable<std::string> there_and_back(tcp::endpoint where, std::string tex
 }
 
 int main() {
-  asio::io_context context;
-  asio::thread_pool workers{1};
   filexfer::memory_store<> store;
+  asio::io_context context;
+  asio::thread_pool workers{2};
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.work_executor(workers.get_executor());

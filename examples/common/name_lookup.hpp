@@ -11,6 +11,7 @@
 #include <filexfer/sha256.hpp>
 
 #include <cctype>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,8 +19,8 @@
 
 namespace programs {
 
-/// Whether a word is an id, of whichever digest.
-inline bool is_id(const std::string& word) {
+/// Whether a word looks like an id, of whichever digest.
+inline bool looks_like_id(const std::string& word) {
   return filexfer::md5::digest_type::from_hex(word) ||
          filexfer::sha256::digest_type::from_hex(word);
 }
@@ -27,11 +28,15 @@ inline bool is_id(const std::string& word) {
 /// Finds the ids of a few names in a list of any length.
 class name_lookup {
  public:
-  /// `words`: names, and ids, which need no looking up.
-  explicit name_lookup(const std::vector<std::string>& words) {
+  /// `words`: names, and ids, which have so many digits and need no looking up.
+  name_lookup(const std::vector<std::string>& words, std::size_t digits) : digits_{digits} {
     for (const std::string& word : words) {
       if (!is_id(word)) ids_[word];
     }
+  }
+
+  bool is_id(const std::string& word) const {
+    return word.size() == digits_ && looks_like_id(word);
   }
 
   /// Whether there are names among the words.
@@ -50,6 +55,9 @@ class name_lookup {
     if (ids.size() == 1) return ids.front();
     if (ids.empty()) {
       why = {refused, "the server has no file of that name"};
+      if (looks_like_id(word)) {
+        why.text += ", and its ids have " + std::to_string(digits_) + " digits: another digest";
+      }
     } else {
       why = {wrong_usage, "several files bear that name; download one by its id:"};
       for (const std::string& id : ids) why.text += "\n  " + id;
@@ -63,6 +71,7 @@ class name_lookup {
     return hex;
   }
 
+  std::size_t digits_;
   std::map<std::string, std::vector<std::string>> ids_;
 };
 

@@ -18,9 +18,11 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/thread_pool.hpp>
 
+#include <cstddef>
 #include <memory>
 #include <system_error>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -54,6 +56,7 @@ class remote {
     if (known.digest == filexfer::sha256::name()) {
       make_client<filexfer::sha256>(std::move(asking.next_layer()));
     } else if (!known.digest.empty() && known.digest != filexfer::md5::name()) {
+      client_ = {};
       return {broken, "the server's ids are digests of a kind unknown here: " +
                           filexfer::printable(known.digest)};
     }
@@ -64,6 +67,12 @@ class remote {
   template <class Use>
   auto with_client(Use use) {
     return std::visit([&](auto& c) { return use(*c); }, client_);
+  }
+
+  /// Digits of the server's ids.
+  std::size_t digits() {
+    return with_client(
+        [](auto& c) { return std::remove_reference_t<decltype(c)>::digest_type::hex_digits; });
   }
 
   /// Where hashing and the disk's work are done.

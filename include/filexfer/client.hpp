@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -92,7 +93,8 @@ class client {
 
   /// Gives asynchronous operations an executor for hashing and file access (a thread pool's, of two
   /// threads best), so that these overlap with the stream. Without one they are done in place. Join
-  /// the pool before the stream's context is destroyed: declare it behind the context.
+  /// the pool before the context, or a source or sink that it works on, is destroyed: declare it
+  /// behind all of them.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
   /// Whether another operation may follow.
@@ -135,6 +137,9 @@ class client {
   /// \param wanted  which files; for a prefix, FEATURES is asked for first if that was not done,
   /// and
   ///        what a server without prefixes lists beyond it is passed over here.
+  ///
+  /// Errors beside those of every operation, with a prefix: `errc::bad_name` if it is longer than a
+  /// name; `errc::wrong_digest_kind`.
   template <class OnEntry>
   void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec)
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
@@ -315,8 +320,8 @@ class client {
   ///
   /// \returns the entry line; its `octets()` have arrived.
   ///
-  /// Errors beside those of every operation: `errc::bad_range`; `errc::unknown_command` if the
-  /// server has no FEATURES, and so no ranges.
+  /// Errors beside those of every operation: `errc::bad_range`; `errc::wrong_digest_kind`;
+  /// `errc::unknown_command` if the server has no FEATURES, and so no ranges.
   template <byte_sink Sink>
   download_entry download_range(const download_request& wanted, Sink& sink, std::error_code& ec)
     requires sync_stream<next_layer_type>
@@ -354,7 +359,8 @@ class client {
       }
     };
     return [this, wanted = std::move(wanted), call = std::move(call)](std::error_code& ec) mutable {
-      return detail::list_files<Hasher>(state_, std::move(wanted), std::move(call), ec);
+      constexpr auto any = std::numeric_limits<std::uint64_t>::max();
+      return detail::list_files<Hasher>(state_, std::move(wanted), any, std::move(call), ec);
     };
   }
 

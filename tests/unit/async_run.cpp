@@ -1244,6 +1244,27 @@ TEST_CASE("a write that is stuck has little time left once the peer has spoken")
   CHECK(got[0].watched->octets == 2);
 }
 
+TEST_CASE("a write that begins after the peer has spoken has little time, too") {
+  watched_write op{4};
+  asio::thread_pool pool{1};
+  op.settings.work_executor = pool.get_executor();
+  held_work held;
+  op.first.from[0] = octets_of("1234");  // which the pipe takes at once
+  op.first.does(held.call);
+  op.start(op.call, {&op.first, &op.second});
+  settle(op.context);
+  REQUIRE(held.begins());
+  op.say("no");
+  held.go_on();
+  pool.join();
+  settle(op.context);
+  pass(op.context, 2s - just_under);
+  CHECK_FALSE(op.call.called());
+  pass(op.context, just_under);
+  REQUIRE(op.call.called());
+  CHECK(std::get<1>(op.call.result())[1].error == errc::timed_out);
+}
+
 TEST_CASE("a read that has joined a watch times out, and is cancelled, like any other") {
   for (const bool cancels : {true, false}) {
     watched_write op;

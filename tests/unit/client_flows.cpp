@@ -853,6 +853,34 @@ TEST_CASE("a sink that fails at any chunk ends the download there") {
   }
 }
 
+TEST_CASE("a sink that has thrown gets no octets from behind the gap") {
+  struct throwing_sink {
+    std::string octets;
+    int calls = 0;
+    void write(std::span<const std::byte> more, std::error_code& ec) {
+      ec.clear();
+      if (++calls == 2) throw std::runtime_error{"full"};
+      octets += test::text_of(more);
+    }
+    void commit(std::error_code&) {}
+  };
+  client_by_hand client{download_talk(hello.id) +
+                        dialogue{S(hello.id + ";a;1000\n"), S(pattern(1000))}};
+  client.state.link.chunk_octets = client.state.link.small_octets = 100;
+  client.driver.chunk = 50;
+  throwing_sink sink;
+  std::error_code ec;
+  client.driver.run(
+      [&](std::error_code& e) {
+        return filexfer::detail::download<filexfer::md5>(
+            client.state, test::md5_digest::from_hex(hello.id).value(), sink, e);
+      },
+      ec);
+  CHECK(ec == errc::store_failed);
+  CHECK(pattern(1000).starts_with(sink.octets));
+  CHECK(sink.calls == 2);
+}
+
 TEST_CASE("a sink that fails ends a download of a part") {
   const auto talk = features_talk + download_talk(hello.id + ";offset=1") +
                     dialogue{S(hello.id + ";a;5;offset=1\nello")};
@@ -890,7 +918,7 @@ TEST_CASE("whoever takes the entries one by one can break off, and may throw") {
     std::error_code ec;
     client.driver.run(
         [&](std::error_code& e) {
-          return filexfer::detail::list_files<filexfer::md5>(client.state, {}, on_entry, e);
+          return filexfer::detail::list_files<filexfer::md5>(client.state, {}, 1000, on_entry, e);
         },
         ec);
     CHECK_FALSE(client.state.running);

@@ -11,7 +11,8 @@
 // operation completes when nothing is under way any more.
 //
 // Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
-// place. Only a thread of the work executor that has none to tell of its end lets that escape.
+// place. Memory that lacks to hand on what was done (by the work executor's thread, or to the
+// handler's executor from another) is an exception there: Asio has that memory at hand as a rule.
 //
 // A mutex orders the handlers. A strand can't be counted on: the executor of `asio::use_future`,
 // for one, runs a handler on whatever thread has it.
@@ -123,6 +124,15 @@ class async_operation
     call_type call;
   };
 
+  /// From another thread: so it does not take its memory from the user's allocator.
+  struct worker_handler {
+    using executor_type = executor;
+    executor_type get_executor() const noexcept { return self->executor_; }
+    void operator()() { enter(std::move(self), call); }
+    pointer self;
+    void (async_operation::*call)();
+  };
+
   struct io_handler : part_handler {
     using cancellation_slot_type = asio::cancellation_slot;
     using call_type = void (async_operation::*)(std::error_code, std::size_t);
@@ -188,34 +198,35 @@ class async_operation
 
   void begin_work(std::size_t lane, work_base& piece) {
     if (!lanes_[lane].begin(piece)) return;
-    if (work_executor_ && !cancelled_ && !start_safely([&] { post_work(lane); })) {
+    if (work_executor_ && !cancelled_ &&
+        !start_safely([&] { post_work(this->shared_from_this(), lane); })) {
       ++lanes_at_work_;
     } else {
       while (lanes_[lane].work_on().more) continue;
     }
   }
 
-  void post_work(std::size_t lane) {
-    asio::post(work_executor_, [kept = this->shared_from_this(), lane]() mutable {
-      work_on(std::move(kept), lane);
-    });
+  static void post_work(pointer self, std::size_t lane) {
+    const auto pool = self->work_executor_;
+    asio::post(pool, [kept = std::move(self), lane]() mutable { work_on(std::move(kept), lane); });
   }
 
-  /// On the work executor. One piece at a time, so that no lane keeps others waiting for long.
+  /// On the work executor. One piece at a time, so that no lane keeps others waiting for long. The
+  /// operation does not end while a lane is at work; whoever hands it on keeps no hold of it.
   static void work_on(pointer self, std::size_t lane) {
-    work_lane::progress made{};
-    do {
-      made = self->lanes_[lane].work_on();
-      if (made.awaited && made.more) tell(self, &async_operation::end_part);
-    } while (made.more && start_safely([&] { self->post_work(lane); }));
-    if (made.more) return;
-    tell(std::move(self),
-         made.awaited ? &async_operation::end_lane_and_part : &async_operation::end_lane);
+    const auto made = self->lanes_[lane].work_on();
+    if (made.more) {
+      if (made.awaited) tell(self, &async_operation::end_part);
+      post_work(std::move(self), lane);
+    } else {
+      tell(std::move(self),
+           made.awaited ? &async_operation::end_lane_and_part : &async_operation::end_lane);
+    }
   }
 
   static void tell(pointer self, void (async_operation::*what)()) {
     const auto stream_executor = self->stream_guard_.get_executor();
-    asio::post(stream_executor, plain_handler{std::move(self), what});
+    asio::post(stream_executor, worker_handler{std::move(self), what});
   }
 
   void end_lane() { --lanes_at_work_; }
@@ -348,6 +359,7 @@ class async_operation
   /// A read while a watching read stands is that read. True if it is taken care of.
   bool join_watch() {
     if (watch_ended_) {
+      deadline_.begin(*action_, octets_wanted(*action_));  // which the next read may continue
       context_.result.error = watch_ended_->error;
       context_.result.octets = watch_ended_->octets;
       watch_ended_.reset();
@@ -369,7 +381,7 @@ class async_operation
       end_io(ec);
     } else {
       watch_ended_ = watch_end{translated(ec), octets};
-      if (io_under_way_) hurry();
+      if (io_under_way_ && !abort_reason_) hurry();
     }
   }
 
@@ -377,6 +389,7 @@ class async_operation
 
   void set_deadline() {
     deadline_.begin(*action_, octets_wanted(*action_));
+    if (watch_ended_) deadline_.hurry();
     start_timer();
   }
 

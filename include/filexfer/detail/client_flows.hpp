@@ -71,12 +71,18 @@ inline flow<server_features> get_features(client_state& state, std::error_code& 
 }
 
 /// LIST_FILES; `on_entry` is called for each entry that was asked for as it comes, with the entry
-/// and a code that it may set to break off.
+/// and a code that it may set to break off. More than `most` entries, be they asked for or not, are
+/// `errc::too_many_entries`.
 template <hasher Hasher, class OnEntry>
-flow<void> list_files(client_state& state, list_request wanted, OnEntry on_entry,
-                      std::error_code& ec) {
+flow<void> list_files(client_state& state, list_request wanted, std::uint64_t most,
+                      OnEntry on_entry, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
+  if (wanted.prefix.size() > max_name_octets) {  // no name begins so, and no line may hold it
+    blame(state, failure_origin::local, errc::bad_name, ec);
+    state.in_step = true;
+    co_return;
+  }
   list_request asked;
   if (!wanted.prefix.empty()) {
     co_await learn_features<Hasher>(state, ec);
@@ -88,7 +94,9 @@ flow<void> list_files(client_state& state, list_request wanted, OnEntry on_entry
   co_await request(state, line, ec);
   bool may_be_words = true;
   bool must_end = false;
-  for (auto limit = deadline::reply; !ec; limit = deadline::line) {
+  // A server that picks entries may look at many before it has the next.
+  const auto between = asked.prefix.empty() ? deadline::line : deadline::reply;
+  for (auto limit = deadline::reply; !ec; limit = between) {
     const std::string_view entry = co_await read_reply(state, limit, reply_to::command, ec);
     if (ec) co_return;
     if (entry.empty()) break;
@@ -105,7 +113,8 @@ flow<void> list_files(client_state& state, list_request wanted, OnEntry on_entry
       break_off(state, ec);
       co_return;
     }
-    if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
+    if (most-- == 0) ec = errc::too_many_entries;
+    else if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
     if (ec) state.origin = failure_origin::local;
   }
   if (!ec) state.in_step = true;
@@ -117,12 +126,9 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
                                                                         list_request wanted,
                                                                         std::error_code& ec) {
   std::vector<file_info<typename Hasher::digest_type>> files;
-  const std::size_t most = state.options.max_entries;
-  const auto keep = [&files, most](auto&& file, std::error_code& failed) {
-    if (files.size() == most) failed = errc::too_many_entries;
-    else files.push_back(std::move(file));
-  };
-  co_await list_files<Hasher>(state, std::move(wanted), keep, ec);
+  const auto keep = [&files](auto&& file, std::error_code&) { files.push_back(std::move(file)); };
+  const std::uint64_t most = state.options.max_entries;
+  co_await list_files<Hasher>(state, std::move(wanted), most, keep, ec);
   co_return files;
 }
 
@@ -140,7 +146,7 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
   }
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return false;
-  if (!state.features->have) {
+  if (!state.features->have || state.features->version == 0) {
     state.in_step = true;
     co_return false;
   }

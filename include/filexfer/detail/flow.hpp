@@ -52,7 +52,7 @@ struct file_range {
 };
 
 /// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
-/// before it has awaited it.
+/// before it has awaited it, or what it began in the same lane later.
 class work_base {
  public:
   work_base(const work_base&) = delete;

@@ -34,7 +34,7 @@ struct session_state {
 
 /// Octets of list entries that are gathered before they are written.
 inline constexpr std::size_t list_batch_octets = std::size_t{16} * 1024;
-/// Entries that are looked at before others get their turn, be they asked for or not.
+/// Entries, be they asked for or not, that are looked at in one piece of work.
 inline constexpr std::size_t list_batch_entries = 1024;
 
 template <class Store, hasher Hasher>
@@ -188,7 +188,7 @@ class session_flow {
       out_.clear();
       if (!cursor) cursor.emplace(store_.list(failed));
       std::size_t seen = 0;
-      while (!failed && !ended && out_.size() < list_batch_octets && ++seen < list_batch_entries) {
+      while (!failed && !ended && out_.size() < list_batch_octets && ++seen <= list_batch_entries) {
         const auto file = cursor->next(failed);
         ended = !file;
         if (file && file->name.starts_with(wanted.prefix)) {
@@ -279,13 +279,15 @@ class session_flow {
     Hasher hash;
     const transfer arrived = co_await receive_octets(link(), *upload, hash, details.size);
     event_.octets = arrived.octets;
+    event_.cause = arrived.local_error;
+    if (arrived.stream_error) {
+      upload.reset();
+      co_await abandon(arrived.stream_error, ec);
+      co_return;
+    }
     if (arrived.local_error) {
       upload.reset();
       co_await give_up(details.size - arrived.octets, arrived.local_error, ec);
-      co_return;
-    }
-    if (arrived.stream_error) {
-      co_await abandon(arrived.stream_error, ec);
       co_return;
     }
     const digest_type id = hash.finish();

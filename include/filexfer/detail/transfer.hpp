@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <span>
 #include <system_error>
@@ -44,8 +45,8 @@ inline std::size_t chunk_size(const connection& c, std::uint64_t count) noexcept
   return static_cast<std::size_t>(std::min(count, most));
 }
 
-/// How far a transfer came. At most one of the errors is set when it ends early, except that the
-/// stream may break while octets are dropped that a sink could not take.
+/// How far a transfer came. When it ends early one of the errors is set; both, if the stream broke
+/// before it was seen that the sink had failed.
 struct transfer {
   std::uint64_t octets = 0;  ///< Moved on the stream.
   std::error_code stream_error;
@@ -72,7 +73,11 @@ struct store_call {
   const std::span<const std::byte>& octets;
   std::error_code& failed;  ///< Of all chunks: a sink that has failed is left alone.
   void operator()(std::error_code& ec) const {
-    if (!failed && !octets.empty()) sink.write(octets, failed);
+    try {
+      if (!failed && !octets.empty()) sink.write(octets, failed);
+    } catch (...) {
+      failed = error_of(std::current_exception());
+    }
     ec = failed;
   }
 };
@@ -185,7 +190,11 @@ struct fetch_call {
   State& state;
   const std::span<std::byte>& into;
   void operator()(std::error_code& ec) const {
-    if (!state.failed) state.fetch(into);
+    try {
+      if (!state.failed) state.fetch(into);
+    } catch (...) {
+      state.failed = error_of(std::current_exception());
+    }
     ec = state.failed;
   }
 };
