@@ -126,7 +126,7 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
                                                                         list_request wanted,
                                                                         std::error_code& ec) {
   std::vector<file_info<typename Hasher::digest_type>> files;
-  const auto keep = [&files](auto&& file, std::error_code&) { files.push_back(std::move(file)); };
+  const auto keep = [&files](auto file, std::error_code&) { files.push_back(std::move(file)); };
   const std::uint64_t most = state.options.max_entries;
   co_await list_files<Hasher>(state, std::move(wanted), most, keep, ec);
   co_return files;

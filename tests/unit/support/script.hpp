@@ -8,8 +8,8 @@
 //   test::hand_driver driver{{talk, test::who::client}};
 //   driver.chunk = 1;                                        // what one read brings at most
 //   driver.failure = {2, errc::timed_out};                   // the third action fails
-//   auto files = driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); }, ec);
-//   CHECK(driver.peer.said() == "LIST_FILES\n");
+//   auto files = driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); },
+//   ec); CHECK(driver.peer.said() == "LIST_FILES\n");
 
 #include <filexfer/detail/flow.hpp>
 #include <filexfer/error.hpp>
