@@ -53,6 +53,10 @@ class remote {
     std::tie(ec, known) = operations_.run<filexfer::server_features>(
         [&](auto handler) { asking.async_features(std::move(handler)); });
     if (ec) return explain(ec);
+    if (known.version == 0 && !asking.last_reply().starts_with("ERROR")) {  // HTTP, most likely
+      client_ = {};
+      return {broken, "the other side does not speak the protocol"};
+    }
     if (known.digest == filexfer::sha256::name()) {
       make_client<filexfer::sha256>(std::move(asking.next_layer()));
     } else if (!known.digest.empty() && known.digest != filexfer::md5::name()) {
