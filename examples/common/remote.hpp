@@ -42,7 +42,7 @@ class remote {
 
   /// Sees to it that there is a client; if not, says why.
   failure connect() {
-    if (std::visit([this](auto& c) { return c && c->usable() && !has_ended(*c); }, client_)) {
+    if (std::visit([](auto& c) { return c && c->usable() && !has_ended(*c); }, client_)) {
       return {};
     }
     std::error_code ec;
