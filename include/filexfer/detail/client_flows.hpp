@@ -49,14 +49,16 @@ inline flow<void> ask_features(client_state& state, std::error_code& ec) {
   if (!ec) state.features = std::move(learnt);
 }
 
-/// Asks for FEATURES if that was not done. `errc::wrong_digest_kind` leaves the client in step.
+/// Asks for FEATURES if that was not done, before the operation's own command. The client stays in
+/// step after `errc::wrong_digest_kind`.
 template <hasher Hasher>
 flow<void> learn_features(client_state& state, std::error_code& ec) {
   if (!state.features) co_await ask_features(state, ec);
   if (ec) co_return;
   if (!state.features->digest.empty() && state.features->digest != Hasher::name()) {
-    blame(state, failure_origin::peer, errc::wrong_digest_kind, ec);
-    state.in_step = true;
+    decline(state, failure_origin::peer, errc::wrong_digest_kind, ec);
+  } else {
+    state.in_step = false;
   }
 }
 
@@ -79,15 +81,13 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
   operation entered{state, ec};
   if (!entered) co_return;
   if (wanted.prefix.size() > max_name_octets) {  // no name begins so, and no line may hold it
-    blame(state, failure_origin::local, errc::bad_name, ec);
-    state.in_step = true;
+    decline(state, failure_origin::local, errc::bad_name, ec);
     co_return;
   }
   list_request asked;
   if (!wanted.prefix.empty()) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return;
-    state.in_step = false;
     if (state.features->prefix) asked = wanted;
   }
   const std::string line = format_list_request(asked) + '\n';
@@ -140,8 +140,7 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
   operation entered{state, ec};
   if (!entered) co_return false;
   if (!is_name(name)) {
-    blame(state, failure_origin::local, errc::bad_name, ec);
-    state.in_step = true;
+    decline(state, failure_origin::local, errc::bad_name, ec);
     co_return false;
   }
   co_await learn_features<Hasher>(state, ec);
@@ -150,17 +149,11 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
     state.in_step = true;
     co_return false;
   }
-  state.in_step = false;
-  co_await open_command(state, command::upload, ec);
-  if (ec) co_return false;
   upload_details<typename Hasher::digest_type> details{std::move(name), size, id};
   details.have = true;
-  const std::string details_line = format_upload_details(details) + '\n';
-  co_await request(state, details_line, ec);
-  if (ec) co_return false;
-  const std::string_view reply =
-      co_await read_reply(state, deadline::reply, reply_to::argument, ec);
-  if (ec == errc::not_found) {
+  std::string line = format_upload_details(details);
+  const std::string_view reply = co_await ask(state, command::upload, std::move(line), ec);
+  if (ec == errc::not_found && state.in_step) {
     ec.clear();
     state.origin = failure_origin::none;
     co_return false;
@@ -184,25 +177,18 @@ flow<upload_result<typename Hasher::digest_type>> upload(
   operation entered{state, ec};
   if (!entered) co_return result;
   if (!is_name(name)) {
-    blame(state, failure_origin::local, errc::bad_name, ec);
-    state.in_step = true;
+    decline(state, failure_origin::local, errc::bad_name, ec);
     co_return result;
   }
   if (expected) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return result;
-    state.in_step = false;
   }
   upload_details<digest_type> details{std::move(name), source.size(), std::nullopt};
   if (expected && state.features->version > 0) details.id = expected;
 
-  co_await open_command(state, command::upload, ec);
-  if (ec) co_return result;
-  const std::string details_line = format_upload_details(details) + '\n';
-  co_await request(state, details_line, ec);
-  if (ec) co_return result;
-  const std::string_view ready =
-      co_await read_reply(state, deadline::reply, reply_to::argument, ec);
+  std::string details_line = format_upload_details(details);
+  const std::string_view ready = co_await ask(state, command::upload, std::move(details_line), ec);
   if (ec) co_return result;
   const auto offset = parse_ready(ready, ec).offset;
   if (ec || (offset && (!details.id || *offset != details.size))) {
@@ -258,12 +244,8 @@ flow<download_entry<Digest>> open_download(client_state& state,
                                            const download_request<Digest>& wanted,
                                            std::error_code& ec) {
   download_entry<Digest> entry;
-  co_await open_command(state, command::download, ec);
-  if (ec) co_return entry;
-  const std::string id_line = format_download_request(wanted) + '\n';
-  co_await request(state, id_line, ec);
-  if (ec) co_return entry;
-  const std::string_view line = co_await read_reply(state, deadline::reply, reply_to::argument, ec);
+  std::string id_line = format_download_request(wanted);
+  const std::string_view line = co_await ask(state, command::download, std::move(id_line), ec);
   if (ec) co_return entry;
   entry = parse_entry<Digest>(line, ec);
   const std::uint64_t offset = wanted.offset.value_or(0);
@@ -345,11 +327,9 @@ flow<download_entry<typename Hasher::digest_type>> download_range(
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return entry;
   if (state.features->version == 0) {
-    blame(state, failure_origin::peer, errc::unknown_command, ec);
-    state.in_step = true;
+    decline(state, failure_origin::peer, errc::unknown_command, ec);
     co_return entry;
   }
-  state.in_step = false;
   entry = co_await open_download(state, wanted, ec);
   if (ec) co_return entry;
   announce(sink, entry.file, ec);

@@ -86,6 +86,13 @@ inline void blame(client_state& state, failure_origin origin, std::error_code er
   ec = error;
 }
 
+/// Ends an operation at a point where all that was sent has been answered.
+inline void decline(client_state& state, failure_origin origin, std::error_code error,
+                    std::error_code& ec) noexcept {
+  blame(state, origin, error, ec);
+  state.in_step = true;
+}
+
 /// Whether a server goes on after it has refused a line (section 8).
 inline bool goes_on(errc refusal, bool command_line) noexcept {
   switch (refusal) {
@@ -132,11 +139,17 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
   state.in_step = false;
 }
 
-/// Sends a command and reads its prompt.
-inline flow<void> open_command(client_state& state, command verb, std::error_code& ec) {
+/// Sends a command, reads its prompt, and sends `argument`, a whole line without its end. Returns
+/// the reply to that; valid until the next read.
+inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
+                                  std::error_code& ec) {
   const std::string line = std::string{to_string(verb)} + '\n';
   co_await request(state, line, ec);
   if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
+  argument += '\n';
+  if (!ec) co_await request(state, argument, ec);
+  if (ec) co_return std::string_view{};
+  co_return co_await read_reply(state, deadline::reply, reply_to::argument, ec);
 }
 
 }  // namespace filexfer::detail
