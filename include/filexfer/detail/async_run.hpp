@@ -450,25 +450,26 @@ class async_operation
   struct completion : part_handler {
     explicit completion(pointer p) noexcept : part_handler{std::move(p)} {}
     void operator()() {
-      pointer kept = std::move(this->self);
-      Handler handler{std::move(kept->handler_)};
-      std::error_code ec = kept->ec_;
-      // All that belongs to the operation is freed before the handler runs.
+      std::error_code ec = this->self->ec_;
       if constexpr (std::is_void_v<T>) {
-        kept->flow_->take(ec);
-        if (kept->cancelled_ && ec) ec = asio::error::operation_aborted;
-        kept->flow_.reset();
-        kept.reset();
-        std::move(handler)(ec);
+        this->self->flow_->take(ec);
+        call_handler(std::move(this->self), ec);
       } else {
-        T value = kept->flow_->take(ec);
-        if (kept->cancelled_ && ec) ec = asio::error::operation_aborted;
-        kept->flow_.reset();
-        kept.reset();
-        std::move(handler)(ec, std::move(value));
+        T value = this->self->flow_->take(ec);
+        call_handler(std::move(this->self), ec, std::move(value));
       }
     }
   };
+
+  /// All that belongs to the operation is freed before the handler runs.
+  template <class... Value>
+  static void call_handler(pointer self, std::error_code ec, Value... value) {
+    if (self->cancelled_ && ec) ec = asio::error::operation_aborted;
+    Handler handler{std::move(self->handler_)};
+    self->flow_.reset();
+    self.reset();
+    std::move(handler)(ec, std::move(value)...);
+  }
 
   /// Calls the handler, at once if this thread is its executor's: a handler of ours is under way
   /// there, never the initiating function.

@@ -27,7 +27,6 @@ inline constexpr std::size_t ring_chunks = 4;
 
 class chunk {
  public:
-  chunk() = default;
   explicit chunk(std::size_t octets)
       : octets_{std::make_unique_for_overwrite<std::byte[]>(octets)}, size_{octets} {}
   std::span<std::byte> first(std::uint64_t most) noexcept {
@@ -36,7 +35,7 @@ class chunk {
 
  private:
   std::unique_ptr<std::byte[]> octets_;
-  std::size_t size_ = 0;
+  std::size_t size_;
 };
 
 /// Octets of a buffer for what moves `count` octets.
@@ -106,8 +105,9 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   std::error_code failed;
   const std::size_t chunk_octets = chunk_size(c, count);
   std::deque<arrival<Sink, Hasher>> ring;
-  for (auto n = ring_size(c, count); n > 0; --n)
+  for (auto n = ring_size(c, count); n > 0; --n) {
     ring.emplace_back(chunk_octets, sink, hash, failed);
+  }
 
   // What came with the line before, at most a line buffer of it.
   auto* last = &ring.front();
@@ -116,7 +116,6 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   last->storing.run();
   t.octets = last->octets.size();
   t.local_error = last->error();
-
   if (t.octets == count || t.local_error) co_return t;
 
   // Nothing below may throw, for work under way refers to this frame.
