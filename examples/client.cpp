@@ -1,7 +1,6 @@
 // filexfer-client: lists, uploads and downloads files, and knows that they arrived.
 
 #include "common/client_settings.hpp"
-#include "common/connect.hpp"
 #include "common/download_sink.hpp"
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
@@ -77,8 +76,8 @@ class program {
     }
     name_lookup names{chosen_.words, remote_.digits()};
     failure unlisted;
-    if (names.needed())
-      unlisted = list_into({}, [&](const auto& file) { names.see(listed{file}); });
+    const auto see = [&](const auto& file) { names.see(listed{file}); };
+    if (names.needed()) unlisted = list_into({}, see);
     return for_each_word([&](const std::string& word) {
       failure why = unlisted;
       if (!names.is_id(word) && unlisted.code != done) return report(word, why);
@@ -103,9 +102,7 @@ class program {
     if (const failure none = remote_.connect(); none.code != done) return report(what.name, none);
     return remote_.with_client([&](auto& client) {
       using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
-      any_socket another = connect(operations_, chosen_.server, ec);
-      if (ec) return report(what.name, {broken, ec.message()});
-      simulation<any_socket, hasher> steps{operations_, progress_, std::move(another),
+      simulation<any_socket, hasher> steps{operations_, progress_, std::move(client.next_layer()),
                                            remote_.work_executor()};
       return steps.run(what);
     });
@@ -262,8 +259,7 @@ exit_code run(int argc, char** argv) {
     case client_job::download: code = all.download(); break;
     case client_job::simulate: code = all.simulate(); break;
   }
-  if (std::cout.flush() || code != done) return code;
-  return report("standard output", {local_file, "could not be written"});
+  return after_output(code);
 }
 
 }  // namespace

@@ -164,8 +164,7 @@ exit_code run(int argc, char** argv) {
     }
     if (interruption::came()) return interrupted;
   }
-  if (std::cout.flush() || code != done) return code;
-  return report("standard output", {local_file, "could not be written"});
+  return after_output(code);
 }
 
 }  // namespace

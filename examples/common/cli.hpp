@@ -74,9 +74,7 @@ inline std::optional<exit_code> parse(CLI::App& app, int argc, char** argv) {
     app.parse(std::move(words));
     return std::nullopt;
   } catch (const CLI::ParseError& e) {
-    if (app.exit(e) != 0) return wrong_usage;
-    if (std::cout.flush()) return done;
-    return report("standard output", {local_file, "could not be written"});
+    return after_output(app.exit(e) == 0 ? done : wrong_usage);
   }
 }
 

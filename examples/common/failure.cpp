@@ -56,4 +56,9 @@ exit_code report(std::string_view subject, const failure& what) {
   return what.code;
 }
 
+exit_code after_output(exit_code code) {
+  if (std::cout.flush() || code != done) return code;
+  return report("standard output", {local_file, "could not be written"});
+}
+
 }  // namespace programs

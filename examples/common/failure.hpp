@@ -29,6 +29,9 @@ failure explain(std::error_code ec, filexfer::failure_origin origin, const std::
 /// Says it on stderr: `subject: text`. Returns the code.
 exit_code report(std::string_view subject, const failure& what);
 
+/// How a program ends that would end with `code`, once all is said on standard output.
+exit_code after_output(exit_code code);
+
 /// Runs a program: what it could not cope with ends it with a message, not with a trace.
 template <class Run>
 int guarded(std::string_view program, Run run) {

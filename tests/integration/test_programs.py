@@ -717,6 +717,10 @@ class Digests(Case):
             lines = self.client(server, "list", prefix).decode().splitlines()
             self.assertEqual({line.split(";")[1] for line in lines}, names)
 
+    def test_a_simulation_takes_one_connection(self):
+        self.write("a", HELLO)
+        self.client(self.serve("--max-connections", "1"), "simulate", "a")
+
     def test_ids_of_the_other_kind(self):
         for kind, id, digits in (("md5", "0" * 64, "32"), ("sha256", "0" * 32, "64")):
             server = self.serve("--digest", kind)
