@@ -5,6 +5,7 @@
 /// Accepts connections on one endpoint and serves each in a session.
 
 #include <filexfer/detail/async_run.hpp>
+#include <filexfer/detail/flow.hpp>
 #include <filexfer/detail/listen.hpp>
 #include <filexfer/detail/session_flow.hpp>
 #include <filexfer/detail/work_guard.hpp>
@@ -26,9 +27,10 @@
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -151,8 +153,8 @@ class server {
           pause{strand},
           grace{strand},
           store{store_},
-          options{options_} {
-      detail::bind_and_listen(acceptor, endpoint);
+          options{options_},
+          file{detail::bind_and_listen(acceptor, endpoint)} {
       local_endpoint = acceptor.local_endpoint();
     }
 
@@ -165,26 +167,38 @@ class server {
 
     void accept() {
       if (!acceptor.is_open()) return;
-      asio::any_io_executor for_socket{asio::make_strand(strand.get_inner_executor())};
-      acceptor.async_accept(for_socket, on_strand([s = this->shared_from_this()](
-                                                      std::error_code ec, socket_type socket) {
-                              s->accepted(ec, std::move(socket));
-                            }));
+      const auto failed = attempt([this] {
+        asio::any_io_executor for_socket{asio::make_strand(strand.get_inner_executor())};
+        acceptor.async_accept(for_socket, on_strand([s = this->shared_from_this()](
+                                                        std::error_code ec, socket_type socket) {
+                                s->accepted(ec, std::move(socket));
+                              }));
+      });
+      if (failed) accept_later(failed);
     }
 
     void accepted(std::error_code ec, socket_type socket) {
       if (!acceptor.is_open()) return;
-      if (!ec) {
-        welcome(std::move(socket));
-        accept();
-      } else if (ec == asio::error::connection_aborted) {
-        accept();
-      } else {
-        // No descriptors or no memory, most likely: to ask again at once would spin.
-        report({}, {.error = ec});
-        pause.expires_after(options.accept_pause);
-        pause.async_wait(
-            on_strand([s = this->shared_from_this()](std::error_code) { s->accept(); }));
+      if (!ec) ec = attempt([&] { welcome(std::move(socket)); });
+      if (!ec || ec == asio::error::connection_aborted) accept();
+      else accept_later(ec);
+    }
+
+    /// No descriptors or no memory, most likely: to ask again at once would spin.
+    void accept_later(std::error_code why) {
+      report({}, {.error = why});
+      pause.expires_after(options.accept_pause);
+      pause.async_wait(on_strand([s = this->shared_from_this()](std::error_code) { s->accept(); }));
+    }
+
+    /// What failed for one connection ends that one, not the server.
+    template <class Call>
+    static std::error_code attempt(Call call) noexcept {
+      try {
+        call();
+        return {};
+      } catch (...) {
+        return detail::error_of(std::current_exception());
       }
     }
 
@@ -196,21 +210,28 @@ class server {
       const std::string peer = detail::name_of(remote);
       auto connection = std::make_shared<link>();
       connection->address = detail::address_of(remote);
-      const auto alike = per_address.find(connection->address);
-      const std::size_t from_there = alike == per_address.end() ? 0 : alike->second;
+      const std::size_t served = count_served([](const link&) { return true; });
       const bool crowd = !connection->address.empty() &&  // a local peer has none
-                         from_there >= options.max_connections_per_address;
+                         count_served([&](const link& other) {
+                           return other.address == connection->address;
+                         }) >= options.max_connections_per_address;
       if (served < options.max_connections && !crowd) {
         serve(std::move(connection), std::move(socket), peer);
       } else {
         report(peer, {.error = errc::busy});
-        turn_away(std::move(connection), std::move(socket));
+        // Who is turned away lingers a moment. That many may; more are closed without a word.
+        constexpr std::size_t most = 64;
+        if (links.size() - served < most) turn_away(std::move(connection), std::move(socket));
       }
     }
 
+    template <class Which>
+    std::size_t count_served(Which which) const {
+      const auto counts = [&](const auto& l) { return l->served && which(*l); };
+      return static_cast<std::size_t>(std::count_if(links.begin(), links.end(), counts));
+    }
+
     void serve(std::shared_ptr<link> connection, socket_type socket, const std::string& peer) {
-      ++served;
-      ++per_address[connection->address];
       connection->served =
           std::make_unique<session_type>(std::move(socket), store, options.session);
       session_type& session = *connection->served;
@@ -225,9 +246,6 @@ class server {
     }
 
     void turn_away(std::shared_ptr<link> connection, socket_type socket) {
-      // Who is turned away lingers a moment. That many may; more are closed without a word.
-      constexpr std::size_t most = 64;
-      if (links.size() - served >= most) return;
       connection->turned_away = std::make_unique<socket_type>(std::move(socket));
       link& away = *connection;
       auto say = [&away](std::error_code& ec) {
@@ -248,16 +266,16 @@ class server {
       auto ended = [s = this->shared_from_this(), connection](std::error_code) {
         asio::post(s->strand, [s, connection] { s->drop(connection); });
       };
-      start(asio::bind_cancellation_slot(slot, asio::bind_executor(executor, std::move(ended))));
+      try {
+        start(asio::bind_cancellation_slot(slot, asio::bind_executor(executor, std::move(ended))));
+      } catch (...) {
+        std::erase(links, connection);
+        throw;
+      }
     }
 
     void drop(const std::shared_ptr<link>& connection) {
       std::erase(links, connection);
-      if (connection->served) {
-        --served;
-        const auto count = per_address.find(connection->address);
-        if (--count->second == 0) per_address.erase(count);
-      }
       finish_if_stopped();
     }
 
@@ -279,7 +297,7 @@ class server {
     void stop_accepting() {
       if (!acceptor.is_open()) return;
       // First the name: once nobody answers there, another server may take it.
-      detail::forget(local_endpoint);
+      detail::forget(local_endpoint, file);
       std::error_code ignored;
       acceptor.close(ignored);
       pause.cancel();
@@ -309,11 +327,10 @@ class server {
     Timer grace;
     Store& store;
     server_options options;
+    decltype(detail::bind_and_listen(acceptor, local_endpoint)) file;
     asio::any_io_executor work_executor;
     server_observer observer;
     std::vector<std::shared_ptr<link>> links;
-    std::size_t served = 0;
-    std::map<std::string, std::size_t> per_address;
     std::vector<std::unique_ptr<waiter>> waiters;
   };
 

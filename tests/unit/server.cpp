@@ -31,6 +31,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -602,6 +603,45 @@ TEST_CASE_TEMPLATE("a peer that is gone before it was accepted harms nobody", P,
   one.served();
 }
 
+namespace {
+
+/// An observer of which no copy can be made while memory lacks.
+struct bulky_observer {
+  explicit bulky_observer(const bool& lacking) : memory_lacks{lacking} {}
+  bulky_observer(const bulky_observer& other) : memory_lacks{other.memory_lacks} {
+    if (memory_lacks) throw std::bad_alloc{};
+  }
+  void operator()(const std::string&, const session_event&) const {}
+
+  const bool& memory_lacks;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a server that lacks memory for a connection ends that one, and goes on", P, tcp,
+                   local) {
+  bool memory_lacks = false;
+  tests::scratch_folder folder;
+  memory_store<> store;
+  asio::io_context context;
+  {
+    filexfer::server<P, memory_store<>> server{context.get_executor(),
+                                               any_endpoint<P>(folder),
+                                               store,
+                                               {.max_connections = 1, .accept_pause = 1ms}};
+    server.observe(bulky_observer{memory_lacks});
+    server.start();
+    memory_lacks = true;
+    peer<P> unlucky{context, server.local_endpoint()};
+    unlucky.wait_for_end();
+    memory_lacks = false;
+    peer<P> next{context, server.local_endpoint()};
+    next.say("LIST_FILES\n");
+    next.wait_for(empty_list);
+  }
+  settle(context);
+}
+
 // -------------------------------------------------------------------------------------- Unix sockets
 
 namespace {
@@ -691,6 +731,38 @@ TEST_CASE("a Unix socket is removed when its server stops, and when it is destro
   settle(at.context);
   CHECK(stopped.called());
   CHECK_FALSE(std::filesystem::exists(at.endpoint.path()));
+}
+
+TEST_CASE("a server that stops leaves a socket that is another's now") {
+  socket_path at;
+  {
+    const socket_path::server_type server{at.context.get_executor(), at.endpoint, at.store};
+    std::filesystem::rename(at.endpoint.path(), at.endpoint.path() + ".old");
+    const local::acceptor another{at.context, at.endpoint};
+  }
+  CHECK(std::filesystem::is_socket(at.endpoint.path()));
+}
+
+TEST_CASE("of servers that start at one left behind socket at once, one gets it") {
+  for (int round = 0; round < 50; ++round) {
+    socket_path at;
+    { const local::acceptor killed{at.context, at.endpoint}; }
+    std::array<std::unique_ptr<socket_path::server_type>, 4> servers;
+    std::array<std::thread, 4> starting;
+    for (std::size_t i = 0; i < servers.size(); ++i) {
+      starting[i] = std::thread{[&at, &mine = servers[i]] {
+        try {
+          mine = std::make_unique<socket_path::server_type>(at.context.get_executor(), at.endpoint,
+                                                            at.store);
+        } catch (const std::system_error&) {
+        }
+      }};
+    }
+    for (auto& thread : starting) thread.join();
+    CHECK(std::count(servers.begin(), servers.end(), nullptr) == 3);
+    local::socket client{at.context};
+    CHECK_NOTHROW(client.connect(at.endpoint));
+  }
 }
 
 TEST_CASE("a server that was never started can be stopped, and leaves no socket") {

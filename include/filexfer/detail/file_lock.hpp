@@ -18,11 +18,12 @@ inline void try_lock(int fd, std::error_code& ec) noexcept {
   else ec = last_error();
 }
 
-/// The same, but waits: for as long as a peer may take to compare or hash a large file, and not for
-/// ever, since it may have been stopped. Then `errc::timed_out` of the system.
-inline void lock(int fd, std::error_code& ec) {
+/// The same, but waits: by default for as long as a peer may take to compare or hash a large file,
+/// and not for ever, since it may have been stopped. Then `errc::timed_out` of the system.
+inline void lock(int fd, std::error_code& ec,
+                 std::chrono::milliseconds patience = std::chrono::minutes{5}) {
   using namespace std::chrono_literals;
-  const auto deadline = std::chrono::steady_clock::now() + 5min;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   auto pause = std::chrono::milliseconds{1};
   for (;;) {
     try_lock(fd, ec);

@@ -4,6 +4,7 @@
 // What differs between the kinds of endpoint that a server listens on.
 
 #include <filexfer/detail/descriptor.hpp>
+#include <filexfer/detail/file_lock.hpp>
 
 #include <asio/error.hpp>
 #include <asio/ip/tcp.hpp>
@@ -11,6 +12,8 @@
 #include <asio/socket_base.hpp>
 
 #include <cerrno>
+#include <chrono>
+#include <filesystem>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -46,12 +49,29 @@ inline void prepare(asio::ip::tcp::socket& socket) {
 
 inline void prepare(asio::local::stream_protocol::socket&) {}
 
+/// What a listening server has in the file system: for TCP, nothing.
+struct no_file {};
+
 template <class Acceptor>
-void bind_and_listen(Acceptor& acceptor, const asio::ip::tcp::endpoint& endpoint) {
+no_file bind_and_listen(Acceptor& acceptor, const asio::ip::tcp::endpoint& endpoint) {
   acceptor.open(endpoint.protocol());
   acceptor.set_option(asio::socket_base::reuse_address{true});
   acceptor.bind(endpoint);
   acceptor.listen();
+  return {};
+}
+
+inline void forget(const asio::ip::tcp::endpoint&, no_file) {}
+
+/// Keeps other servers from judging, making or removing a socket in the same folder. It does
+/// without where the folder can't be locked, or somebody keeps it locked for a second.
+inline descriptor lock_folder_of(const asio::local::stream_protocol::endpoint& endpoint) {
+  const auto above = std::filesystem::path{endpoint.path()}.parent_path();
+  const auto path = above.empty() ? std::filesystem::path{"."} : above;
+  std::error_code unlocked;
+  auto folder = open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY, unlocked);
+  if (folder) lock(folder.get(), unlocked, std::chrono::seconds{1});
+  return folder;
 }
 
 /// Whether `endpoint` is a socket that nobody listens on any more. Connecting to a file that is no
@@ -66,26 +86,34 @@ inline bool is_left_behind(const asio::local::stream_protocol::endpoint& endpoin
   return ::connect(probe.get(), endpoint.data(), size) != 0 && errno == ECONNREFUSED;
 }
 
-/// A socket file that nobody answers at was left by a server that is gone: it is replaced.
+/// A socket file that nobody answers at was left by a server that is gone: it is replaced. Returns
+/// what tells the new one from others.
 template <class Acceptor>
-void bind_and_listen(Acceptor& acceptor, const asio::local::stream_protocol::endpoint& endpoint) {
+struct stat bind_and_listen(Acceptor& acceptor,
+                            const asio::local::stream_protocol::endpoint& endpoint) {
+  const descriptor locked = lock_folder_of(endpoint);
   acceptor.open(endpoint.protocol());
   std::error_code bind_error;
   acceptor.bind(endpoint, bind_error);
-  if (bind_error == asio::error::address_in_use) {
-    if (!is_left_behind(endpoint)) throw std::system_error{bind_error, endpoint.path()};
+  if (bind_error == asio::error::address_in_use && is_left_behind(endpoint)) {
     ::unlink(endpoint.path().c_str());
-    acceptor.bind(endpoint);
-  } else if (bind_error) {
-    throw std::system_error{bind_error, endpoint.path()};
+    acceptor.bind(endpoint, bind_error);
   }
+  if (bind_error) throw std::system_error{bind_error, endpoint.path()};
   acceptor.listen();
+  struct stat made {};
+  ::lstat(endpoint.path().c_str(), &made);
+  return made;
 }
 
-inline void forget(const asio::ip::tcp::endpoint&) {}
-
-inline void forget(const asio::local::stream_protocol::endpoint& endpoint) {
-  ::unlink(endpoint.path().c_str());
+/// Removes the socket file, if it is still the one that was `made`.
+inline void forget(const asio::local::stream_protocol::endpoint& endpoint,
+                   const struct stat& made) {
+  const descriptor locked = lock_folder_of(endpoint);
+  struct stat now {};
+  if (::lstat(endpoint.path().c_str(), &now) == 0 && same_file(now, made)) {
+    ::unlink(endpoint.path().c_str());
+  }
 }
 
 }  // namespace filexfer::detail
