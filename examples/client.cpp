@@ -77,13 +77,14 @@ class program {
     name_lookup names{chosen_.words, remote_.digits()};
     failure unlisted;
     const auto see = [&](const auto& file) { names.see(listed{file}); };
-    if (names.needed()) unlisted = list_into({}, see);
+    if (names.needed()) unlisted = list_into({.mtime = true}, see);
     return for_each_word([&](const std::string& word) {
+      if (names.is_id(word)) return download_file(names.lower_case(word), word, std::nullopt);
       failure why = unlisted;
-      if (!names.is_id(word) && unlisted.code != done) return report(word, why);
-      const auto id = names.id_of(word, why);
-      if (!id) return report(word, why);
-      return download_file(*id, word, names.is_id(word) ? std::nullopt : std::optional{word});
+      if (unlisted.code != done) return report(word, why);
+      const auto file = names.find(word, why);
+      if (!file) return report(word, why);
+      return download_file(file->id, word, named_file{word, file->modified});
     });
   }
 
@@ -169,9 +170,11 @@ class program {
                         const std::string& name) {
     std::error_code ec;
     typename Client::upload_result result;
+    typename Client::upload_request wanted{name};
+    if constexpr (requires { source.modified(); }) wanted.modified = source.modified();
     progress_.begin(name, source.size());
     std::tie(ec, result) = operations_.run<decltype(result)>(
-        [&](auto handler) { client.async_upload(source, name, std::move(handler)); });
+        [&](auto handler) { client.async_upload(source, wanted, std::move(handler)); });
     progress_.end();
     if (ec == filexfer::errc::digest_mismatch) {
       std::cout << "Fail  " << result.computed_here << "  " << result.computed_there << "  "
@@ -193,10 +196,10 @@ class program {
   bool to_stdout() const { return chosen_.output == "-"; }
 
   exit_code download_file(const std::string& id, const std::string& word,
-                          std::optional<std::string> name) {
+                          std::optional<named_file> file) {
     std::error_code ec;
-    if (!to_stdout() && (name || destination_.file)) {  // What is known before is checked before.
-      const auto target = destination_.file_for(name.value_or(""));
+    if (!to_stdout() && (file || destination_.file)) {  // What is known before is checked before.
+      const auto target = destination_.file_for(file ? file->name : "");
       check_target(target, chosen_.policy, ec);
       if (ec) return report(target.string(), explain_local(ec));
     }
@@ -207,7 +210,7 @@ class program {
           [&](auto& client) { return download_with(client, sink, id, word); });
     }
     const interruption::interruptible scope;
-    download_sink sink{destination_, chosen_.policy, std::move(name), progress_};
+    download_sink sink{destination_, chosen_.policy, std::move(file), progress_};
     const exit_code code =
         remote_.with_client([&](auto& client) { return download_with(client, sink, id, word); });
     if (code == done) {

@@ -76,7 +76,8 @@ class map_store {
     return upload{this, file.name};
   }
 
-  bool add_name(const digest& id, std::uint64_t size, std::string_view name, std::error_code& ec) {
+  bool add_name(const digest& id, std::uint64_t size, std::string_view name,
+                std::optional<filexfer::file_time>, std::error_code& ec) {
     ec.clear();
     const std::lock_guard lock{mutex_};
     const auto file = files_.find(id);

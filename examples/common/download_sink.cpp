@@ -34,15 +34,15 @@ void check_target(const fs::path& target, filexfer::on_existing policy, std::err
   }
 }
 
-void download_sink::announce(const std::string& announced, std::uint64_t size,
-                             std::error_code& ec) {
+void download_sink::announce(const named_file& file, std::uint64_t size, std::error_code& ec) {
   ec.clear();
-  const std::string& name = name_ ? *name_ : announced;
-  target_ = where_.file_for(name);
-  if (!where_.file) make_folders(name, ec);
+  target_ = where_.file_for(file.name);
+  if (!where_.file) make_folders(file.name, ec);
   if (!ec) check_target(target_, policy_, ec);
   if (!ec) file_.emplace(target_, policy_, ec);
-  if (!ec) shown_.begin(name, size);
+  if (ec) return;
+  if (file.modified) file_->modified(*file.modified);
+  shown_.begin(file.name, size);
 }
 
 /// Makes the folders in `name` that are missing, and refuses what is none.

@@ -43,22 +43,28 @@ destination choose_destination(const std::string& output, std::size_t count, std
 void check_target(const std::filesystem::path& target, filexfer::on_existing policy,
                   std::error_code& ec);
 
+/// What is known of a file that is wanted under a name: several may share its octets.
+struct named_file {
+  std::string name;
+  std::optional<filexfer::file_time> modified{};
+};
+
 /// Puts a download where it belongs once the server has announced it. The folders in its name are
 /// made; a symbolic link among them is refused, so that no name leads out of the folder. Folders
 /// that were made for a download that failed are removed again.
 class download_sink {
  public:
-  /// `name`: the one that the file is wanted under, if that is not the server's choice.
-  download_sink(destination where, filexfer::on_existing policy, std::optional<std::string> name,
+  /// `wanted`: the name and time that the file is to have, if that is not the server's choice.
+  download_sink(destination where, filexfer::on_existing policy, std::optional<named_file> wanted,
                 progress& shown)
-      : where_{std::move(where)}, policy_{policy}, name_{std::move(name)}, shown_{shown} {}
+      : where_{std::move(where)}, policy_{policy}, wanted_{std::move(wanted)}, shown_{shown} {}
   download_sink(const download_sink&) = delete;
   download_sink& operator=(const download_sink&) = delete;
   ~download_sink();
 
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
-    announce(file.name, file.size, ec);
+    announce(wanted_ ? *wanted_ : named_file{file.name, file.modified}, file.size, ec);
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec);
@@ -67,12 +73,12 @@ class download_sink {
   const std::filesystem::path& target() const noexcept { return target_; }
 
  private:
-  void announce(const std::string& name, std::uint64_t size, std::error_code& ec);
+  void announce(const named_file& file, std::uint64_t size, std::error_code& ec);
   void make_folders(std::string_view name, std::error_code& ec);
 
   destination where_;
   filexfer::on_existing policy_;
-  std::optional<std::string> name_;
+  std::optional<named_file> wanted_;
   progress& shown_;
   std::filesystem::path target_;
   std::vector<std::filesystem::path> made_;

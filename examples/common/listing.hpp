@@ -7,6 +7,7 @@
 #include <filexfer/protocol.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,12 @@ namespace programs {
 struct listed {
   template <class Digest>
   explicit listed(const filexfer::file_info<Digest>& file)
-      : id{file.id.to_string()}, name{file.name}, size{file.size} {}
+      : id{file.id.to_string()}, name{file.name}, size{file.size}, modified{file.modified} {}
 
   std::string id;
   std::string name;
   std::uint64_t size;
+  std::optional<filexfer::file_time> modified;
 };
 
 /// What `md5sum -c` reads: a `\` before the line where the name holds what has to be escaped.

@@ -2,7 +2,7 @@
 #define PROGRAMS_NAME_LOOKUP_HPP
 
 /// \file
-/// From names to ids.
+/// From names to files.
 
 #include "common/failure.hpp"
 #include "common/listing.hpp"
@@ -25,13 +25,13 @@ inline bool looks_like_id(const std::string& word) {
          filexfer::sha256::digest_type::from_hex(word);
 }
 
-/// Finds the ids of a few names in a list of any length.
+/// Finds the files of a few names in a list of any length.
 class name_lookup {
  public:
   /// `words`: names, and ids, which have so many digits and need no looking up.
   name_lookup(const std::vector<std::string>& words, std::size_t digits) : digits_{digits} {
     for (const std::string& word : words) {
-      if (!is_id(word)) ids_[word];
+      if (!is_id(word)) found_[word];
     }
   }
 
@@ -39,40 +39,40 @@ class name_lookup {
     return word.size() == digits_ && looks_like_id(word);
   }
 
+  /// An id as the server writes it.
+  static std::string lower_case(std::string id) {
+    for (char& c : id) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return id;
+  }
+
   /// Whether there are names among the words.
-  bool needed() const noexcept { return !ids_.empty(); }
+  bool needed() const noexcept { return !found_.empty(); }
 
   /// Takes an entry of the list.
   void see(const listed& file) {
-    const auto wanted = ids_.find(file.name);
-    if (wanted != ids_.end()) wanted->second.push_back(file.id);
+    const auto wanted = found_.find(file.name);
+    if (wanted != found_.end()) wanted->second.push_back(file);
   }
 
-  /// The id that `word` stands for; nothing, and why, if that is not just one.
-  std::optional<std::string> id_of(const std::string& word, failure& why) const {
-    if (is_id(word)) return lower_case(word);
-    const std::vector<std::string>& ids = ids_.at(word);
-    if (ids.size() == 1) return ids.front();
-    if (ids.empty()) {
+  /// The file that `word`, which is no id, stands for; nothing, and why, if that is not just one.
+  std::optional<listed> find(const std::string& word, failure& why) const {
+    const std::vector<listed>& files = found_.at(word);
+    if (files.size() == 1) return files.front();
+    if (files.empty()) {
       why = {refused, "the server has no file of that name"};
       if (looks_like_id(word)) {
         why.text += ", and its ids have " + std::to_string(digits_) + " digits: another digest";
       }
     } else {
       why = {wrong_usage, "several files bear that name; download one by its id:"};
-      for (const std::string& id : ids) why.text += "\n  " + id;
+      for (const listed& file : files) why.text += "\n  " + file.id;
     }
     return std::nullopt;
   }
 
  private:
-  static std::string lower_case(std::string hex) {
-    for (char& c : hex) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return hex;
-  }
-
   std::size_t digits_;
-  std::map<std::string, std::vector<std::string>> ids_;
+  std::map<std::string, std::vector<listed>> found_;
 };
 
 }  // namespace programs

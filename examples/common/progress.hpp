@@ -64,6 +64,12 @@ class counted_source {
     return octets;
   }
 
+  filexfer::file_time modified() const noexcept
+    requires requires(const Source& s) { s.modified(); }
+  {
+    return source_.modified();
+  }
+
   void check_unchanged(std::error_code& ec)
     requires filexfer::guarded_source<Source>
   {

@@ -70,7 +70,7 @@ class simulation {
     std::error_code ec;
     filexfer::file_source file{what.file, ec};
     if (ec) return report(what.file.string(), explain_local(ec));
-    download_sink copy{what.copy, what.policy, what.name, progress_};
+    download_sink copy{what.copy, what.policy, named_file{what.name}, progress_};
     const exit_code code =
         first_of([&] { return list(3, nullptr); }, [&] { return upload(file, what.name); },
                  [&] { return list(13, &what.name); }, [&] { return download(copy, what.file); },

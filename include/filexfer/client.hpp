@@ -65,6 +65,7 @@ class client {
   using hasher_type = Hasher;
   using digest_type = typename Hasher::digest_type;
   using file_info = filexfer::file_info<digest_type>;
+  using upload_request = filexfer::upload_request<digest_type>;
   using upload_result = filexfer::upload_result<digest_type>;
   using download_result = filexfer::download_result<digest_type>;
   using download_request = filexfer::download_request<digest_type>;
@@ -134,12 +135,12 @@ class client {
   /// as it comes, in the server's order. Nothing is bounded but the line. `on_entry` may set the
   /// code it gets as a second argument, if it takes one, to break off.
   ///
-  /// \param wanted  which files; for a prefix, FEATURES is asked for first if that was not done,
-  /// and
-  ///        what a server without prefixes lists beyond it is passed over here.
+  /// \param wanted  which files, and whether with times; for either, FEATURES is asked for first
+  ///        if that was not done. What a server without prefixes lists beyond one is passed over
+  ///        here; a server without times tells none.
   ///
-  /// Errors beside those of every operation, with a prefix: `errc::bad_name` if it is longer than a
-  /// name; `errc::wrong_digest_kind`.
+  /// Errors beside those of every operation, with either: `errc::bad_name` if the prefix is longer
+  /// than a name; `errc::wrong_digest_kind`.
   template <class OnEntry>
   void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec)
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
@@ -212,83 +213,90 @@ class client {
 
   // ----------------------------------------------------------------------------------------- uploads
 
-  /// Uploads what `source` holds under `name`, and compares the server's digest with its own (the
-  /// protocol's section 5). Returns when the server has stored the file and the digests agree.
+  /// Uploads what `source` holds, and compares the server's digest with its own (the protocol's
+  /// section 5). Returns when the server has stored the file and the digests agree.
   ///
   /// \param source  read once, from front to back; must live until the operation has ended.
-  /// \param name    decoded; see `is_name`.
-  /// \param expected  the file's digest, if it is known. A server that holds the file already then
-  ///        adds the name, and no octet is sent; otherwise it stores nothing that hashes to
-  ///        something else (`errc::mismatch`). Asks for FEATURES first if that was not done.
+  /// \param wanted  under which name, and what else is known of the file; for more than the name,
+  ///        FEATURES is asked for first if that was not done.
   ///
   /// Errors beside those of every operation: `errc::digest_mismatch` if the digests differ (both
-  /// are in the result); `errc::bad_name` if `name` is none; `errc::wrong_digest_kind`;
+  /// are in the result); `errc::bad_name` if the name is none; `errc::wrong_digest_kind`;
   /// `errc::source_changed`, `errc::short_source`.
   template <byte_source Source>
-  upload_result upload(Source& source, std::string name, std::optional<digest_type> expected,
-                       std::error_code& ec)
+  upload_result upload(Source& source, upload_request wanted, std::error_code& ec)
     requires sync_stream<next_layer_type>
   {
-    return run(upload_flow(source, std::move(name), expected), ec);
+    return run(upload_flow(source, std::move(wanted)), ec);
   }
   template <byte_source Source>
   upload_result upload(Source& source, std::string name, std::error_code& ec)
     requires sync_stream<next_layer_type>
   {
-    return upload(source, std::move(name), std::nullopt, ec);
+    return upload(source, upload_request{std::move(name)}, ec);
   }
   template <byte_source Source>
-  upload_result upload(Source& source, std::string name,
-                       std::optional<digest_type> expected = std::nullopt)
+  upload_result upload(Source& source, upload_request wanted)
     requires sync_stream<next_layer_type>
   {
-    return throwing(
-        [&](std::error_code& ec) { return upload(source, std::move(name), expected, ec); });
+    return throwing([&](std::error_code& ec) { return upload(source, std::move(wanted), ec); });
+  }
+  template <byte_source Source>
+  upload_result upload(Source& source, std::string name)
+    requires sync_stream<next_layer_type>
+  {
+    return upload(source, upload_request{std::move(name)});
   }
   /// Handler: `void(std::error_code, upload_result)`.
   template <byte_source Source, class Token>
-  auto async_upload(Source& source, std::string name, std::optional<digest_type> expected,
-                    Token&& token)
+  auto async_upload(Source& source, upload_request wanted, Token&& token)
     requires async_stream<next_layer_type>
   {
-    return async_run(upload_flow(source, std::move(name), expected), std::forward<Token>(token));
+    return async_run(upload_flow(source, std::move(wanted)), std::forward<Token>(token));
   }
   template <byte_source Source, class Token>
   auto async_upload(Source& source, std::string name, Token&& token)
     requires async_stream<next_layer_type>
   {
-    return async_upload(source, std::move(name), std::nullopt, std::forward<Token>(token));
+    return async_upload(source, upload_request{std::move(name)}, std::forward<Token>(token));
   }
 
   /// Asks whether the server holds the file `id` of `size` octets already (the protocol's section
-  /// 5, `have`). If so it has that file under `name` too from then on, for good, and this is true.
+  /// 5, `have`). If so it has that file under `name` too from then on, for good, with that time if
+  /// one is given and the server keeps times, and this is true.
   /// No octet is sent, so nobody has compared any: where others make up files, MD5 is not enough.
   /// Asks for FEATURES first if that was not done; of a server that can't be asked it is false.
   ///
   /// Errors beside those of every operation: `errc::bad_name` if `name` is none;
   /// `errc::wrong_digest_kind`.
-  bool add_name(const digest_type& id, std::uint64_t size, std::string name, std::error_code& ec)
+  bool add_name(const digest_type& id, std::uint64_t size, std::string name,
+                std::optional<file_time> modified, std::error_code& ec)
     requires sync_stream<next_layer_type>
   {
-    return run(add_name_flow(id, size, std::move(name)), ec);
+    return run(add_name_flow(id, size, std::move(name), modified), ec);
   }
-  bool add_name(const digest_type& id, std::uint64_t size, std::string name)
+  bool add_name(const digest_type& id, std::uint64_t size, std::string name,
+                std::optional<file_time> modified = std::nullopt)
     requires sync_stream<next_layer_type>
   {
-    return throwing([&](std::error_code& ec) { return add_name(id, size, std::move(name), ec); });
+    return throwing(
+        [&](std::error_code& ec) { return add_name(id, size, std::move(name), modified, ec); });
   }
   /// Handler: `void(std::error_code, bool)`.
   template <class Token>
-  auto async_add_name(const digest_type& id, std::uint64_t size, std::string name, Token&& token)
+  auto async_add_name(const digest_type& id, std::uint64_t size, std::string name,
+                      std::optional<file_time> modified, Token&& token)
     requires async_stream<next_layer_type>
   {
-    return async_run(add_name_flow(id, size, std::move(name)), std::forward<Token>(token));
+    return async_run(add_name_flow(id, size, std::move(name), modified),
+                     std::forward<Token>(token));
   }
 
   // --------------------------------------------------------------------------------------- downloads
 
   /// Downloads the file `id` into `sink`, and commits the sink once the digest of what arrived is
-  /// `id` (the protocol's section 6).
+  /// `id` (the protocol's section 6). The time of modification comes with it if FEATURES was asked
+  /// for before, and the server keeps times.
   ///
   /// \param sink  told of the file first if it is an `announced_sink`; must live until the
   ///        operation has ended. After an error it was not committed, or its commit failed.
@@ -370,16 +378,17 @@ class client {
     };
   }
 
-  auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name) {
-    return [this, id, size, name = std::move(name)](std::error_code& ec) mutable {
-      return detail::add_name<Hasher>(state_, id, size, std::move(name), ec);
+  auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name,
+                     std::optional<file_time> modified) {
+    return [this, id, size, name = std::move(name), modified](std::error_code& ec) mutable {
+      return detail::add_name<Hasher>(state_, id, size, std::move(name), modified, ec);
     };
   }
 
   template <class Source>
-  auto upload_flow(Source& source, std::string name, std::optional<digest_type> expected) {
-    return [this, &source, name = std::move(name), expected](std::error_code& ec) mutable {
-      return detail::upload<Hasher>(state_, source, std::move(name), expected, ec);
+  auto upload_flow(Source& source, upload_request wanted) {
+    return [this, &source, wanted = std::move(wanted)](std::error_code& ec) mutable {
+      return detail::upload<Hasher>(state_, source, std::move(wanted), ec);
     };
   }
 

@@ -10,6 +10,7 @@
 #include <filexfer/detail/store_folder.hpp>
 #include <filexfer/detail/store_walk.hpp>
 #include <filexfer/detail/temporary.hpp>
+#include <filexfer/detail/time_of.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
@@ -95,14 +96,15 @@ class directory_store {
   /// else the system's code.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
 
-  /// Stores the file with that id and size under `name` too; false if there is none.
+  /// Stores the file with that id and size under `name` too, or gives the name that it has that
+  /// time; false if there is none. Names share a file only if they share its time.
   ///
   /// Sets `ec` to `errc::bad_name` if the name is none, or can't be held beside those that the file
   /// has; to `errc::no_space` where it takes a copy and the quota leaves no room; to
   /// `errc::collision` if the name is held by a file of that id with other octets; to `errc::io` if
   /// it could not be made durable; else to the system's code.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::error_code& ec);
+                std::optional<file_time> modified, std::error_code& ec);
 
  private:
   struct throwing {};
@@ -136,7 +138,9 @@ class directory_store<Hasher>::cursor {
   /// The next entry; nothing at the end. Fails with the system's code.
   std::optional<file_info<digest_type>> next(std::error_code& ec) {
     if (!walk_.next(ec)) return std::nullopt;
-    return file_info<digest_type>{walk_.id(), walk_.file().name(), walk_.file().size()};
+    const auto& file = walk_.file();
+    return file_info<digest_type>{walk_.id(), file.name(), file.size(),
+                                  detail::modified_time(file.status())};
   }
 
  private:
@@ -199,7 +203,7 @@ class directory_store<Hasher>::upload {
     if (!ec && written_ != size_) ec = errc::bad_size;
     if (ec) return;
     detail::publishing<Hasher> place{*folder_, id, detail::if_missing::make, ec};
-    if (!ec && place.put(file_, name_, ec)) reserved_.keep();
+    if (!ec && place.put(file_, name_, modified_, ec)) reserved_.keep();
     if (!ec) file_.remove();
     failure_ = ec;  // A flush that failed must not be tried again.
   }
@@ -212,13 +216,15 @@ class directory_store<Hasher>::upload {
         reserved_{std::move(reserved)},
         file_{folder.incoming(), ec},
         name_{details.name},
-        size_{details.size} {}
+        size_{details.size},
+        modified_{details.modified} {}
 
   const detail::store_folder* folder_;
   detail::quota::reservation reserved_;
   detail::temporary file_;
   std::string name_;
   std::uint64_t size_;
+  std::optional<file_time> modified_;
   std::uint64_t written_ = 0;
   std::error_code failure_;
 };
@@ -236,8 +242,8 @@ auto directory_store<Hasher>::open(const digest_type& id, std::error_code& ec) c
     if (ec) break;
     detail::regular_file file{std::move(opened), ec};
     if (ec) continue;
-    const auto size = file.size();
-    return opened_file<digest_type, reader>{{id, walk.name(), size}, reader{std::move(file)}};
+    file_info<digest_type> info{id, walk.name(), file.size(), detail::modified_time(file.opened())};
+    return opened_file<digest_type, reader>{std::move(info), reader{std::move(file)}};
   }
   return std::nullopt;
 }
@@ -260,7 +266,8 @@ auto directory_store<Hasher>::create(const upload_details<digest_type>& details,
 
 template <hasher Hasher>
 bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size,
-                                       std::string_view name, std::error_code& ec) {
+                                       std::string_view name, std::optional<file_time> modified,
+                                       std::error_code& ec) {
   if (!can_hold(name)) {
     ec = errc::bad_name;
     return false;
@@ -270,7 +277,7 @@ bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size
   const auto reserve_copy = [this](std::uint64_t octets, std::error_code& failed) {
     return reserve(octets, failed);
   };
-  return place.add_name(size, name, reserve_copy, ec);
+  return place.add_name(size, name, modified, reserve_copy, ec);
 }
 
 template <hasher Hasher>

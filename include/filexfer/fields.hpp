@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -141,6 +142,48 @@ constexpr std::optional<std::uint64_t> parse_size(std::string_view text) noexcep
     value = value * 10 + digit;
   }
   return value;
+}
+
+/// When a file was last modified: from 1677 to 2262, in nanoseconds.
+using file_time = std::chrono::sys_time<std::chrono::nanoseconds>;
+
+/// Reads a time: seconds since 1970, with `-` before them and one to nine digits of a fraction
+/// behind them where need be (section 2). One that `file_time` can't hold becomes the nearest.
+constexpr std::optional<file_time> parse_time(std::string_view text) noexcept {
+  const bool before_1970 = text.starts_with('-');
+  if (before_1970) text.remove_prefix(1);
+  const auto seconds = parse_size(text.substr(0, text.find('.')));
+  if (!seconds) return std::nullopt;
+  std::int64_t nanoseconds = 0;
+  if (const auto point = text.find('.'); point != std::string_view::npos) {
+    const auto fraction = text.substr(point + 1);
+    if (fraction.empty() || fraction.size() > 9) return std::nullopt;
+    for (std::size_t i = 0; i < 9; ++i) {
+      const char c = i < fraction.size() ? fraction[i] : '0';
+      if (c < '0' || c > '9') return std::nullopt;
+      nanoseconds = nanoseconds * 10 + (c - '0');
+    }
+  }
+  constexpr auto most =
+      static_cast<std::uint64_t>(file_time::max().time_since_epoch() / std::chrono::seconds{1});
+  if (*seconds >= most) return before_1970 ? file_time::min() : file_time::max();
+  const auto distance = std::chrono::seconds{*seconds} + std::chrono::nanoseconds{nanoseconds};
+  return file_time{before_1970 ? -distance : distance};
+}
+
+inline std::string format_time(file_time time) {
+  const auto since = time.time_since_epoch().count();
+  constexpr std::uint64_t second = 1'000'000'000;
+  // Unsigned, for the distance of the earliest time is more than the type holds.
+  const auto distance = since < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(since)
+                                  : static_cast<std::uint64_t>(since);
+  std::string text = since < 0 ? "-" : "";
+  text += std::to_string(distance / second);
+  if (distance % second != 0) {
+    const auto fraction = std::to_string(second + distance % second);  // 1, and nine digits
+    text.append(".").append(fraction, 1, fraction.find_last_not_of('0'));
+  }
+  return text;
 }
 
 /// Whether `name`, decoded, is a name: UTF-8 of 1 to 255 octets without NUL, no component of which

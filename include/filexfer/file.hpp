@@ -7,12 +7,15 @@
 #include <filexfer/detail/descriptor.hpp>
 #include <filexfer/detail/random_name.hpp>
 #include <filexfer/detail/regular_file.hpp>
+#include <filexfer/detail/time_of.hpp>
 #include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
 #include <filexfer/storage.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -41,6 +44,9 @@ class file_source {
 
   /// Octets that the file had when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
+
+  /// When the file was last modified, as it was when it was opened.
+  file_time modified() const noexcept { return detail::modified_time(file_.opened()); }
 
   /// Reads on. A file that ends before its size is `errc::source_changed`, or
   /// `errc::short_source` if it never was that long.
@@ -106,6 +112,7 @@ class file_sink {
         target_{std::move(other.target_)},
         policy_{other.policy_},
         mode_{other.mode_},
+        modified_{other.modified_},
         failure_{other.failure_} {}
   file_sink& operator=(file_sink&& other) noexcept {
     file_sink moved{std::move(other)};
@@ -115,6 +122,7 @@ class file_sink {
     std::swap(target_, moved.target_);
     std::swap(policy_, moved.policy_);
     std::swap(mode_, moved.mode_);
+    std::swap(modified_, moved.modified_);
     std::swap(failure_, moved.failure_);
     return *this;
   }
@@ -126,6 +134,9 @@ class file_sink {
     if (!failure_) detail::write_all(file_.get(), octets, failure_);
     ec = failure_;
   }
+
+  /// Has `commit` give the file this time of modification, or the nearest that is kept there.
+  void modified(file_time time) noexcept { modified_ = time; }
 
   /// Flushes the octets, shows the file under its name, flushes the folder.
   ///
@@ -155,7 +166,8 @@ class file_sink {
   std::string temporary_;  ///< Empty once there is none any more.
   std::string target_;
   on_existing policy_;
-  mode_t mode_ = 0;          ///< Of the finished file: what the umask leaves.
+  mode_t mode_ = 0;  ///< Of the finished file: what the umask leaves.
+  std::optional<file_time> modified_;
   std::error_code failure_;  ///< Octets were lost.
 };
 
@@ -198,6 +210,7 @@ inline void file_sink::create_temporary(std::error_code& ec) {
 
 inline void file_sink::commit(std::error_code& ec) {
   if (!failure_ && ::fchmod(file_.get(), mode_) != 0) failure_ = detail::last_error();
+  if (!failure_ && modified_) detail::set_modified(file_.get(), *modified_, failure_);
   if (!failure_) detail::flush(file_.get(), failure_);
   ec = failure_;
   if (ec) return;

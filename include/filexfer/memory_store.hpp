@@ -11,6 +11,7 @@
 #include <filexfer/md5.hpp>
 #include <filexfer/storage.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -63,8 +64,7 @@ class memory_store {
     const std::lock_guard lock{mutex_};
     const auto found = first_of(id);
     if (found == files_.end()) return std::nullopt;
-    return opened_file<digest_type, reader>{{id, found->first.second, found->second->size()},
-                                            reader{found->second}};
+    return opened_file<digest_type, reader>{info_of(*found), reader{found->second.octets}};
   }
 
   /// Begins an upload. `errc::bad_name` if that is no name, `errc::no_space` if the store's quota
@@ -80,28 +80,38 @@ class memory_store {
       ec = errc::no_space;
       return std::nullopt;
     }
-    upload arriving{*this, details.name, details.size};
+    upload arriving{*this, details};
     used_ += details.size;
     return arriving;
   }
 
-  /// Stores the file with that id and size under `name` too; false if there is none.
+  /// Stores the file with that id and size under `name` too, or gives the name that it has that
+  /// time; false if there is none.
   /// `errc::bad_name` if the name is none or can't stand beside those that the file has,
   /// `errc::no_space` if the store has all the names that it takes.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::error_code& ec) {
+                std::optional<file_time> modified, std::error_code& ec) {
     ec.clear();
     const std::lock_guard lock{mutex_};
     const auto found = first_of(id);
-    if (found == files_.end() || found->second->size() != size) return false;
-    show(id, name, found->second, ec);
+    if (found == files_.end() || found->second.octets->size() != size) return false;
+    show(id, name, found->second, modified, ec);
     return !ec;
   }
 
  private:
   using contents = std::shared_ptr<const detail::blocks>;
   using key = std::pair<digest_type, std::string>;
-  using file_map = std::map<key, contents>;
+  struct named_file {
+    contents octets;
+    file_time modified;
+  };
+  using file_map = std::map<key, named_file>;
+
+  static file_info<digest_type> info_of(const typename file_map::value_type& entry) {
+    const auto& [names, file] = entry;
+    return {names.first, names.second, file.octets->size(), file.modified};
+  }
 
   /// The first entry of `id`. The mutex is held.
   typename file_map::const_iterator first_of(const digest_type& id) const {
@@ -114,7 +124,7 @@ class memory_store {
     const std::lock_guard lock{mutex_};
     const auto next = last ? files_.upper_bound(*last) : files_.begin();
     if (next == files_.end()) return std::nullopt;
-    return file_info<digest_type>{next->first.first, next->first.second, next->second->size()};
+    return info_of(*next);
   }
 
   /// Whether a part of `name` is a file under `id`, or `name` a folder there. The mutex is held.
@@ -128,33 +138,41 @@ class memory_store {
            inside->first.second.starts_with(folder);
   }
 
-  /// Puts `octets` under `name`. The mutex is held.
-  void show(const digest_type& id, std::string_view name, contents octets, std::error_code& ec) {
+  /// Puts `file` under `name`, with the time that was `given` for it. The mutex is held.
+  void show(const digest_type& id, std::string_view name, named_file file,
+            std::optional<file_time> given, std::error_code& ec) {
     auto k = key{id, name};
     if (!is_name(name) || clashes(id, name)) {
       ec = errc::bad_name;
     } else if (files_.size() >= options_.max_names && !files_.contains(k)) {
       ec = errc::no_space;
     } else {
-      files_.try_emplace(std::move(k), std::move(octets));
+      if (given) file.modified = *given;
+      const auto [entry, added] = files_.try_emplace(std::move(k), std::move(file));
+      if (!added && given) entry->second.modified = *given;
     }
   }
 
   /// Shows what arrived, unless other octets are there. Returns whether these octets are now kept
   /// (rather than equal ones that were there before).
-  bool publish(const digest_type& id, std::string_view name, contents octets, std::error_code& ec) {
+  bool publish(const digest_type& id, std::string_view name, contents octets,
+               std::optional<file_time> modified, std::error_code& ec) {
     contents compared;  // known to be equal; compared without the mutex, which others need
     for (;;) {
       contents held;
       {
         const std::lock_guard lock{mutex_};
         const auto found = first_of(id);
-        if (found == files_.end() || found->second == compared) {
-          const bool kept = found == files_.end();
-          show(id, name, kept ? std::move(octets) : compared, ec);
-          return kept && !ec;
+        if (found == files_.end()) {
+          const auto now = std::chrono::system_clock::now();
+          show(id, name, {std::move(octets), now}, modified, ec);
+          return !ec;
         }
-        held = found->second;
+        if (found->second.octets == compared) {
+          show(id, name, found->second, modified, ec);
+          return false;
+        }
+        held = found->second.octets;
       }
       if (*held != *octets) {
         ec = errc::collision;
@@ -230,12 +248,14 @@ class memory_store<Hasher>::upload {
       : store_{std::exchange(other.store_, nullptr)},
         name_{std::move(other.name_)},
         size_{other.size_},
+        modified_{other.modified_},
         octets_{std::move(other.octets_)} {}
   upload& operator=(upload&& other) noexcept {
     upload moved{std::move(other)};
     std::swap(store_, moved.store_);
     std::swap(name_, moved.name_);
     std::swap(size_, moved.size_);
+    std::swap(modified_, moved.modified_);
     std::swap(octets_, moved.octets_);
     return *this;
   }
@@ -257,22 +277,24 @@ class memory_store<Hasher>::upload {
     ec.clear();
     if (octets_->size() != size_) {
       ec = errc::bad_size;
-    } else if (store_->publish(id, name_, octets_, ec)) {
+    } else if (store_->publish(id, name_, octets_, modified_, ec)) {
       store_ = nullptr;  // What was reserved is used now.
     }
   }
 
  private:
   friend class memory_store;
-  upload(memory_store& store, std::string name, std::uint64_t size)
+  upload(memory_store& store, const upload_details<digest_type>& details)
       : store_{&store},
-        name_{std::move(name)},
-        size_{size},
+        name_{details.name},
+        size_{details.size},
+        modified_{details.modified},
         octets_{std::make_shared<detail::blocks>()} {}
 
   memory_store* store_;
   std::string name_;
   std::uint64_t size_;
+  std::optional<file_time> modified_;
   std::shared_ptr<detail::blocks> octets_;
 };
 

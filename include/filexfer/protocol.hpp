@@ -9,13 +9,12 @@
 /// section 8 has for the line, and clears it otherwise; a client takes any refusal of a server's
 /// line as `errc::malformed_reply`.
 
+#include <filexfer/entry.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
+#include <filexfer/refusal.hpp>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -81,37 +80,25 @@ inline command_line parse_command(std::string_view line, std::error_code& ec) {
   return result;
 }
 
-// -------------------------------------------------------------------------------- files and entries
-
-/// A file as a server lists it: `id;name;size`.
-template <class Digest>
-struct file_info {
-  Digest id{};
-  std::string name;        ///< Decoded. A label from the peer: never a path as it is.
-  std::uint64_t size = 0;  ///< Octets.
-
-  friend bool operator==(const file_info&, const file_info&) = default;
-};
+// ------------------------------------------------------------------------------------------- lists
 
 /// The words of an empty store's list (section 4).
 inline constexpr std::string_view no_files_words = "No files available at the moment";
 
-template <class Digest>
-std::string format_entry(const file_info<Digest>& file) {
-  return file.id.to_string() + ';' + escape_name(file.name) + ';' + std::to_string(file.size);
-}
-
 /// What section 4 lets a client ask of a list.
 struct list_request {
-  std::string prefix;  ///< Decoded. Only entries whose names begin with it; empty for all.
+  std::string prefix{};  ///< Decoded. Only entries whose names begin with it; empty for all.
+  bool mtime = false;    ///< Entries carry the time of modification.
 };
 
-/// Reads the parameters of a LIST_FILES line. `errc::bad_name` for a `%` without two hex digits.
+/// Reads the parameters of a LIST_FILES line. `errc::bad_name` for a `%` without two hex
+/// digits.
 inline list_request parse_list_request(const parameters& params, std::error_code& ec) {
   ec.clear();
   list_request result;
+  result.mtime = params.flag("mtime", ec);
   const auto text = params.value("prefix", ec);
-  if (!text) return result;
+  if (ec || !text) return result;
   auto prefix = unescape(*text);
   if (prefix) result.prefix = std::move(*prefix);
   else ec = errc::bad_name;
@@ -122,122 +109,8 @@ inline list_request parse_list_request(const parameters& params, std::error_code
 inline std::string format_list_request(const list_request& request) {
   std::string line{to_string(command::list_files)};
   if (!request.prefix.empty()) line.append(";prefix=") += escape_name(request.prefix);
+  if (request.mtime) line += ";mtime";
   return line;
-}
-
-/// What section 6 lets a client ask of a download.
-template <class Digest>
-struct download_request {
-  Digest id{};
-  std::optional<std::uint64_t> offset;  ///< Octets to skip.
-  std::optional<std::uint64_t> length;  ///< Octets to send at most.
-};
-
-/// An entry line with the parameters that were applied.
-template <class Digest>
-struct download_entry {
-  file_info<Digest> file;
-  std::optional<std::uint64_t> offset;
-  std::optional<std::uint64_t> length;  ///< Octets that follow, where that was asked for.
-
-  /// How many octets follow the line.
-  std::uint64_t octets() const noexcept {
-    return length ? *length : file.size - std::min(offset.value_or(0), file.size);
-  }
-};
-
-namespace detail {
-
-/// Cuts the text up to the next `;`, and that `;`, from `rest`; nothing if there is no `;` (then
-/// `rest` is whole).
-inline std::optional<std::string_view> take_field(std::string_view& rest) noexcept {
-  const auto end = rest.find(';');
-  if (end == std::string_view::npos) return std::nullopt;
-  const auto field = rest.substr(0, end);
-  rest.remove_prefix(end + 1);
-  return field;
-}
-
-/// Cuts the last fixed field from `rest`; what stays are the parameters with their leading `;`.
-inline std::string_view take_last_field(std::string_view& rest) noexcept {
-  const auto field = rest.substr(0, rest.find(';'));
-  rest.remove_prefix(field.size());
-  return field;
-}
-
-/// The value of a parameter that is an octet count; `errc::bad_range` if it is none.
-inline std::optional<std::uint64_t> range_value(const parameters& params, std::string_view key,
-                                                std::error_code& ec) {
-  const auto text = params.value(key, ec);
-  if (!text) return std::nullopt;
-  const auto number = parse_size(*text);
-  if (!number && !ec) ec = errc::bad_range;
-  return number;
-}
-
-template <class Range>
-std::string format_range(const Range& range) {
-  std::string text;
-  if (range.offset) text.append(";offset=") += std::to_string(*range.offset);
-  if (range.length) text.append(";length=") += std::to_string(*range.length);
-  return text;
-}
-
-}  // namespace detail
-
-/// Reads an entry of a list or before a download's octets. Parameters of other meaning are ignored.
-template <class Digest>
-download_entry<Digest> parse_entry(std::string_view line, std::error_code& ec) {
-  ec.clear();
-  download_entry<Digest> result;
-  auto rest = line;
-  const auto id_text = detail::take_field(rest);
-  const auto name_text = detail::take_field(rest);
-  const auto size_text = detail::take_last_field(rest);
-  if (!id_text || !name_text) {
-    ec = errc::bad_request;
-    return result;
-  }
-  const auto id = Digest::from_hex(*id_text);
-  auto name = unescape_name(*name_text);
-  const auto size = parse_size(size_text);
-  if (!id) ec = errc::bad_id;
-  if (!name) ec = errc::bad_name;
-  if (!size) ec = errc::bad_size;
-  if (ec) return result;
-  result.file = {*id, std::move(*name), *size};
-  const auto params = parameters::parse(rest, ec);
-  if (!ec) result.offset = detail::range_value(params, "offset", ec);
-  if (!ec) result.length = detail::range_value(params, "length", ec);
-  return result;
-}
-
-template <class Digest>
-std::string format_entry(const download_entry<Digest>& entry) {
-  return format_entry(entry.file) + detail::format_range(entry);
-}
-
-/// Reads the id line of section 6.
-template <class Digest>
-download_request<Digest> parse_download_request(std::string_view line, std::error_code& ec) {
-  ec.clear();
-  download_request<Digest> result;
-  auto rest = line;
-  const auto id = Digest::from_hex(detail::take_last_field(rest));
-  if (!id) {
-    ec = errc::bad_id;
-    return result;
-  }
-  result.id = *id;
-  const auto params = parameters::parse(rest, ec);
-  if (!ec) result.offset = detail::range_value(params, "offset", ec);
-  if (!ec) result.length = detail::range_value(params, "length", ec);
-  return result;
-}
-
-template <class Digest>
-std::string format_download_request(const download_request<Digest>& request) {
-  return request.id.to_string() + detail::format_range(request);
 }
 
 // ----------------------------------------------------------------------------------------- uploads
@@ -250,6 +123,7 @@ struct upload_details {
   std::optional<Digest> id;  ///< The digest that the client expects.
   /// No octets follow: the name is added if the server holds that file. Only with `id`.
   bool have = false;
+  std::optional<file_time> modified{};  ///< When the file was last modified.
 };
 
 /// Reads a details line. The size is judged first, then the name, then the parameters; what was
@@ -281,6 +155,7 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   const auto id_text = params.value("id", ec);
   result.have = params.flag("have", ec);
   if (result.have && !id_text) ec = errc::bad_request;
+  if (!ec) result.modified = detail::time_value(params, ec);
   if (ec || !id_text) return result;
   result.id = Digest::from_hex(*id_text);
   if (!result.id) ec = errc::bad_id;
@@ -292,7 +167,7 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   std::string line = escape_name(details.name) + ';' + std::to_string(details.size);
   if (details.id) line.append(";id=") += details.id->to_string();
   if (details.have) line += ";have";
-  return line;
+  return line + detail::format_modified(details.modified);
 }
 
 /// The ready line of section 5: words, and `offset` where the server has the first octets already.
@@ -328,6 +203,7 @@ struct server_features {
   std::optional<std::uint64_t> max_size;  ///< Octets of the largest file that it takes.
   bool have = false;                      ///< Takes `have` in a details line.
   bool prefix = false;                    ///< Takes `prefix` in a LIST_FILES line.
+  bool mtime = false;                     ///< Keeps times, and tells of them.
 };
 
 /// Adds one line of a FEATURES reply to `features`; unknown ones are skipped.
@@ -341,6 +217,7 @@ inline server_features with_feature(server_features features, std::string_view l
   if (key == "digest") features.digest = value;
   if (line == "have") features.have = true;
   if (line == "prefix") features.prefix = true;
+  if (line == "mtime") features.mtime = true;
   if (key == "version" || key == "max-size") {
     if (!number) ec = errc::bad_request;
     else if (key == "version") features.version = *number;
@@ -355,74 +232,10 @@ inline std::string format_features(const server_features& features) {
   lines += std::to_string(features.version);
   lines.append("\ndigest=") += features.digest;
   if (features.have) lines += "\nhave";
+  if (features.mtime) lines += "\nmtime";
   if (features.prefix) lines += "\nprefix";
   if (features.max_size) lines.append("\nmax-size=") += std::to_string(*features.max_size);
   return lines + "\n\n";
-}
-
-// ------------------------------------------------------------------------------------------ errors
-
-namespace detail {
-
-inline constexpr std::array<std::pair<errc, std::string_view>, 18> wire_codes{{
-    {errc::unknown_command, "unknown-command"},
-    {errc::bad_request, "bad-request"},
-    {errc::line_too_long, "line-too-long"},
-    {errc::bad_name, "bad-name"},
-    {errc::bad_size, "bad-size"},
-    {errc::bad_id, "bad-id"},
-    {errc::bad_range, "bad-range"},
-    {errc::not_found, "not-found"},
-    {errc::too_large, "too-large"},
-    {errc::no_space, "no-space"},
-    {errc::mismatch, "mismatch"},
-    {errc::collision, "collision"},
-    {errc::io, "io"},
-    {errc::read_only, "read-only"},
-    {errc::superseded, "superseded"},
-    {errc::busy, "busy"},
-    {errc::timeout, "timeout"},
-    {errc::shutting_down, "shutting-down"},
-}};
-
-}  // namespace detail
-
-/// The refusal that a failure becomes on the wire: itself if it is one of section 8; `no_space` and
-/// `bad_name` for what an operating system says in their place; else `io`.
-inline errc to_refusal(std::error_code ec) noexcept {
-  if (ec == condition::refused && ec != errc::refused) return static_cast<errc>(ec.value());
-  if (ec == std::errc::no_space_on_device || ec == std::errc::file_too_large ||
-      ec == std::error_code{EDQUOT, std::generic_category()} ||
-      ec == std::error_code{EDQUOT, std::system_category()}) {
-    return errc::no_space;
-  }
-  if (ec == std::errc::filename_too_long) return errc::bad_name;
-  return errc::io;
-}
-
-/// `ERROR <code> <text>`; `refusal` is one of section 8.
-inline std::string format_error(errc refusal, std::string_view text) {
-  std::string line = "ERROR ";
-  for (const auto& [e, code] : detail::wire_codes) {
-    if (e == refusal) line += code;
-  }
-  if (!text.empty()) {
-    line += ' ';
-    line += text;
-  }
-  return line;
-}
-
-/// The refusal in a reply line; nothing if the line is a yes (section 3).
-inline std::optional<errc> parse_error(std::string_view line) noexcept {
-  constexpr std::string_view word = "ERROR";
-  if (line != word && !line.starts_with("ERROR ")) return std::nullopt;
-  line.remove_prefix(std::min(line.size(), word.size() + 1));
-  const auto code = line.substr(0, line.find(' '));
-  for (const auto& [e, known] : detail::wire_codes) {
-    if (known == code) return e;
-  }
-  return errc::refused;
 }
 
 }  // namespace filexfer

@@ -2,11 +2,26 @@
 #define FILEXFER_RESULTS_HPP
 
 /// \file
-/// What a client's operations return.
+/// What a client's operations take and return.
 
-#include <filexfer/protocol.hpp>
+#include <filexfer/entry.hpp>
+#include <filexfer/fields.hpp>
+
+#include <optional>
+#include <string>
 
 namespace filexfer {
+
+/// What is to be uploaded, beside its octets.
+template <class Digest>
+struct upload_request {
+  std::string name;  ///< Decoded; see `is_name`.
+  /// The file's digest, if it is known. A server that holds the file already then adds the name,
+  /// and no octet is sent; otherwise it stores nothing that hashes to something else
+  /// (`errc::mismatch`).
+  std::optional<Digest> expected{};
+  std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
+};
 
 /// What an upload came to. With `errc::digest_mismatch` both digests are set, and differ.
 template <class Digest>

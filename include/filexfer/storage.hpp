@@ -87,8 +87,8 @@ struct opened_file {
 ///
 /// - `write(octets, ec)`: the next octets.
 /// - `commit(id, ec)`: all octets are there, and `id` is their digest. When it returns without an
-///   error the file is listed under its name, and stays so after a crash. It may fail with
-///   `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a system error.
+///   error the file is listed under its name, with its time, and stays so after a crash. It may
+///   fail with `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a system error.
 /// An upload that is destroyed without a successful `commit` leaves nothing behind.
 template <class U, class Digest>
 concept store_upload = std::movable<U> && requires(U& u, std::span<const std::byte> octets,
@@ -106,13 +106,16 @@ concept store_cursor = std::movable<C> && requires(C& c, std::error_code& ec) {
 /// A server's files, by id. Its own functions may be called from several threads at once.
 ///
 /// - `list(ec)`: a cursor over all (id, name) pairs, each once, in any order. Files that come or go
-///   meanwhile may be shown or not; what was there all the time is shown.
+///   meanwhile may be shown or not; what was there all the time is shown. Entries tell when files
+///   were modified, as nearly as the store keeps it: as their upload said, else when it came.
 /// - `open(id, ec)`: the file with that id, under any of its names; nothing, without an error, if
 ///   there is none.
-/// - `create(details, ec)`: an upload of `details.size` octets under `details.name`; nothing, with
-///   an error, if it can't be: `errc::bad_name`, `errc::no_space`, `errc::io`, a system error.
-/// - `add_name(id, size, name, ec)`: if the store holds a file of that id and size, stores it under
-///   that name too, durably, and returns true; false, without an error, if it holds none.
+/// - `create(details, ec)`: an upload of `details.size` octets under `details.name`, which was
+///   `details.modified`; nothing, with an error, if it can't be: `errc::bad_name`,
+///   `errc::no_space`, `errc::io`, a system error.
+/// - `add_name(id, size, name, modified, ec)`: if the store holds a file of that id and size,
+///   stores it under that name too, durably, and returns true; false, without an error, if it holds
+///   none. A name that the file has already is given that time, if there is one.
 ///
 /// The store outlives its cursors, readers and uploads.
 template <class S, class Digest>
@@ -120,11 +123,11 @@ concept file_store =
     store_cursor<typename S::cursor, Digest> && seekable_source<typename S::reader> &&
     store_upload<typename S::upload, Digest> &&
     requires(S& s, const Digest& id, const upload_details<Digest>& details, std::uint64_t size,
-             std::string_view name, std::error_code& ec) {
+             std::string_view name, std::optional<file_time> modified, std::error_code& ec) {
       { s.list(ec) } -> std::same_as<typename S::cursor>;
       { s.open(id, ec) } -> std::same_as<std::optional<opened_file<Digest, typename S::reader>>>;
       { s.create(details, ec) } -> std::same_as<std::optional<typename S::upload>>;
-      { s.add_name(id, size, name, ec) } -> std::same_as<bool>;
+      { s.add_name(id, size, name, modified, ec) } -> std::same_as<bool>;
     };
 
 }  // namespace filexfer

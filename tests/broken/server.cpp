@@ -119,7 +119,8 @@ class broken_store {
   std::optional<upload> create(const filexfer::upload_details<digest>& details,
                                std::error_code& ec);
 
-  bool add_name(const digest&, std::uint64_t, std::string_view, std::error_code& ec) {
+  bool add_name(const digest&, std::uint64_t, std::string_view, std::optional<filexfer::file_time>,
+                std::error_code& ec) {
     ec.clear();
     return false;
   }

@@ -717,6 +717,25 @@ class Digests(Case):
             lines = self.client(server, "list", prefix).decode().splitlines()
             self.assertEqual({line.split(";")[1] for line in lines}, names)
 
+    def test_times_of_modification_travel(self):
+        times = {"old": -1_500_000_000, "new": 1_700_000_000_123_456_789}
+        for name, time in times.items():
+            self.write(name, HELLO)  # one file under two names
+            os.utime(os.path.join(self.folder, name), ns=(0, time))
+        for store in ("memory", "store"):
+            server = self.serve(store=store)
+            self.client(server, "upload", *times)
+            os.makedirs(os.path.join(self.folder, store + "-copies"))
+            self.client(server, "download", *times, "-o", store + "-copies")
+            for name, time in times.items():
+                copy = os.path.join(self.folder, store + "-copies", name)
+                self.assertEqual(os.stat(copy).st_mtime_ns, time)
+            self.client(server, "download", HELLO_ID, "-o", store + "-by-id")
+            by_id = os.path.join(self.folder, store + "-by-id")
+            self.assertIn(os.stat(by_id).st_mtime_ns, times.values())
+        stored = os.path.join(self.folder, "store", HELLO_ID, "old")
+        self.assertEqual(os.stat(stored).st_mtime_ns, times["old"])
+
     def test_a_simulation_takes_one_connection(self):
         self.write("a", HELLO)
         self.client(self.serve("--max-connections", "1"), "simulate", "a")

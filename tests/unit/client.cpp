@@ -201,7 +201,8 @@ TEST_CASE("a blocking client asks for features, parts, and entries one by one, i
   client.list_files([&](const entry& file, std::error_code&) { names.push_back(file.name); });
   CHECK(names == std::vector<std::string>{"a", "a"});
   memory_source source{hello.octets};
-  const auto held = client.upload(source, "b", id_of(hello));
+  const auto held =
+      client.upload(source, filexfer::upload_request<test::md5_digest>{"b", id_of(hello)});
   CHECK_FALSE(held.sent);
   CHECK(entries_of(server.store).size() == 2);
 }
@@ -294,7 +295,8 @@ TEST_CASE("every operation takes a callback, a move-only one, and makes a future
   settle(t.context);
   t.client.async_upload(first, "b", done);
   settle(t.context);
-  t.client.async_upload(second, "c", id_of(hello), done);
+  t.client.async_upload(second, filexfer::upload_request<test::md5_digest>{"c", id_of(hello)},
+                        done);
   settle(t.context);
   CHECK(calls == 7);
   CHECK(entries == 1);

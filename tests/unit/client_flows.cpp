@@ -623,8 +623,7 @@ TEST_CASE(
   std::error_code ec;
   const auto result = client.driver.run(
       [&](std::error_code& e) {
-        return filexfer::detail::upload<filexfer::md5>(client.state, source, "hello.txt",
-                                                       std::nullopt, e);
+        return filexfer::detail::upload<filexfer::md5>(client.state, source, {"hello.txt"}, e);
       },
       ec);
   CHECK(ec == errc::digest_mismatch);
@@ -731,7 +730,7 @@ std::error_code upload_error(client_by_hand& client, brittle_source& source) {
   std::error_code ec;
   client.driver.run(
       [&](std::error_code& e) {
-        return filexfer::detail::upload<filexfer::md5>(client.state, source, "f", std::nullopt, e);
+        return filexfer::detail::upload<filexfer::md5>(client.state, source, {"f"}, e);
       },
       ec);
   CHECK(client.state.origin == failure_origin::local);

@@ -114,7 +114,7 @@ TEST_CASE_FIXTURE(fixture, "a file that is removed by hand is gone, and can come
   CHECK(entries(store).empty());
   CHECK_FALSE(fetch(store, id_of("y")));
   std::error_code ec;
-  CHECK_FALSE(store.add_name(id_of("y"), 1, "z", ec));
+  CHECK_FALSE(store.add_name(id_of("y"), 1, "z", {}, ec));
   CHECK_FALSE(ec);
   CHECK_FALSE(put(store, "x", "y"));
   CHECK(entries(store) == lines{entry("x", "y")});
@@ -161,7 +161,7 @@ TEST_CASE_FIXTURE(fixture, "an id with nothing but a FIFO or a link is not found
   for (const auto octets : {"a", "b"}) {
     CHECK_FALSE(store.open(id_of(octets), ec));
     CHECK_FALSE(ec);
-    CHECK_FALSE(store.add_name(id_of(octets), 1, "y", ec));
+    CHECK_FALSE(store.add_name(id_of(octets), 1, "y", {}, ec));
     CHECK_FALSE(ec);
   }
   CHECK(entries(store).empty());
@@ -180,7 +180,7 @@ TEST_CASE_FIXTURE(fixture, "no upload goes through a symbolic link, or over what
        {"linked", "linked/x", "dangling", "dangling/x", "fifo", "fifo/x", "folder"}) {
     CAPTURE(name);
     CHECK(put(store, name, "octets") == errc::bad_name);
-    CHECK_FALSE(store.add_name(id_of("octets"), 6, name, ec));
+    CHECK_FALSE(store.add_name(id_of("octets"), 6, name, {}, ec));
     CHECK(ec == errc::bad_name);
   }
   CHECK(fs::is_empty(folder / "elsewhere"));
@@ -265,13 +265,13 @@ TEST_CASE_FIXTURE(fixture, "adding a name looks at sizes, not at octets") {
   write_file(id_folder("octets") / "other size", "bad");
   std::error_code ec;
   for (const auto name : {"good", "same size"}) {
-    CHECK(store.add_name(id_of("octets"), 6, name, ec));
+    CHECK(store.add_name(id_of("octets"), 6, name, {}, ec));
     CHECK_FALSE(ec);
   }
   CHECK(contents(id_folder("octets") / "good") == "octets");
   CHECK(contents(id_folder("octets") / "same size") == "0ctets");
   fs::remove(id_folder("octets") / "same size");
-  CHECK(store.add_name(id_of("octets"), 6, "other size", ec));
+  CHECK(store.add_name(id_of("octets"), 6, "other size", {}, ec));
   CHECK_FALSE(ec);
   CHECK(contents(id_folder("octets") / "other size") == "octets");
 }
@@ -372,7 +372,7 @@ TEST_CASE_FIXTURE(fixture, "two stores on one directory are one") {
   REQUIRE_FALSE(put(store, "a", octets));
   CHECK(entries(other) == lines{entry("a", octets)});
   std::error_code ec;
-  CHECK(other.add_name(id_of(octets), octets.size(), "b", ec));
+  CHECK(other.add_name(id_of(octets), octets.size(), "b", {}, ec));
   CHECK_FALSE(put(other, "a", octets));
   CHECK(entries(store) == sorted({entry("a", octets), entry("b", octets)}));
 }
@@ -430,7 +430,7 @@ TEST_CASE_FIXTURE(fixture,
   auto file = store.open(id_of(octets), ec);
   REQUIRE(file);
   auto& reader = file->reader;
-  REQUIRE(store.add_name(id_of(octets), octets.size(), "b", ec));
+  REQUIRE(store.add_name(id_of(octets), octets.size(), "b", {}, ec));
   reader.check_unchanged(ec);
   CHECK_FALSE(ec);
   damage(id_folder(octets) / "a", "short");
@@ -503,7 +503,7 @@ TEST_CASE_FIXTURE(fixture, "running out of descriptors harms nothing") {
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
     std::error_code ec;
     const auto failed = put(store, "a/b/c", "new");
-    const bool added = store.add_name(id_of(octets), octets.size(), "d/e", ec);
+    const bool added = store.add_name(id_of(octets), octets.size(), "d/e", {}, ec);
     const auto listed = entries(store);
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &normal) == 0);
     succeeded = !failed && added && !ec;
@@ -611,7 +611,7 @@ TEST_CASE_FIXTURE(fixture,
   }
   CHECK_FALSE(put(store, "second", "octets"));
   std::error_code ec;
-  CHECK(store.add_name(id_of("octets"), 6, "third", ec));
+  CHECK(store.add_name(id_of("octets"), 6, "third", {}, ec));
   CHECK_FALSE(ec);
   CHECK(entries(store) ==
         sorted({entry("first", "octets"), entry("second", "octets"), entry("third", "octets")}));

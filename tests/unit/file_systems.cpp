@@ -49,7 +49,7 @@ struct pretended {
     detail::temporary file{store.incoming(), failed};
     if (!failed) detail::write_all(file.handle(), octets_of(octets), failed);
     publishing place{store, id_of(octets), detail::if_missing::make, failed};
-    if (!failed) place.put(file, name, failed);
+    if (!failed) place.put(file, name, {}, failed);
     return failed;
   }
 
@@ -63,7 +63,7 @@ struct pretended {
       refused = reservation;
       return nothing{};
     };
-    return !failed && place.add_name(octets.size(), name, reserve, failed);
+    return !failed && place.add_name(octets.size(), name, {}, reserve, failed);
   }
 
   lines listed() {

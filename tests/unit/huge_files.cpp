@@ -204,7 +204,8 @@ class forgetting_store {
     ec.clear();
     return upload{*this, details.name};
   }
-  bool add_name(const digest&, std::uint64_t, std::string_view, std::error_code& ec) {
+  bool add_name(const digest&, std::uint64_t, std::string_view, std::optional<filexfer::file_time>,
+                std::error_code& ec) {
     ec.clear();
     return false;
   }

@@ -651,8 +651,9 @@ class broken_store {
     return upload{*this, std::move(*inner), std::move(file)};
   }
 
-  bool add_name(const digest& id, std::uint64_t size, std::string_view name, std::error_code& ec) {
-    return inner_.add_name(id, size, name, ec);
+  bool add_name(const digest& id, std::uint64_t size, std::string_view name,
+                std::optional<filexfer::file_time> modified, std::error_code& ec) {
+    return inner_.add_name(id, size, name, modified, ec);
   }
 
  private:

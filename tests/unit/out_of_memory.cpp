@@ -101,8 +101,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
       more = with_failing_allocation(nth, ec, [&] {
         const auto result = driver.run(
             [&](std::error_code& e) {
-              return filexfer::detail::upload<filexfer::md5>(state, source, std::move(name),
-                                                             std::nullopt, e);
+              return filexfer::detail::upload<filexfer::md5>(state, source, {std::move(name)}, e);
             },
             ec);
         CHECK((ec || result.computed_there == id_of(s)));

@@ -453,14 +453,61 @@ TEST_CASE("a ready line is any words, and perhaps an offset") {
   CHECK(ready_error("Go on;offset") == errc::bad_request);
 }
 
+// -------------------------------------------------------------------------------------------- times
+
+TEST_CASE("a time is seconds since 1970, with a sign and nanoseconds where need be") {
+  using filexfer::file_time;
+  using std::chrono::nanoseconds;
+  const std::vector<std::pair<std::string, std::int64_t>> times{
+      {"0", 0},
+      {"1", 1'000'000'000},
+      {"1.5", 1'500'000'000},
+      {"-1.5", -1'500'000'000},
+      {"-0.000000001", -1},
+      {"1700000000.123456789", 1'700'000'000'123'456'789}};
+  for (const auto& [text, count] : times) {
+    CAPTURE(text);
+    CHECK(filexfer::parse_time(text) == file_time{nanoseconds{count}});
+    CHECK(filexfer::format_time(file_time{nanoseconds{count}}) == text);
+  }
+  CHECK(filexfer::parse_time("1.500") == file_time{nanoseconds{1'500'000'000}});
+  CHECK(filexfer::parse_time("-0") == file_time{});
+}
+
+TEST_CASE("a time that can't be held becomes the nearest that can") {
+  CHECK(filexfer::parse_time("9223372036854775807") == filexfer::file_time::max());
+  CHECK(filexfer::parse_time("-9223372036854775807.9") == filexfer::file_time::min());
+  CHECK(filexfer::format_time(filexfer::file_time::min()) == "-9223372036.854775808");
+}
+
+TEST_CASE("what is no time is refused") {
+  for (const std::string text : {"", "-", "+1", "01", "1.", ".5", "1.1234567890", "1.-5", "1e3",
+                                 "9223372036854775808", " 1", "--1", "1.5.5"}) {
+    CAPTURE(text);
+    CHECK_FALSE(filexfer::parse_time(text));
+    details("a;1;mtime=" + text, errc::bad_request);
+  }
+}
+
+TEST_CASE("a time stands with a name in details, entries and what is asked for") {
+  const filexfer::file_time time{std::chrono::milliseconds{1500}};
+  CHECK(details("a;1;mtime=1.5").modified == time);
+  CHECK(format_upload_details(upload_details{"a", 1, {}, false, time}) == "a;1;mtime=1.5");
+  CHECK(entry(id_text + ";a;1;mtime=1.5").file == file_info{id, "a", 1, time});
+  CHECK(filexfer::format_entry(file_info{id, "a", 1, time}) == id_text + ";a;1;mtime=1.5");
+  CHECK(request(id_text + ";mtime").mtime);
+  request(id_text + ";mtime=1", errc::bad_request);
+  CHECK(filexfer::format_list_request({"a", true}) == "LIST_FILES;prefix=a;mtime");
+}
+
 // ----------------------------------------------------------------------------------------- features
 
 TEST_CASE("FEATURES is answered as on the page") {
   CHECK(filexfer::format_features({1, "md5", {}}) == "version=1\ndigest=md5\n\n");
   CHECK(filexfer::format_features({1, "md5", 1073741824}) ==
         "version=1\ndigest=md5\nmax-size=1073741824\n\n");
-  CHECK(filexfer::format_features({1, "md5", {}, true, true}) ==
-        "version=1\ndigest=md5\nhave\nprefix\n\n");
+  CHECK(filexfer::format_features({1, "md5", {}, true, true, true}) ==
+        "version=1\ndigest=md5\nhave\nmtime\nprefix\n\n");
 }
 
 TEST_CASE("the features that are known are read, the others skipped") {

@@ -291,11 +291,10 @@ TEST_CASE("a store that fails in the middle of an upload is answered after its l
     CAPTURE(to_string(kind));
     const auto octets = pattern(3 * test::chunk_octets + 1);
     for (std::size_t nth = 0; nth < 4; ++nth) {
-      const session_dialogue d{
-          "",
-          {C("UPLOAD\n"), S(test::details_prompt), C("f;196609\n"), S(test::ready_words), C(octets),
-           S(refusal(errc::no_space)), C("FEATURES\n"),
-           S("version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n")}};
+      const session_dialogue d{"",
+                               {C("UPLOAD\n"), S(test::details_prompt), C("f;196609\n"),
+                                S(test::ready_words), C(octets), S(refusal(errc::no_space)),
+                                C("FEATURES\n"), S(test::all_features + "max-size=1000000\n\n")}};
       session_on_a_stream session{kind, d};
       session.driver.stream.most_read = 10007;
       session.store.fail(store_call::write, errc::no_space, nth);

@@ -45,7 +45,7 @@ using cancel = asio::cancellation_type;
 
 constexpr auto just_under = 1ns;
 const std::error_code aborted{asio::error::operation_aborted};
-const std::string features_answer = "version=1\ndigest=md5\nhave\nprefix\n\n";
+const std::string features_answer = test::all_features + "\n";
 
 // A session on one end of a pipe; the test is the client, at the other.
 struct session_on_a_pipe {

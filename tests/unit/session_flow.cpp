@@ -426,12 +426,10 @@ TEST_CASE(
 
 TEST_CASE("a server without a limit takes any size that the protocol has") {
   session s{{C("UPLOAD\n"), S(details_prompt), C("f;9223372036854775807\n"),
-             S(refusal(errc::no_space)), C("FEATURES\n"),
-             S("version=1\ndigest=md5\nhave\nprefix\n\n")}};
+             S(refusal(errc::no_space)), C("FEATURES\n"), S(test::all_features + "\n")}};
   s.state.options.max_size.reset();
   CHECK_FALSE(s.run());
-  CHECK(s.said() ==
-        details_prompt + refusal(errc::no_space) + "version=1\ndigest=md5\nhave\nprefix\n\n");
+  CHECK(s.said() == details_prompt + refusal(errc::no_space) + test::all_features + "\n");
 }
 
 // ----------------------------------------------------------------------------------- failing stores
@@ -499,7 +497,7 @@ TEST_CASE(
         auto talk = f.talk;
         talk.push_back(S(refusal(failure.answer)));
         talk.push_back(C("FEATURES\n"));
-        talk.push_back(S("version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n"));
+        talk.push_back(S(test::all_features + "max-size=1000000\n\n"));
         session s{talk};
         put(s.store.held, "a", abc);
         s.store.fail(f.call, failure.error);
@@ -542,8 +540,7 @@ TEST_CASE("a list that fails in its middle has an ERROR line in place of its end
   CHECK_FALSE(s.run());
   std::string expected;
   for (std::size_t i = 0; i < 700; ++i) expected += entries[i] + '\n';
-  CHECK(s.said() ==
-        expected + refusal(errc::io) + "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n");
+  CHECK(s.said() == expected + refusal(errc::io) + test::all_features + "max-size=1000000\n\n");
 }
 
 TEST_CASE("a store that fails at any chunk of an upload is answered after the last octet") {
@@ -726,9 +723,8 @@ TEST_CASE("a session that is dropped in any state frees what it holds") {
 TEST_CASE("a client silent between lines is told, and one silent within a line is not") {
   using lasts = injected_failure::lasts;
   for (const std::string before : {"", "FEATURES\n", "UPLOAD\n", "DOWNLOAD\n"}) {
-    const std::string answer = before == "FEATURES\n"
-                                   ? "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n"
-                               : before == "UPLOAD\n"   ? details_prompt
+    const std::string answer = before == "FEATURES\n" ? test::all_features + "max-size=1000000\n\n"
+                               : before == "UPLOAD\n" ? details_prompt
                                : before == "DOWNLOAD\n" ? id_prompt
                                                         : "";
     CAPTURE(before);
@@ -760,8 +756,7 @@ TEST_CASE("a client silent within an upload's octets is told, and nothing is kep
 
 TEST_CASE("a server that stops tells a client that waits, and that is no error") {
   for (const std::string before : {"", "FEATURES\n"}) {
-    const std::string answer =
-        before.empty() ? "" : "version=1\ndigest=md5\nhave\nprefix\nmax-size=1000000\n\n";
+    const std::string answer = before.empty() ? "" : test::all_features + "max-size=1000000\n\n";
     session s{{C(before), S(answer)}};
     s.driver.failure = {before.empty() ? 0U : 2U, errc::shutting_down, 0,
                         injected_failure::lasts::once};

@@ -69,7 +69,7 @@ TEST_CASE("a memory store has a bound on its names") {
   CHECK_FALSE(put(store, "b", "1"));
   CHECK(put(store, "c", "1") == errc::no_space);
   CHECK_FALSE(put(store, "b", "1"));
-  CHECK_FALSE(store.add_name(id_of("1"), 1, "c", ec));
+  CHECK_FALSE(store.add_name(id_of("1"), 1, "c", {}, ec));
   CHECK(ec == errc::no_space);
   CHECK(entries(store).size() == 2);
 }
@@ -102,6 +102,7 @@ enum class defect {
   drops_an_octet,      ///< The last octet of what is read is another.
   ends_lists_early,    ///< A list ends after ten entries.
   repeats_entries,     ///< Each entry is listed twice.
+  forgets_times,       ///< What is said of times of modification is not heard.
   takes_short_files,   ///< A commit does not look whether all octets are there.
 };
 
@@ -202,17 +203,19 @@ class defective_store {
 
   std::optional<upload> create(details_type details, std::error_code& ec) {
     if (Defect == defect::accepts_any_name && details.name.starts_with("../")) details.name = "x";
+    if (Defect == defect::forgets_times) details.modified.reset();
     auto inner = inner_.create(details, ec);
     if (!inner) return std::nullopt;
     return upload{*this, std::move(details), std::move(*inner)};
   }
 
-  bool add_name(const id_type& id, std::uint64_t size, std::string_view name, std::error_code& ec) {
+  bool add_name(const id_type& id, std::uint64_t size, std::string_view name,
+                std::optional<filexfer::file_time> modified, std::error_code& ec) {
     if (Defect == defect::adds_to_any_size) {
       const auto file = inner_.open(id, ec);
       if (file) size = file->info.size;
     }
-    return inner_.add_name(id, size, name, ec);
+    return inner_.add_name(id, size, name, modified, ec);
   }
 
  private:
@@ -253,6 +256,8 @@ TEST_CASE("each defect of a store is found by the promise that it breaks") {
   CHECK(broken<defect::drops_an_octet>().contains("a committed file is listed once and is whole"));
   CHECK(broken<defect::ends_lists_early>().contains("a list shows what is there all the time"));
   CHECK(broken<defect::repeats_entries>().contains("a committed file is listed once and is whole"));
+  CHECK(broken<defect::forgets_times>().contains(
+      "every name has the time that it was given, else that of its upload"));
   CHECK(broken<defect::takes_short_files>().contains("the size that was announced is binding"));
 }
 

@@ -85,10 +85,11 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
     co_return;
   }
   list_request asked;
-  if (!wanted.prefix.empty()) {
+  if (!wanted.prefix.empty() || wanted.mtime) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return;
-    if (state.features->prefix) asked = wanted;
+    if (state.features->prefix) asked.prefix = wanted.prefix;
+    asked.mtime = wanted.mtime && state.features->mtime;
   }
   const std::string line = format_list_request(asked) + '\n';
   co_await request(state, line, ec);
@@ -136,7 +137,7 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
 /// that name now.
 template <hasher Hasher>
 flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::uint64_t size,
-                    std::string name, std::error_code& ec) {
+                    std::string name, std::optional<file_time> modified, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return false;
   if (!is_name(name)) {
@@ -151,6 +152,7 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
   }
   upload_details<typename Hasher::digest_type> details{std::move(name), size, id};
   details.have = true;
+  if (state.features->mtime) details.modified = modified;
   std::string line = format_upload_details(details);
   const std::string_view reply = co_await ask(state, command::upload, std::move(line), ec);
   if (ec == errc::not_found && state.in_step) {
@@ -170,22 +172,23 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
 /// UPLOAD of what `source` holds.
 template <hasher Hasher, byte_source Source>
 flow<upload_result<typename Hasher::digest_type>> upload(
-    client_state& state, Source& source, std::string name,
-    std::optional<typename Hasher::digest_type> expected, std::error_code& ec) {
+    client_state& state, Source& source, upload_request<typename Hasher::digest_type> wanted,
+    std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
   upload_result<digest_type> result;
   operation entered{state, ec};
   if (!entered) co_return result;
-  if (!is_name(name)) {
+  if (!is_name(wanted.name)) {
     decline(state, failure_origin::local, errc::bad_name, ec);
     co_return result;
   }
-  if (expected) {
+  upload_details<digest_type> details{std::move(wanted.name), source.size(), std::nullopt};
+  if (wanted.expected || wanted.modified) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return result;
+    if (state.features->version > 0) details.id = wanted.expected;
+    if (state.features->mtime) details.modified = wanted.modified;
   }
-  upload_details<digest_type> details{std::move(name), source.size(), std::nullopt};
-  if (expected && state.features->version > 0) details.id = expected;
 
   std::string details_line = format_upload_details(details);
   const std::string_view ready = co_await ask(state, command::upload, std::move(details_line), ec);
@@ -232,7 +235,8 @@ flow<upload_result<typename Hasher::digest_type>> upload(
   state.in_step = true;
   if (result.computed_there != result.computed_here) {
     blame(state, failure_origin::peer, errc::digest_mismatch, ec);
-  } else if (expected && result.computed_here != *expected) {  // the server could not be told
+  } else if (wanted.expected &&
+             result.computed_here != *wanted.expected) {  // the server could not be told
     blame(state, failure_origin::local, errc::source_changed, ec);
   }
   co_return result;
@@ -287,7 +291,8 @@ flow<download_result<typename Hasher::digest_type>> download(client_state& state
   download_result<digest_type> result;
   operation entered{state, ec};
   if (!entered) co_return result;
-  const download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
+  download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
+  wanted.mtime = state.features && state.features->mtime;
   const auto entry = co_await open_download(state, wanted, ec);
   if (ec) co_return result;
   result.file = entry.file;

@@ -10,6 +10,7 @@
 #include <filexfer/detail/store_folder.hpp>
 #include <filexfer/detail/stored_octets.hpp>
 #include <filexfer/detail/temporary.hpp>
+#include <filexfer/detail/time_of.hpp>
 #include <filexfer/error.hpp>
 
 #include <cerrno>
@@ -24,7 +25,8 @@ namespace filexfer::detail {
 
 /// Puts files under names of one id, under that id's lock. Used for one publication.
 ///
-/// A name is never taken from a file that has it, but from one that no longer hashes to its id.
+/// A name is never taken from a file that has it, but from one that no longer hashes to its id, or
+/// for the same octets with another time.
 /// When a function returns without an error, the file, its name and every folder up to the store's
 /// root are on the disk. When it fails, what it made is gone; but if only the flushing of a folder
 /// failed
@@ -39,12 +41,14 @@ class publishing {
              std::error_code& ec)
       : store_{store}, id_{id}, place_{store, id.to_string(), missing, ec} {}
 
-  /// Puts the octets that have arrived under `name`. Returns whether they themselves are in the
-  /// store now, rather than a file with the same octets that was there.
-  bool put(temporary& arrived, std::string_view name, std::error_code& ec) {
-    ec.clear();
+  /// Puts the octets that have arrived under `name`, with that time if there is one. Returns
+  /// whether they themselves are in the store now, rather than a file with the same octets that was
+  /// there.
+  bool put(temporary& arrived, std::string_view name, std::optional<file_time> modified,
+           std::error_code& ec) {
     bool kept = false;
-    auto held = find_equal(arrived.handle(), ec);
+    give_time(arrived, modified, ec);
+    auto held = ec ? std::nullopt : find_equal(arrived.handle(), ec);
     auto end = outcome::needs_octets;
     if (!ec && held) end = show_held(*held, name, ec);
     if (!ec && end == outcome::needs_octets) kept = show_temporary(arrived, name, ec);
@@ -52,20 +56,23 @@ class publishing {
     return kept;
   }
 
-  /// Puts the file of `size` octets that is stored under the id under `name` too; false if there is
-  /// none. No octets are looked at. Where it can't be linked it is copied, once `reserve(size, ec)`
-  /// has set no error.
+  /// Puts the file of `size` octets that is stored under the id under `name` too, with that time if
+  /// there is one; false if there is none. No octets are looked at. Where it can't be linked it is
+  /// copied, once `reserve(size, ec)` has set no error.
   template <class Reserve>
-  bool add_name(std::uint64_t size, std::string_view name, Reserve reserve, std::error_code& ec) {
+  bool add_name(std::uint64_t size, std::string_view name, std::optional<file_time> modified,
+                Reserve reserve, std::error_code& ec) {
     ec.clear();
     if (!place_) return false;
     size_ = size;
+    if (modified) time_ = to_timespec(*modified);
     auto held = find_sized(size, ec);
     if (ec || !held) return false;
     if (show_held(*held, name, ec) == outcome::needs_octets && !ec) {
       auto reserved = reserve(size, ec);
       temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
       if (!ec) copy_octets(held->file.get(), copy.handle(), ec);
+      if (!ec) give_time(copy, modified.value_or(modified_time(held->at.status())), ec);
       if (!ec && show_temporary(copy, name, ec)) reserved.keep();
       if (!ec) copy.remove();
     }
@@ -123,11 +130,25 @@ class publishing {
     return std::nullopt;
   }
 
+  /// Sets a temporary file's time, and notes what became of it.
+  void give_time(const temporary& file, std::optional<file_time> wanted, std::error_code& ec) {
+    ec.clear();
+    if (!wanted) return;
+    set_modified(file.handle(), *wanted, ec);
+    if (!ec) time_ = modified(status_of(file.handle(), ec));
+  }
+
+  /// Whether a file with this status has the time that is wanted, if one is.
+  bool has_time(const struct stat& status) const noexcept {
+    return !time_ || same_time(modified(status), *time_);
+  }
+
   /// Whoever put the file there need not have flushed it yet.
   outcome show_held(const held_file& held, std::string_view name, std::error_code& ec) {
     flush(held.file.get(), ec);
     if (ec) return outcome::done;
-    return show(held.at.folder(), held.at.leaf(), held.file.get(), name, method::link, ec);
+    const auto how = has_time(held.at.status()) ? method::link : method::none;
+    return show(held.at.folder(), held.at.leaf(), held.file.get(), name, how, ec);
   }
 
   /// Returns whether the temporary file itself was shown.
@@ -137,15 +158,18 @@ class publishing {
     if (ec) return false;
     const auto how = store_.traits().links ? method::link : method::rename;
     added_ = false;
+    own_ = &file;
     if (show(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_octets) {
       // A link to a file of one's own is refused only for reasons that will not pass.
       if (!ec) ec = errc::io;
     }
+    own_ = nullptr;
     if (added_ && how == method::rename) file.renamed();
     return added_;
   }
 
-  enum class method { link, rename };
+  /// How a name is added; `none` where only a name that is there already will do.
+  enum class method { link, rename, none };
 
   /// Shows `source`, which is open as `octets`, under `name`, if a file with these octets is not
   /// there already; then flushes the folders.
@@ -161,13 +185,17 @@ class publishing {
           if (ec) return outcome::done;
           continue;
         }
-        return flush_folders(ec);
+        if (!has_time(there) && !change_time(there, leaf, ec)) {
+          return ec ? outcome::done : outcome::needs_octets;
+        }
+        return ec ? outcome::done : flush_folders(ec);
       }
       if (ec != std::errc::no_such_file_or_directory) {
         ec = name_error(ec);
         return outcome::done;
       }
       ec.clear();
+      if (how == method::none) return outcome::needs_octets;
       if (how == method::link && !store_.traits().links) return outcome::needs_octets;
       if (add(source_folder, source, leaf, how) == 0) {
         added_ = true;
@@ -215,6 +243,29 @@ class publishing {
     return found == verdict::equal && !ec;
   }
 
+  /// Gives the file that stands under `leaf`, and has the right octets, the time that is wanted:
+  /// where other names share it, the temporary file takes its place. False where there is none.
+  bool change_time(const struct stat& there, const std::string& leaf, std::error_code& ec) {
+    const int folder = place_.leaf_folder();
+    if (there.st_nlink == 1) {
+      const auto stored = open_at(folder, leaf.c_str(), file_flags, ec);
+      const timespec times[] = {{0, UTIME_OMIT}, *time_};
+      if (!ec && ::futimens(stored.get(), times) == 0) {
+        flush(stored.get(), ec);
+        return true;
+      }
+      ec.clear();  // somebody else's file, most likely
+    }
+    if (own_ == nullptr) return false;
+    if (::renameat(own_->folder(), own_->name(), folder, leaf.c_str()) != 0) {
+      ec = last_error();
+    } else {
+      own_->renamed();
+      added_ = true;
+    }
+    return true;
+  }
+
   /// Takes the name away again if the file system shows another one; false then, and on failure.
   bool check_spelling(int source_folder, const char* source, const std::string& leaf, method how,
                       std::error_code& ec) {
@@ -250,6 +301,8 @@ class publishing {
   const digest_type id_;
   id_folder place_;
   std::optional<std::uint64_t> size_;  ///< Set where a stored file is known by its size only.
+  std::optional<timespec> time_;       ///< When the file was modified, if that is to be kept.
+  temporary* own_ = nullptr;           ///< A file that may replace one with another time.
   bool added_ = false;                 ///< A name was added by the last `show`.
   bool shown_ = false;                 ///< The file is under its name, be it flushed or not.
 };

@@ -2,6 +2,7 @@
 #define FILEXFER_DETAIL_REGULAR_FILE_HPP
 
 #include <filexfer/detail/descriptor.hpp>
+#include <filexfer/detail/time_of.hpp>
 #include <filexfer/error.hpp>
 
 #include <algorithm>
@@ -12,18 +13,6 @@
 #include <utility>
 
 namespace filexfer::detail {
-
-#if defined(__APPLE__)
-inline timespec modified(const struct stat& status) noexcept { return status.st_mtimespec; }
-inline timespec status_changed(const struct stat& status) noexcept { return status.st_ctimespec; }
-#else
-inline timespec modified(const struct stat& status) noexcept { return status.st_mtim; }
-inline timespec status_changed(const struct stat& status) noexcept { return status.st_ctim; }
-#endif
-
-inline bool same_time(const timespec& a, const timespec& b) noexcept {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
 
 /// `ec` says why `status` is not that of a regular file, if it is not.
 inline void require_regular(const struct stat& status, std::error_code& ec) noexcept {

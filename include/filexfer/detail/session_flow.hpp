@@ -189,9 +189,10 @@ class session_flow {
       if (!cursor) cursor.emplace(store_.list(failed));
       std::size_t seen = 0;
       while (!failed && !ended && out_.size() < list_batch_octets && ++seen <= list_batch_entries) {
-        const auto file = cursor->next(failed);
+        auto file = cursor->next(failed);
         ended = !file;
         if (file && file->name.starts_with(wanted.prefix)) {
+          if (!wanted.mtime) file->modified.reset();
           out_ += format_entry(*file) + '\n';
           ++event_.size;
         }
@@ -221,7 +222,7 @@ class session_flow {
   flow<void> answer_features(std::error_code& ec) {
     server_features features{protocol_version, std::string{Hasher::name()},
                              state_.options.max_size};
-    features.have = features.prefix = true;
+    features.have = features.mtime = features.prefix = true;
     out_ = format_features(features);
     co_await write_text(link(), out_, ec);
     if (ec) co_await close(link());
@@ -247,7 +248,9 @@ class session_flow {
     std::optional<typename Store::upload> upload;
     bool held = false;
     work opening{[&](std::error_code& failed) {
-      if (details.id) held = store_.add_name(*details.id, details.size, details.name, failed);
+      if (details.id) {
+        held = store_.add_name(*details.id, details.size, details.name, details.modified, failed);
+      }
       if (failed || held) return;
       if (details.have) failed = errc::not_found;
       else upload = store_.create(details, failed);
@@ -383,6 +386,7 @@ class session_flow {
     event_.size = file->info.size;
     download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
     if (wanted.length) entry.length = count;
+    if (!wanted.mtime) entry.file.modified.reset();
     out_ = format_entry(entry) + '\n';
     co_await send(file->reader, wanted.offset.value_or(0), count, ec);
   }

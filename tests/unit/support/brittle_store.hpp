@@ -48,9 +48,9 @@ class brittle_store {
   std::optional<upload> create(const filexfer::upload_details<digest_type>& details,
                                std::error_code& ec);
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::error_code& ec) {
+                std::optional<filexfer::file_time> modified, std::error_code& ec) {
     if (fails(store_call::add_name, ec)) return false;
-    return held.add_name(id, size, name, ec);
+    return held.add_name(id, size, name, modified, ec);
   }
 
  private:

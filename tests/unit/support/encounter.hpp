@@ -195,7 +195,8 @@ class client_end {
         return;
       case task::upload_declared:
       case task::upload_held:
-        client_.async_upload(*source_, std::string{name}, file.id, handler(uploaded));
+        client_.async_upload(*source_, filexfer::upload_request<digest>{std::string{name}, file.id},
+                             handler(uploaded));
         return;
       case task::download: client_.async_download(file.id, sink, handler(downloaded)); return;
     }

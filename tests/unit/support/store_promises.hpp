@@ -13,6 +13,7 @@
 #include <filexfer/fields.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -53,7 +54,7 @@ struct promises {
     EXPECT(!store.open(id_of(""), ec));
     EXPECT(!ec);
     ec = errc::io;
-    EXPECT(!store.add_name(id_of(""), 0, "a", ec));
+    EXPECT(!store.add_name(id_of(""), 0, "a", {}, ec));
     EXPECT(!ec);
   }
 
@@ -134,8 +135,8 @@ struct promises {
     EXPECT(!put(store, "one", octets));
     EXPECT(!put(store, "folder/two", octets));
     std::error_code ec;
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec) && !ec);
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec) && !ec);
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec) && !ec);
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec) && !ec);
     EXPECT(entries(store) ==
            sorted({entry("one", octets), entry("folder/two", octets), entry("three", octets)}));
     EXPECT(fetch(store, id_of(octets)) == octets);
@@ -149,13 +150,47 @@ struct promises {
     EXPECT(fetch(store, id_of("second")) == "second");
   }
 
+  static void names_have_times(Store& store, complaints& wrong) {
+    using std::chrono::nanoseconds;
+    const auto octets = noise(1000);
+    const filexfer::file_time early{nanoseconds{-1'500'000'000}};
+    const filexfer::file_time later{nanoseconds{1'700'000'000'123'456'789}};
+    const auto now = std::chrono::system_clock::now();
+    const auto listed = [&] { return entries(store, times::yes); };
+
+    EXPECT(!put(store, "a", octets, 100, early));
+    EXPECT(!put(store, "b", octets, 100, later));
+    EXPECT(listed() == sorted({entry("a", octets, early), entry("b", octets, later)}));
+    EXPECT(!put(store, "a", octets));  // says nothing of a time
+    EXPECT(listed() == sorted({entry("a", octets, early), entry("b", octets, later)}));
+    EXPECT(!put(store, "a", octets, 100, later));
+    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, later)}));
+
+    std::error_code ec;
+    EXPECT(store.add_name(id_of(octets), octets.size(), "c", later, ec) && !ec);
+    EXPECT(store.add_name(id_of(octets), octets.size(), "b", early, ec) && !ec);
+    EXPECT(store.add_name(id_of(octets), octets.size(), "d", early, ec) && !ec);
+    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, early),
+                               entry("c", octets, later), entry("d", octets, early)}));
+    EXPECT(!put(store, "c", octets, 100, early));  // which shared its file with another, maybe
+    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, early),
+                               entry("c", octets, early), entry("d", octets, early)}));
+    EXPECT(fetch(store, id_of(octets)) == octets);
+
+    EXPECT(!put(store, "new", "octets"));
+    const auto opened = store.open(id_of("octets"), ec);
+    EXPECT(opened && opened->info.modified &&
+           *opened->info.modified > now - std::chrono::minutes{1} &&
+           *opened->info.modified < now + std::chrono::minutes{1});
+  }
+
   static void add_name_wants_what_is_held(Store& store, complaints& wrong) {
     EXPECT(!put(store, "held", "octets"));
     std::error_code ec = errc::io;
-    EXPECT(!store.add_name(id_of("octets"), 5, "other", ec));
+    EXPECT(!store.add_name(id_of("octets"), 5, "other", {}, ec));
     EXPECT(!ec);
     ec = errc::io;
-    EXPECT(!store.add_name(id_of("others"), 6, "other", ec));
+    EXPECT(!store.add_name(id_of("others"), 6, "other", {}, ec));
     EXPECT(!ec);
     EXPECT(entries(store) == lines{entry("held", "octets")});
   }
@@ -180,11 +215,11 @@ struct promises {
     std::error_code ec;
     EXPECT(!put(store, "a", "x"));
     EXPECT(put(store, "a/b", "x") == errc::bad_name);
-    EXPECT(!store.add_name(id_of("x"), 1, "a/b/c", ec));
+    EXPECT(!store.add_name(id_of("x"), 1, "a/b/c", {}, ec));
     EXPECT(ec == errc::bad_name);
     EXPECT(!put(store, "d/e/f", "x"));
     EXPECT(put(store, "d/e", "x") == errc::bad_name);
-    EXPECT(!store.add_name(id_of("x"), 1, "d", ec));
+    EXPECT(!store.add_name(id_of("x"), 1, "d", {}, ec));
     EXPECT(ec == errc::bad_name);
     EXPECT(!put(store, "a/b", "another file"));
     EXPECT(!put(store, "d/ef", "x"));
@@ -221,7 +256,7 @@ struct promises {
       EXPECT(!store.create(details_type{name, 6, {}}, ec));
       EXPECT(ec == errc::bad_name);
       ec.clear();
-      EXPECT(!store.add_name(id_of("octets"), 6, name, ec));
+      EXPECT(!store.add_name(id_of("octets"), 6, name, {}, ec));
       EXPECT(ec == errc::bad_name);
     }
     EXPECT(entries(store) == lines{entry("there", "octets")});
@@ -308,8 +343,9 @@ struct promises {
     auto cursor = store.list(ec);
     lines seen;
     for (int i = 0; !ec; ++i) {
-      const auto file = cursor.next(ec);
+      auto file = cursor.next(ec);
       if (!file) break;
+      file->modified.reset();
       if (file->name.starts_with("before")) seen.push_back(format_entry(*file));
       EXPECT(!put(store, "during/" + std::to_string(i), "during " + std::to_string(i % 7)));
       if (i == 25) {
@@ -345,7 +381,7 @@ struct promises {
     EXPECT(!put(store, "one", octets));
     EXPECT(!put(store, "two", octets));
     std::error_code ec;
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", ec));
+    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec));
     EXPECT(!store.create(details_type{"rest", test_quota - octets.size() + 1, {}}, ec));
     EXPECT(ec == errc::no_space);
     auto rest = store.create(details_type{"rest", test_quota - octets.size(), {}}, ec);
@@ -374,7 +410,7 @@ struct promises {
             if (put(store, "shared", octets)) ++failures;
             if (fetch(store, id_of(octets)) != octets) ++failures;
             const auto own = std::to_string(t) + "/own";
-            if (i % 2 == 0 ? !store.add_name(id_of(octets), octets.size(), own, ec)
+            if (i % 2 == 0 ? !store.add_name(id_of(octets), octets.size(), own, {}, ec)
                            : bool{put(store, own, octets)}) {
               ++failures;
             }
@@ -401,6 +437,7 @@ struct promises {
       {"uploading again what is there changes nothing", uploading_again_changes_nothing},
       {"one file has many names", one_file_has_many_names},
       {"one name has many files", one_name_has_many_files},
+      {"every name has the time that it was given, else that of its upload", names_have_times},
       {"a name is added only to a file that is held in that size", add_name_wants_what_is_held},
       {"other octets with the same digest are refused", collision_keeps_the_first},
       {"a name is no folder for another of the same file", file_and_folder_do_not_mix},

@@ -59,9 +59,11 @@ inline std::array<std::string, 2> colliding() {
 /// Uploads `octets` as `name`, in chunks.
 template <class Store>
 std::error_code put(Store& store, std::string_view name, std::string_view octets,
-                    std::size_t chunk = 100'000) {
+                    std::size_t chunk = 100'000, std::optional<filexfer::file_time> modified = {}) {
   std::error_code ec;
-  auto upload = store.create(details_type{std::string{name}, octets.size(), {}}, ec);
+  details_type details{std::string{name}, octets.size(), {}};
+  details.modified = modified;
+  auto upload = store.create(details, ec);
   if (ec || !upload) return ec ? ec : make_error_code(filexfer::errc::store_failed);
   for (std::size_t sent = 0; sent < octets.size() && !ec; sent += chunk) {
     upload->write(octets_of(octets.substr(sent, chunk)), ec);
@@ -70,15 +72,17 @@ std::error_code put(Store& store, std::string_view name, std::string_view octets
   return ec;
 }
 
-/// The list's lines, sorted; one that says so where the list failed.
+/// The list's lines, sorted; one that says so where the list failed. With the times, or without.
+enum class times { no, yes };
 template <class Store>
-std::vector<std::string> entries(Store& store) {
+std::vector<std::string> entries(Store& store, times wanted = times::no) {
   std::vector<std::string> lines;
   std::error_code ec;
   auto cursor = store.list(ec);
   while (!ec) {
-    const auto file = cursor.next(ec);
+    auto file = cursor.next(ec);
     if (!file) break;
+    if (wanted == times::no) file->modified.reset();
     lines.push_back(format_entry(*file));
   }
   if (ec) lines.push_back("error: " + ec.message());
@@ -87,9 +91,10 @@ std::vector<std::string> entries(Store& store) {
 }
 
 /// The line that a list has for these octets.
-inline std::string entry(std::string_view name, std::string_view octets) {
+inline std::string entry(std::string_view name, std::string_view octets,
+                         std::optional<filexfer::file_time> modified = {}) {
   return format_entry(
-      filexfer::file_info<id_type>{id_of(octets), std::string{name}, octets.size()});
+      filexfer::file_info<id_type>{id_of(octets), std::string{name}, octets.size(), modified});
 }
 
 inline std::vector<std::string> sorted(std::vector<std::string> lines) {

@@ -489,6 +489,7 @@ class arena {
     while (!ec) {
       auto entry = cursor.next(ec);
       if (!entry) break;
+      entry->modified.reset();
       all.push_back(std::move(*entry));
     }
     return all;
