@@ -60,6 +60,7 @@ struct settings {
   filexfer::server_options options;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::string digest{filexfer::md5::name()};
+  std::chrono::milliseconds partial_age{std::chrono::hours{24}};
   bool quiet = false;
 };
 
@@ -186,6 +187,7 @@ exit_code serve(const settings& chosen) {
     return serve<Hasher>(chosen, store);
   }
   filexfer::directory_store_options options;
+  options.partial_age = std::chrono::ceil<std::chrono::seconds>(chosen.partial_age);
   if (!chosen.quiet) options.log = log_text;
   std::optional<filexfer::directory_store<Hasher>> store;
   try {
@@ -213,6 +215,9 @@ int run(int argc, char** argv) {
   add_option(app, "--store", chosen.store, as_it_stands,
              "A folder, made if missing, or the word memory")
       ->type_name("DIR|memory [" + chosen.store + "]");
+  add_option(app, "--partial-age", chosen.partial_age, parse_duration,
+             "How long a folder keeps what arrived of an upload that broke, to go on with it")
+      ->type_name("TIME [24h]");
   app.add_option("--digest", chosen.digest,
                  "What the files' ids are; sha256 where an attacker may choose files")
       ->type_name("md5|sha256 [" + chosen.digest + "]")

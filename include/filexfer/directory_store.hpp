@@ -4,6 +4,7 @@
 /// \file
 /// A store in a directory, where a person can find and use the files.
 
+#include <filexfer/detail/partials.hpp>
 #include <filexfer/detail/publishing.hpp>
 #include <filexfer/detail/quota.hpp>
 #include <filexfer/detail/regular_file.hpp>
@@ -18,6 +19,8 @@
 #include <filexfer/storage.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -38,6 +41,12 @@ struct directory_store_options {
   /// before an upload is refused: approximate where several share a directory.
   std::optional<std::uint64_t> quota{};
 
+  /// How long what arrived of an upload that broke is kept, so that it may be gone on with.
+  std::chrono::seconds partial_age{std::chrono::hours{24}};
+  /// Octets of all that is kept so; above that the oldest is dropped. It counts in the quota, but
+  /// gives way to files that need its room.
+  std::uint64_t partial_octets = std::uint64_t{64} << 30;
+
   /// Called, from any thread, with a sentence about what the file system can't do, and about stored
   /// files that were found damaged.
   std::function<void(std::string_view)> log{};
@@ -53,6 +62,9 @@ struct directory_store_options {
 /// the file survives a power cut. A stored file that an upload of the same id finds damaged is
 /// moved to
 /// `<directory>/.damaged`, and the good one takes its place.
+///
+/// What arrived of an upload whose connection was lost is kept for a while in
+/// `<directory>/.partial`, if the client gave it a token. A model of `resumable_store`.
 ///
 /// No symbolic link in the directory is followed, and nothing but regular files is opened.
 template <hasher Hasher = md5>
@@ -72,7 +84,9 @@ class directory_store {
   directory_store(const std::filesystem::path& directory, directory_store_options options,
                   std::error_code& ec)
       : folder_{directory, std::move(options.log), ec},
-        quota_{options.quota.value_or(detail::quota::unlimited)} {
+        quota_{options.quota.value_or(detail::quota::unlimited)},
+        partials_{{options.partial_age, options.partial_octets}} {
+    if (!ec) partials_.remove_old(folder_.root());
     if (!ec && quota_.limited()) quota_.set_used(count_octets(ec));
   }
 
@@ -96,6 +110,12 @@ class directory_store {
   /// else the system's code.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
 
+  /// Begins an upload that may be gone on with under `details.resume`, after what is left of the
+  /// last one under that token and size if `details.id` is given. Nothing, without an error, if one
+  /// is under way, which is then `revoked()`. Where another process has the token the upload can't
+  /// be gone on with. Errors as for `create`.
+  std::optional<upload> resume(const upload_details<digest_type>& details, std::error_code& ec);
+
   /// Stores the file with that id and size under `name` too, or gives the name that it has that
   /// time; false if there is none. Names share a file only if they share its time.
   ///
@@ -118,17 +138,34 @@ class directory_store {
   bool can_hold(std::string_view name) const;
   bool disk_has(std::uint64_t octets) const noexcept;
 
-  std::uint64_t count_octets(std::error_code& ec) const {
-    return detail::count_octets<digest_type>(folder_.root(), ec);
+  std::uint64_t count_octets(std::error_code& ec) {
+    const auto stored = detail::count_octets<digest_type>(folder_.root(), ec);
+    return ec ? 0 : stored + partials_.count_octets(folder_.root(), ec);
   }
 
+  /// Sets `octets` aside in the quota; where there is no room, what is left of broken uploads gives
+  /// way.
   detail::quota::reservation reserve(std::uint64_t octets, std::error_code& ec) {
-    return quota_.reserve(
-        octets, [this](std::error_code& failed) { return count_octets(failed); }, ec);
+    const auto count = [this](std::error_code& failed) {
+      partials_.remove_all(folder_.root());
+      return count_octets(failed);
+    };
+    return quota_.reserve(octets, count, ec);
+  }
+
+  /// The same, and looks whether the disk has room for those of them that are to come.
+  detail::quota::reservation make_room(std::uint64_t octets, std::uint64_t coming,
+                                       std::error_code& ec) {
+    auto reserved = reserve(octets, ec);
+    if (ec || disk_has(coming)) return reserved;
+    partials_.remove_all(folder_.root());
+    if (!disk_has(coming)) ec = errc::no_space;
+    return reserved;
   }
 
   detail::store_folder folder_;
   detail::quota quota_;
+  detail::partials partials_;
 };
 
 /// Walks over a store's entries; see `directory_store::list`.
@@ -208,23 +245,47 @@ class directory_store<Hasher>::upload {
     failure_ = ec;  // A flush that failed must not be tried again.
   }
 
+  /// Octets that were there when it began.
+  std::uint64_t held() const noexcept { return held_; }
+
+  /// Reads what has been written, from `offset` on; fewer octets only at the end.
+  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
+    return detail::read_at(file_.handle(), to, offset, ec);
+  }
+
+  /// Set once another upload wants the token.
+  const std::atomic<bool>& revoked() const noexcept { return claim_.revoked(); }
+
+  /// Leaves what was written for another upload under the token.
+  void keep() noexcept {
+    if (failure_ || !claim_) return;
+    file_.keep();
+    reserved_.keep(written_);
+  }
+
  private:
   friend class directory_store;
   upload(const detail::store_folder& folder, const upload_details<digest_type>& details,
-         detail::quota::reservation reserved, std::error_code& ec)
+         detail::quota::reservation reserved, detail::token_claims::claim claim,
+         detail::temporary file, std::uint64_t held) noexcept
       : folder_{&folder},
+        claim_{std::move(claim)},
         reserved_{std::move(reserved)},
-        file_{folder.incoming(), ec},
+        file_{std::move(file)},
         name_{details.name},
         size_{details.size},
-        modified_{details.modified} {}
+        modified_{details.modified},
+        held_{held},
+        written_{held} {}
 
   const detail::store_folder* folder_;
+  detail::token_claims::claim claim_;  ///< Given up last.
   detail::quota::reservation reserved_;
   detail::temporary file_;
   std::string name_;
   std::uint64_t size_;
   std::optional<file_time> modified_;
+  std::uint64_t held_ = 0;
   std::uint64_t written_ = 0;
   std::error_code failure_;
 };
@@ -256,12 +317,39 @@ auto directory_store<Hasher>::create(const upload_details<digest_type>& details,
     ec = errc::bad_name;
     return std::nullopt;
   }
-  auto reserved = reserve(details.size, ec);
-  if (!ec && !disk_has(details.size)) ec = errc::no_space;
+  auto reserved = make_room(details.size, details.size, ec);
   if (ec) return std::nullopt;
-  upload arriving{folder_, details, std::move(reserved), ec};
+  detail::temporary file{folder_.incoming(), ec};
   if (ec) return std::nullopt;
-  return arriving;
+  return upload{folder_, details, std::move(reserved), {}, std::move(file), 0};
+}
+
+template <hasher Hasher>
+auto directory_store<Hasher>::resume(const upload_details<digest_type>& details,
+                                     std::error_code& ec) -> std::optional<upload> {
+  ec.clear();
+  if (!can_hold(details.name)) {
+    ec = errc::bad_name;
+    return std::nullopt;
+  }
+  const auto key = detail::partials::key_of(details.resume, details.size);
+  auto claim = partials_.take(key);
+  if (!claim) return std::nullopt;
+  partials_.remove_old(folder_.root());
+  auto file = partials_.open(folder_.root(), key, ec);
+  if (ec == std::errc::operation_would_block) return create(details, ec);
+  if (ec) return std::nullopt;
+  const auto left = static_cast<std::uint64_t>(detail::status_of(file.handle(), ec).st_size);
+  if (ec) return std::nullopt;
+  const std::uint64_t held = details.id && left <= details.size ? left : 0;
+  quota_.release(left);
+  auto reserved = make_room(details.size, details.size - held, ec);
+  const auto end = static_cast<off_t>(held);
+  if (!ec && (::ftruncate(file.handle(), end) != 0 || ::lseek(file.handle(), end, SEEK_SET) < 0)) {
+    ec = detail::last_error();
+  }
+  if (ec) return std::nullopt;
+  return upload{folder_, details, std::move(reserved), std::move(claim), std::move(file), held};
 }
 
 template <hasher Hasher>
@@ -299,7 +387,7 @@ bool directory_store<Hasher>::disk_has(std::uint64_t octets) const noexcept {
   return octets / disk.f_frsize <= disk.f_bavail;
 }
 
-static_assert(file_store<directory_store<md5>, md5::digest_type>);
+static_assert(resumable_store<directory_store<md5>, md5::digest_type>);
 static_assert(guarded_source<directory_store<md5>::reader>);
 static_assert(descriptor_source<directory_store<md5>::reader>);
 

@@ -144,6 +144,15 @@ constexpr std::optional<std::uint64_t> parse_size(std::string_view text) noexcep
   return value;
 }
 
+/// Whether a client may call an upload so: 16 to 64 letters, digits, `_` and `-` (section 5).
+constexpr bool is_resume_token(std::string_view token) noexcept {
+  return token.size() >= 16 && token.size() <= 64 &&
+         std::all_of(token.begin(), token.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                  c == '_' || c == '-';
+         });
+}
+
 /// When a file was last modified: from 1677 to 2262, in nanoseconds.
 using file_time = std::chrono::sys_time<std::chrono::nanoseconds>;
 

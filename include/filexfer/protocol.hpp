@@ -124,6 +124,9 @@ struct upload_details {
   /// No octets follow: the name is added if the server holds that file. Only with `id`.
   bool have = false;
   std::optional<file_time> modified{};  ///< When the file was last modified.
+  /// What the client calls this upload, to go on with it after a lost connection; see
+  /// `is_resume_token`. Empty if it will not.
+  std::string resume{};
 };
 
 /// Reads a details line. The size is judged first, then the name, then the parameters; what was
@@ -156,6 +159,9 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   result.have = params.flag("have", ec);
   if (result.have && !id_text) ec = errc::bad_request;
   if (!ec) result.modified = detail::time_value(params, ec);
+  const auto token = params.value("resume", ec);
+  if (token && !is_resume_token(*token)) ec = errc::bad_request;
+  if (token && !ec) result.resume = *token;
   if (ec || !id_text) return result;
   result.id = Digest::from_hex(*id_text);
   if (!result.id) ec = errc::bad_id;
@@ -167,6 +173,7 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   std::string line = escape_name(details.name) + ';' + std::to_string(details.size);
   if (details.id) line.append(";id=") += details.id->to_string();
   if (details.have) line += ";have";
+  if (!details.resume.empty()) line.append(";resume=") += details.resume;
   return line + detail::format_modified(details.modified);
 }
 
@@ -201,6 +208,7 @@ struct server_features {
   std::uint64_t version = 0;
   std::string digest;                     ///< As `Hasher::name()` has it; empty if not said.
   std::optional<std::uint64_t> max_size;  ///< Octets of the largest file that it takes.
+  bool resume = false;                    ///< Keeps what arrived of an upload that broke.
   bool have = false;                      ///< Takes `have` in a details line.
   bool prefix = false;                    ///< Takes `prefix` in a LIST_FILES line.
   bool mtime = false;                     ///< Keeps times, and tells of them.
@@ -215,6 +223,7 @@ inline server_features with_feature(server_features features, std::string_view l
   const auto value = line.substr(std::min(equals + 1, line.size()));
   const auto number = parse_size(value);
   if (key == "digest") features.digest = value;
+  if (line == "resume") features.resume = true;
   if (line == "have") features.have = true;
   if (line == "prefix") features.prefix = true;
   if (line == "mtime") features.mtime = true;
@@ -231,6 +240,7 @@ inline std::string format_features(const server_features& features) {
   std::string lines = "version=";
   lines += std::to_string(features.version);
   lines.append("\ndigest=") += features.digest;
+  if (features.resume) lines += "\nresume";
   if (features.have) lines += "\nhave";
   if (features.mtime) lines += "\nmtime";
   if (features.prefix) lines += "\nprefix";

@@ -7,6 +7,7 @@
 #include <filexfer/entry.hpp>
 #include <filexfer/fields.hpp>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,10 @@ struct upload_request {
   /// (`errc::mismatch`).
   std::optional<Digest> expected{};
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
+  /// A random word that the client chose for this upload, `is_resume_token`, so that it can go on
+  /// if the connection is lost: by another upload of the same file with the same word and
+  /// `expected`, which sends what is missing. Empty if it will not.
+  std::string resume{};
 };
 
 /// What an upload came to. With `errc::digest_mismatch` both digests are set, and differ.
@@ -28,9 +33,12 @@ template <class Digest>
 struct upload_result {
   Digest computed_here{};   ///< Over the octets that were sent.
   Digest computed_there{};  ///< By the server, over the octets that it stored: the file's id.
-  /// False if the server had the file already, and only the name was added; then `computed_here`
-  /// is the id that the caller gave.
+  /// False if the server had all octets already, and only the name was added; then `computed_here`
+  /// is the digest that the caller expected.
   bool sent = true;
+  /// Octets that an earlier attempt had left there; if there were any, `computed_here` is the
+  /// digest that the caller expected.
+  std::uint64_t offset = 0;
 };
 
 /// What a download came to. With `errc::digest_mismatch` both digests are set, and differ.

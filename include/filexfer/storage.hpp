@@ -14,6 +14,7 @@
 
 #include <filexfer/protocol.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -128,6 +129,29 @@ concept file_store =
       { s.open(id, ec) } -> std::same_as<std::optional<opened_file<Digest, typename S::reader>>>;
       { s.create(details, ec) } -> std::same_as<std::optional<typename S::upload>>;
       { s.add_name(id, size, name, modified, ec) } -> std::same_as<bool>;
+    };
+
+/// A store that can keep what arrived of an upload whose connection was lost.
+///
+/// - `resume(details, ec)`: as `create`, for an upload that the client calls `details.resume`. With
+///   `details.id` it begins with what an earlier one of that token and size left, else afresh, and
+///   what was left is dropped. Nothing, without an error, if another upload has that token: that
+///   one is revoked, and the caller asks again a little later.
+/// - An upload's `held()`: how many octets it began with; `read_held(to, offset, ec)` reads them.
+/// - An upload's `revoked()`: set once another wants its token. Whoever has all octets goes on.
+/// - An upload's `keep()`: called before it is destroyed, if it may be gone on with. It does not
+///   fail; what can't be kept is dropped.
+template <class S, class Digest>
+concept resumable_store =
+    file_store<S, Digest> &&
+    requires(S& s, const upload_details<Digest>& details, typename S::upload& u,
+             const typename S::upload& c, std::span<std::byte> to, std::uint64_t offset,
+             std::error_code& ec) {
+      { s.resume(details, ec) } -> std::same_as<std::optional<typename S::upload>>;
+      { c.held() } -> std::same_as<std::uint64_t>;
+      { u.read_held(to, offset, ec) } -> std::same_as<std::size_t>;
+      { c.revoked() } -> std::same_as<const std::atomic<bool>&>;
+      { u.keep() } -> std::same_as<void>;
     };
 
 }  // namespace filexfer

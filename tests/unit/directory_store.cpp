@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <chrono>
@@ -55,6 +56,24 @@ std::optional<store_type::upload> begin(store_type& store, std::string_view name
   auto upload = store.create(details_type{std::string{name}, size, {}}, ec);
   REQUIRE_FALSE(ec);
   return upload;
+}
+
+/// An upload that may be gone on with.
+std::optional<store_type::upload> go_on(store_type& store, std::string_view octets,
+                                        const std::string& token, bool with_id = true) {
+  details_type details{"name", octets.size(), std::nullopt};
+  if (with_id) details.id = id_of(octets);
+  details.resume = token;
+  std::error_code ec;
+  auto upload = store.resume(details, ec);
+  REQUIRE_FALSE(ec);
+  return upload;
+}
+
+void write(std::optional<store_type::upload>& to, std::string_view octets) {
+  std::error_code ec;
+  to->write(octets_of(octets), ec);
+  REQUIRE_FALSE(ec);
 }
 
 /// Changes a stored file behind the store's back, as a failing disk would.
@@ -622,3 +641,117 @@ TEST_CASE_FIXTURE(fixture,
 }
 
 }  // namespace
+
+// ------------------------------------------------------------------------------- uploads that broke
+
+TEST_CASE("an upload goes on with what was kept under its token and size") {
+  fixture f;
+  const std::string token(16, 't');
+  auto first = go_on(f.store, "0123456789", token, false);
+  CHECK(first->held() == 0);
+  write(first, "0123");
+  first->keep();
+  first.reset();
+  CHECK(entries(f.store).empty());
+
+  store_type other{f.root};  // as after a crash
+  CHECK(go_on(other, "01234567890", token)->held() == 0);
+  CHECK(go_on(other, "0123456789", token + 'T')->held() == 0);
+  auto second = go_on(other, "0123456789", token);
+  REQUIRE(second->held() == 4);
+  std::array<std::byte, 10> held{};
+  std::error_code ec;
+  CHECK(second->read_held(held, 1, ec) == 3);
+  CHECK(held[0] == std::byte{'1'});
+  write(second, "456789");
+  second->commit(id_of("0123456789"), ec);
+  CHECK_FALSE(ec);
+  second.reset();
+  CHECK(fetch(other, id_of("0123456789")) == "0123456789");
+  CHECK(files_below(f.root / ".partial").empty());
+}
+
+TEST_CASE("an upload that is not kept, or begun afresh, leaves nothing to go on with") {
+  fixture f;
+  const std::string token(64, '_');
+  auto dropped = go_on(f.store, "abc", token);
+  write(dropped, "ab");
+  dropped.reset();
+  CHECK(files_below(f.root / ".partial").empty());
+  auto kept = go_on(f.store, "abc", token);
+  CHECK(kept->held() == 0);
+  write(kept, "ab");
+  kept->keep();
+  kept.reset();
+  CHECK(go_on(f.store, "abc", token, false)->held() == 0);
+  CHECK(go_on(f.store, "abc", token)->held() == 0);
+}
+
+TEST_CASE("a token that somebody has is revoked, and given to the next once it is free") {
+  fixture f;
+  const std::string token(16, '0');
+  auto older = go_on(f.store, "abc", token);
+  CHECK_FALSE(older->revoked());
+  auto moved = std::move(older);
+  older.reset();
+  CHECK_FALSE(go_on(f.store, "abc", token));
+  CHECK(moved->revoked());
+  moved.reset();
+  CHECK(go_on(f.store, "abc", token));
+  // Another store on the directory, as another process has, can't tell them to give up.
+  auto here = go_on(f.store, "abc", token);
+  store_type other{f.root};
+  auto there = go_on(other, "abc", token);
+  REQUIRE(there);
+  write(there, "ab");
+  there->keep();
+  there.reset();
+  CHECK_FALSE(here->revoked());
+  here.reset();
+  CHECK(go_on(f.store, "abc", token)->held() == 0);
+}
+
+TEST_CASE("what was kept counts in the quota, and gives way") {
+  scratch_folder folder;
+  store_type store{folder / "store", {.quota = 10}};
+  auto kept = go_on(store, "01234567", std::string(16, 'a'));
+  write(kept, "012345");
+  std::error_code ec;
+  CHECK_FALSE(store.create(details_type{"n", 3, {}}, ec));  // eight are reserved
+  CHECK(ec == errc::no_space);
+  kept->keep();
+  kept.reset();
+  CHECK(store.create(details_type{"n", 4, {}}, ec));
+  CHECK(files_below(folder / "store" / ".partial").size() == 1);
+  store_type again{folder / "store", {.quota = 10}};
+  CHECK(again.create(details_type{"n", 5, {}}, ec));
+  CHECK(files_below(folder / "store" / ".partial").empty());
+}
+
+TEST_CASE("what was kept is dropped when it is old, or too much") {
+  scratch_folder folder;
+  const auto root = folder / "store";
+  const auto keep = [&](char token, std::chrono::minutes age) {
+    store_type store{root};
+    auto upload = go_on(store, "abc", std::string(16, token));
+    write(upload, "ab");
+    upload->keep();
+    upload.reset();
+    const auto path =
+        root / ".partial" / filexfer::detail::partials::key_of(std::string(16, token), 3);
+    fs::last_write_time(path, fs::file_time_type::clock::now() - age);
+  };
+  const auto left = [&](const filexfer::directory_store_options& options) {
+    const store_type store{root, options};
+    return files_below(root / ".partial").size();
+  };
+  using std::chrono::minutes;
+  keep('a', minutes{10});
+  keep('b', minutes{20});
+  keep('c', minutes{30});
+  CHECK(left({}) == 3);
+  CHECK(left({.partial_age = minutes{25}}) == 2);
+  CHECK(left({.partial_octets = 3}) == 1);
+  CHECK(
+      fs::exists(root / ".partial" / filexfer::detail::partials::key_of(std::string(16, 'a'), 3)));
+}

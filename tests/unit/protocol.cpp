@@ -506,8 +506,8 @@ TEST_CASE("FEATURES is answered as on the page") {
   CHECK(filexfer::format_features({1, "md5", {}}) == "version=1\ndigest=md5\n\n");
   CHECK(filexfer::format_features({1, "md5", 1073741824}) ==
         "version=1\ndigest=md5\nmax-size=1073741824\n\n");
-  CHECK(filexfer::format_features({1, "md5", {}, true, true, true}) ==
-        "version=1\ndigest=md5\nhave\nmtime\nprefix\n\n");
+  CHECK(filexfer::format_features({1, "md5", {}, true, true, true, true}) ==
+        "version=1\ndigest=md5\nresume\nhave\nmtime\nprefix\n\n");
 }
 
 TEST_CASE("the features that are known are read, the others skipped") {

@@ -250,6 +250,7 @@ class async_operation
       case io_kind::none: return;
       case io_kind::shutdown_send: shutdown_send(stream_); return;
       case io_kind::close: close_stream(stream_); return;
+      case io_kind::pause: start_pause(); return;
       case io_kind::read_some:
       case io_kind::read_full:
         if (join_watch()) return;
@@ -271,6 +272,13 @@ class async_operation
         })) {
       end_io(failed);
     }
+  }
+
+  /// The timer ends it.
+  void start_pause() {
+    ++parts_;
+    io_under_way_ = true;
+    if (const auto failed = start_safely([this] { set_deadline(); })) end_io(failed);
   }
 
   /// Calls what starts something asynchronous; returns why it could not.
@@ -412,9 +420,16 @@ class async_operation
   void on_timer() {
     timer_under_way_ = false;
     if (flow_ended_ || !io_under_way_ || abort_reason_) return;
-    if (deadline_.passed()) {
+    if (action_->revoked != nullptr && *action_->revoked) {
+      abort_reason_ = errc::superseded;
+    } else if (deadline_.passed()) {
+      if (action_->io == io_kind::pause) {
+        end_io({});
+        return;
+      }
       abort_reason_ = errc::timed_out;
     } else {
+      deadline_.looked();
       abort_reason_ = start_safely([this] { start_timer(); });
     }
     if (abort_reason_) abort_io();

@@ -183,35 +183,45 @@ flow<upload_result<typename Hasher::digest_type>> upload(
     co_return result;
   }
   upload_details<digest_type> details{std::move(wanted.name), source.size(), std::nullopt};
-  if (wanted.expected || wanted.modified) {
+  if (wanted.expected || wanted.modified || !wanted.resume.empty()) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return result;
     if (state.features->version > 0) details.id = wanted.expected;
     if (state.features->mtime) details.modified = wanted.modified;
+    if (state.features->resume) details.resume = wanted.resume;
   }
+  const bool resumes = seekable_source<Source> && !details.resume.empty();
 
   std::string details_line = format_upload_details(details);
   const std::string_view ready = co_await ask(state, command::upload, std::move(details_line), ec);
   if (ec) co_return result;
-  const auto offset = parse_ready(ready, ec).offset;
-  if (ec || (offset && (!details.id || *offset != details.size))) {
+  const auto there = parse_ready(ready, ec).offset;
+  result.offset = there.value_or(0);
+  if (ec || result.offset > details.size ||
+      (there && (!details.id || (result.offset < details.size && !resumes)))) {
     break_off(state, ec);
     co_return result;
   }
 
-  if (offset) {
-    result.sent = false;
-    result.computed_here = *details.id;
-  } else {
+  result.sent = !there || result.offset < details.size;
+  if (there) result.computed_here = *details.id;
+  if (result.sent) {
+    if constexpr (seekable_source<Source>) {
+      if (result.offset > 0) source.seek(result.offset, ec);
+      if (ec) {
+        blame(state, failure_origin::local, ec, ec);
+        co_return result;
+      }
+    }
     Hasher hash;
     const auto see = [&](std::span<const std::byte> octets) { hash.update(octets); };
-    const transfer sent =
-        co_await send_octets(state.link, {}, source, see, details.size, watch::yes);
+    const std::uint64_t count = details.size - result.offset;
+    const transfer sent = co_await send_octets(state.link, {}, source, see, count, watch::yes);
     if (sent.local_error) {
       blame(state, failure_origin::local, sent.local_error, ec);
       co_return result;
     }
-    if (sent.stream_error || sent.octets < details.size) {
+    if (sent.stream_error || sent.octets < count) {
       co_await read_reply(state, deadline::linger, reply_to::octets, ec);
       state.in_step = false;
       const bool broke = sent.stream_error && sent.stream_error != errc::end_of_stream;
@@ -222,7 +232,7 @@ flow<upload_result<typename Hasher::digest_type>> upload(
       }
       co_return result;
     }
-    result.computed_here = hash.finish();
+    if (result.offset == 0) result.computed_here = hash.finish();
   }
   const std::string_view reply = co_await read_reply(state, deadline::reply, reply_to::octets, ec);
   if (ec) co_return result;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -131,6 +132,14 @@ inline flow<void> perform(work_base& work) {
   action working;
   working.does(work);
   co_await working;
+}
+
+/// Lets some time pass.
+inline flow<void> wait(std::chrono::milliseconds time) {
+  action waiting;
+  waiting.io = io_kind::pause;
+  waiting.pause = time;
+  co_await waiting;
 }
 
 /// Closes at once.

@@ -12,6 +12,8 @@
 #include <filexfer/error.hpp>
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +43,7 @@ enum class io_kind {
   read_full,      ///< All of `into`.
   write,          ///< All of `from`.
   send_file,      ///< `file`, if `connection::sends_files` says that the stream can.
+  pause,          ///< Lets `pause` pass.
   shutdown_send,  ///< Ends the sending side, if the stream can.
   close,          ///< Closes the stream, if it can.
 };
@@ -89,6 +92,9 @@ struct action {
   bool continues_deadline = false;
   /// A server that is told to stop ends this read with `errc::shutting_down`.
   bool interruptible = false;
+  /// Once this is set the I/O soon ends with `errc::superseded`.
+  const std::atomic<bool>* revoked = nullptr;
+  std::chrono::milliseconds pause{};
 
   /// Stands beside a write: read into it meanwhile if the driver can. That read outlives the
   /// action; `outcome::watched` tells when it has ended. The next read joins it, and must be

@@ -3,6 +3,7 @@
 
 #include <filexfer/error.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <limits>
@@ -37,6 +38,9 @@ class quota {
     /// The file is stored: its octets are used from now on.
     void keep() noexcept { settle(octets_); }
 
+    /// So many of them are.
+    void keep(std::uint64_t octets) noexcept { settle(octets); }
+
    private:
     void settle(std::uint64_t used) noexcept {
       if (from_ != nullptr) std::exchange(from_, nullptr)->settle(octets_, used);
@@ -60,6 +64,12 @@ class quota {
     if (!ec && take(octets)) return {*this, octets};
     if (!ec) ec = errc::no_space;
     return {};
+  }
+
+  /// So many octets that were used are so no more.
+  void release(std::uint64_t octets) noexcept {
+    const std::lock_guard lock{mutex_};
+    used_ -= std::min(octets, used_);
   }
 
   /// Sets what is stored.

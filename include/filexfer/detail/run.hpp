@@ -19,6 +19,7 @@
 #include <optional>
 #include <span>
 #include <system_error>
+#include <thread>
 #include <type_traits>
 
 namespace filexfer::detail {
@@ -90,9 +91,11 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
     outcome& out = context.result;
     const std::uint64_t wanted = octets_wanted(*a);
     while (!out.error && out.octets < wanted) {
-      out.octets += do_some(stream, *a, out.octets, out.error);
+      if (a->revoked != nullptr && *a->revoked) out.error = errc::superseded;
+      else out.octets += do_some(stream, *a, out.octets, out.error);
     }
     out.error = translated(out.error);
+    if (a->io == io_kind::pause) std::this_thread::sleep_for(a->pause);
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);
     if (a->io == io_kind::close) close_stream(stream);
   }

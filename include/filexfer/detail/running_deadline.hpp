@@ -12,6 +12,9 @@
 
 namespace filexfer::detail {
 
+/// How often a driver looks whether an action's I/O was revoked.
+inline constexpr std::chrono::milliseconds look_interval{250};
+
 /// The deadline of one action after the other, as points of `Clock`'s time.
 template <class Clock>
 class running_deadline {
@@ -24,6 +27,11 @@ class running_deadline {
   void begin(const action& wanted, std::uint64_t octets) {
     if (wanted.continues_deadline) return;
     const auto now = Clock::now();
+    look_ = wanted.revoked != nullptr ? after(now, look_interval) : time_point::max();
+    if (wanted.io == io_kind::pause) {
+      when_ = after(now, wanted.pause);
+      return;
+    }
     switch (wanted.deadline) {
       case deadline::line: when_ = after(now, limits_.line); break;
       case deadline::reply: when_ = after(now, limits_.reply); break;
@@ -48,7 +56,13 @@ class running_deadline {
   /// What the I/O was for has come to its end: it has no longer than a peer that was told to close.
   void hurry() { when_ = latest_ = std::min(when_, after(Clock::now(), limits_.linger)); }
 
-  time_point when() const noexcept { return when_; }
+  /// The driver has looked whether the I/O was revoked.
+  void looked() {
+    if (look_ != time_point::max()) look_ = after(Clock::now(), look_interval);
+  }
+
+  /// When something is to be done: the deadline, or another look.
+  time_point when() const noexcept { return std::min(when_, look_); }
   bool passed() const { return Clock::now() >= when_; }
 
  private:
@@ -66,6 +80,7 @@ class running_deadline {
   time_limits limits_;
   time_point when_{};
   time_point latest_{};
+  time_point look_ = time_point::max();
 };
 
 }  // namespace filexfer::detail

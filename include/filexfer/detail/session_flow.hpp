@@ -12,6 +12,8 @@
 #include <filexfer/session_event.hpp>
 #include <filexfer/storage.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -37,9 +39,13 @@ inline constexpr std::size_t list_batch_octets = std::size_t{16} * 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
 inline constexpr std::size_t list_batch_entries = 1024;
 
+/// How often an upload that takes over another's token looks whether that one has given up.
+inline constexpr std::chrono::milliseconds takeover_pause{50};
+
 template <class Store, hasher Hasher>
 class session_flow {
   using digest_type = typename Hasher::digest_type;
+  static constexpr bool resumes = resumable_store<Store, digest_type>;
 
  public:
   session_flow(session_state& state, Store& store) noexcept : state_{state}, store_{store} {}
@@ -222,6 +228,7 @@ class session_flow {
   flow<void> answer_features(std::error_code& ec) {
     server_features features{protocol_version, std::string{Hasher::name()},
                              state_.options.max_size};
+    features.resume = resumes;
     features.have = features.mtime = features.prefix = true;
     out_ = format_features(features);
     co_await write_text(link(), out_, ec);
@@ -253,14 +260,23 @@ class session_flow {
       }
       if (failed || held) return;
       if (details.have) failed = errc::not_found;
-      else upload = store_.create(details, failed);
+      else upload = begin_upload(details, failed);
     }};
-    if (details.id) {
+    if (details.id || !details.resume.empty()) {
       co_await perform(opening);  // may flush
     } else {
       opening.run();
     }
-    if (opening.error()) {
+    // Another connection has the token: it is being told to give up.
+    std::chrono::milliseconds waited{0};
+    while (!opening.error() && !held && !upload && waited < state_.options.limits.reply) {
+      co_await wait(takeover_pause);
+      waited += takeover_pause;
+      co_await perform(opening);
+    }
+    if (!opening.error() && !held && !upload) {
+      co_await refuse(errc::io, std::make_error_code(std::errc::timed_out), ec);
+    } else if (opening.error()) {
       co_await refuse(to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
       out_ = details.have ? std::string{} : format_ready({details.size}) + '\n';
@@ -270,27 +286,67 @@ class session_flow {
     }
   }
 
+  std::optional<typename Store::upload> begin_upload(const upload_details<digest_type>& details,
+                                                     std::error_code& ec) {
+    if constexpr (resumes) {
+      if (!details.resume.empty()) return store_.resume(details, ec);
+    }
+    return store_.create(details, ec);
+  }
+
+  /// Hashes what an earlier attempt has left; how many octets that is.
+  flow<std::uint64_t> hash_held(typename Store::upload& upload, Hasher& hash, std::error_code& ec) {
+    std::uint64_t hashed = 0;
+    if constexpr (resumes) {
+      chunk memory{chunk_size(link(), upload.held())};
+      work hashing{[&](std::error_code& failed) {
+        const auto part = memory.first(upload.held() - hashed);
+        const auto got = upload.read_held(part, hashed, failed);
+        if (!failed && got < part.size()) failed = errc::io;
+        if (failed) return;
+        hash.update(part);
+        hashed += got;
+      }};
+      while (hashed < upload.held() && !ec) {
+        co_await perform(hashing);
+        ec = hashing.error();
+      }
+    }
+    co_return hashed;
+  }
+
   flow<void> receive(const upload_details<digest_type>& details,
                      std::optional<typename Store::upload>& upload, std::error_code& ec) {
-    out_ = format_ready({}) + '\n';
+    Hasher hash;
+    const std::uint64_t offset = co_await hash_held(*upload, hash, ec);
+    if (ec) {
+      const std::error_code unread = ec;
+      drop_or_keep(details, upload, unread);
+      co_await refuse(errc::io, unread, ec);
+      co_return;
+    }
+    out_ = format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
     co_await write_text(link(), out_, ec);
     if (ec) {
+      drop_or_keep(details, upload, {});
       co_await close(link());
       co_return;
     }
     out_.clear();
-    Hasher hash;
-    const transfer arrived = co_await receive_octets(link(), *upload, hash, details.size);
+    const std::atomic<bool>* revoked = nullptr;
+    if constexpr (resumes) revoked = &upload->revoked();
+    const std::uint64_t count = details.size - offset;
+    const transfer arrived = co_await receive_octets(link(), *upload, hash, count, revoked);
     event_.octets = arrived.octets;
     event_.cause = arrived.local_error;
     if (arrived.stream_error) {
-      upload.reset();
+      drop_or_keep(details, upload, arrived.local_error);
       co_await abandon(arrived.stream_error, ec);
       co_return;
     }
     if (arrived.local_error) {
       upload.reset();
-      co_await give_up(details.size - arrived.octets, arrived.local_error, ec);
+      co_await give_up(count - arrived.octets, arrived.local_error, ec);
       co_return;
     }
     const digest_type id = hash.finish();
@@ -310,6 +366,16 @@ class session_flow {
     } else {
       co_await answer_id(id, ec);
     }
+  }
+
+  /// Ends an upload whose connection was lost, after what came was stored or `failed` to be.
+  void drop_or_keep(const upload_details<digest_type>& details,
+                    std::optional<typename Store::upload>& upload, std::error_code failed) {
+    if constexpr (resumes) {
+      const bool whole = !failed || failed == std::errc::operation_canceled;
+      if (whole && !details.resume.empty()) upload->keep();
+    }
+    upload.reset();
   }
 
   /// Writes `out_` and the id: the final reply of an upload.
@@ -339,8 +405,9 @@ class session_flow {
 
   /// The stream failed during an upload's octets.
   flow<void> abandon(std::error_code why, std::error_code& ec) {
-    if (why == errc::timed_out) {
-      co_await refuse_and_close(errc::timeout, ec);
+    if (why == errc::timed_out || why == errc::superseded) {
+      const errc refusal = why == errc::timed_out ? errc::timeout : errc::superseded;
+      co_await refuse_and_close(refusal, ec);
       co_return;
     }
     co_await close(link());

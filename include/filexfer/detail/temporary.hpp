@@ -9,6 +9,7 @@
 #include <filexfer/detail/file_lock.hpp>
 #include <filexfer/detail/folder.hpp>
 #include <filexfer/detail/random_name.hpp>
+#include <filexfer/detail/regular_file.hpp>
 
 #include <string>
 #include <system_error>
@@ -41,6 +42,23 @@ class temporary {
     ec = system_code(EIO);
   }
 
+  /// Opens the file `name` in `folder`, or creates it. Fails with `EWOULDBLOCK` if somebody else is
+  /// writing it.
+  temporary(int folder, std::string name, std::error_code& ec) : folder_{folder} {
+    constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+    constexpr int attempts = 100;  // Each fails only if a cleaner meets this very file.
+    for (int i = 0; i < attempts; ++i) {
+      file_ = open_at(folder, name.c_str(), flags, ec, 0600);
+      if (!ec) require_regular(status_of(file_.get(), ec), ec);
+      if (!ec) try_lock(file_.get(), ec);
+      if (ec) return;
+      if (!leads_to(folder, name.c_str(), file_.get())) continue;
+      name_ = std::move(name);
+      return;
+    }
+    ec = system_code(EIO);
+  }
+
   temporary(temporary&& other) noexcept
       : folder_{other.folder_},
         file_{std::move(other.file_)},
@@ -63,6 +81,9 @@ class temporary {
     if (!name_.empty()) ::unlinkat(folder_, name_.c_str(), 0);
     name_.clear();
   }
+
+  /// Leaves the file where it is.
+  void keep() noexcept { name_.clear(); }
 
   /// The file was renamed, to where it stays unless it is to be removed as `name`.
   void renamed(std::string name = {}) noexcept { name_ = std::move(name); }

@@ -11,6 +11,7 @@
 #include <filexfer/storage.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -98,9 +99,10 @@ struct arrival {
 
 /// Reads `count` octets, hashes them with `hash` and writes them to `sink`, each on its own: while
 /// one chunk arrives, those before are hashed and written. A failure of the sink ends it early:
-/// `count - octets` are then still to come.
+/// `count - octets` are then still to come; so does `revoked`, once it is set.
 template <class Sink, class Hasher>
-flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint64_t count) {
+flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint64_t count,
+                              const std::atomic<bool>* revoked = nullptr) {
   transfer t;
   std::error_code failed;
   const std::size_t chunk_octets = chunk_size(c, count);
@@ -121,6 +123,7 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   // Nothing below may throw, for work under way refers to this frame.
   action moving;
   moving.io = io_kind::read_full;
+  moving.revoked = revoked;
   for (std::size_t n = 0; moving.io != io_kind::none; ++n) {
     last = &ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
