@@ -46,6 +46,7 @@ class stdio_service {
     std::error_code ended;
     session_.async_run(asio::bind_cancellation_slot(cancel_.slot(), [&](std::error_code ec) {
       if (!stopping_) ended = ec;
+      over_ = true;
       signals_.cancel();
       grace_.cancel();
     }));
@@ -57,7 +58,7 @@ class stdio_service {
  private:
   void await_signal() {
     signals_.async_wait([this](std::error_code ec, int) {
-      if (ec) return;
+      if (ec || over_) return;  // a signal may have come before its wait was cancelled
       if (stopping_) break_off();
       else stop();
     });
@@ -69,7 +70,7 @@ class stdio_service {
     await_signal();
     grace_.expires_after(settings_.options.grace);
     grace_.async_wait([this](std::error_code ec) {
-      if (!ec) break_off();
+      if (!ec && !over_) break_off();
     });
     cancel_.emit(asio::cancellation_type::total);
   }
@@ -87,6 +88,7 @@ class stdio_service {
   asio::steady_timer grace_{context_};
   filexfer::session<filexfer::pipe_stream, Store, Hasher> session_;
   bool stopping_ = false;
+  bool over_ = false;
 };
 
 }  // namespace programs

@@ -145,6 +145,18 @@ class Stdio(Case):
                 self.assertNotIn(md5(octets).encode(), self.finish(process, DONE))
             self.no_temporaries()
 
+    def test_a_signal_as_the_client_leaves(self):
+        for _ in range(5):
+            process = self.start()
+            process.stdin.write(UPLOAD)
+            process.stdin.flush()
+            self.assertEqual(process.stdout.read(len(UPLOADED)), UPLOADED)
+            process.send_signal(signal.SIGSTOP)  # so that it finds both at once
+            process.send_signal(signal.SIGTERM)
+            process.stdin.close()
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(process.wait(PATIENCE), DONE)
+
 
 if __name__ == "__main__":
     peer.run_tests("filexfer-server", "filexfer-client")
