@@ -15,6 +15,22 @@ auto take_words(client_settings& chosen) {
   return [&chosen](const auto& words) { chosen.words = words; };
 }
 
+std::string parse_command(const std::string& text) {
+  if (text.empty()) throw bad_argument{"no command"};
+  return text;
+}
+
+void add_server(CLI::App& app, client_settings& chosen) {
+  auto& server = *add_option(app, "--server", chosen.server.where, parse_address,
+                             "The server [127.0.0.1:9999]");
+  server.type_name("HOST:PORT|unix:PATH");
+  add_option(app, "--via", chosen.server.command, parse_command,
+             "A command for the shell that leads to the server by its standard input and output, "
+             "such as 'ssh HOST filexfer-server --listen stdio --store DIR'")
+      ->type_name("COMMAND")
+      ->excludes(&server);
+}
+
 void add_list(CLI::App& app, client_settings& chosen) {
   auto& list = *app.add_subcommand("list", "Show the server's files");
   list.callback([&] { chosen.job = client_job::list; });
@@ -84,8 +100,7 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
     if (!app.get_subcommands().empty()) return;
     throw CLI::RequiredError{"A command (list, upload, download or simulate)"};
   });
-  add_option(app, "--server", chosen.server, parse_address, "The server [127.0.0.1:9999]")
-      ->type_name("HOST:PORT|unix:PATH");
+  add_server(app, chosen);
   const auto hide = [&] { chosen.show_progress = progress::shown::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
   add_list(app, chosen);
