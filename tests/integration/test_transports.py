@@ -289,6 +289,36 @@ os.execv(sys.argv[1], sys.argv[1:])
         self.assertEqual(out.count(b"Success"), 2)
 
 
+class Environment(Case):
+    """FILEXFER_SERVER."""
+
+    def list(self, value, *arguments, **keywords):
+        self.environment["FILEXFER_SERVER"] = value
+        return self.run_program("filexfer-client", *arguments, "list", **keywords)
+
+    def test_it_says_where_the_server_is(self):
+        server = self.serve(listen=("127.0.0.1:0", "unix:socket"))
+        self.write("a", HELLO)
+        self.client(server, "upload", "a")
+        for address in server.addresses:
+            self.assertIn(HELLO_ID.encode(), self.list(address))
+
+    def test_options_come_before_it(self):
+        first, other = self.serve(), self.serve()
+        self.write("a", HELLO)
+        self.client(first, "upload", "a")
+        for value in (other.address, "nowhere"):
+            self.assertIn(HELLO_ID.encode(), self.list(value, "--server", first.address))
+            via = "%s --listen stdio --store memory" % peer.program("filexfer-server")
+            self.assertEqual(self.list(value, "--via", via), b"")
+
+    def test_what_is_no_address(self):
+        for value in ("nowhere", "unix:", "127.0.0.1:x"):
+            self.list(value, expect=USAGE)
+            self.assertIn("FILEXFER_SERVER: " + value, self.said)
+        self.assertIn(b"FILEXFER_SERVER", self.run_program("filexfer-client", "--help"))
+
+
 @unittest.skipUnless(shutil.which("sshd") and shutil.which("ssh") and shutil.which("ssh-keygen"), "there is no sshd")
 class Ssh(Case):
     """A real sshd, on a port of the loopback."""
