@@ -1,5 +1,6 @@
 // filexfer-client: lists, uploads and downloads files, and knows that they arrived.
 
+#include "common/any_stream.hpp"
 #include "common/client_settings.hpp"
 #include "common/download_sink.hpp"
 #include "common/exit_code.hpp"
@@ -103,7 +104,7 @@ class program {
     if (const failure none = remote_.connect(); none.code != done) return report(what.name, none);
     return remote_.with_client([&](auto& client) {
       using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
-      simulation<any_socket, hasher> steps{operations_, progress_, std::move(client.next_layer()),
+      simulation<any_stream, hasher> steps{operations_, progress_, std::move(client.next_layer()),
                                            remote_.work_executor()};
       return steps.run(what);
     });

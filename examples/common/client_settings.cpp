@@ -2,6 +2,9 @@
 
 #include "common/cli.hpp"
 
+#include <cstdlib>
+#include <string>
+
 namespace programs {
 namespace {
 
@@ -13,6 +16,39 @@ constexpr const char* exit_codes =
 
 auto take_words(client_settings& chosen) {
   return [&chosen](const auto& words) { chosen.words = words; };
+}
+
+std::string parse_command(const std::string& text) {
+  if (text.empty()) throw bad_argument{"no command"};
+  return text;
+}
+
+constexpr const char* server_variable = "FILEXFER_SERVER";
+
+/// Where no option says it, the environment may. CLI11 could read it, but would blame the option.
+void take_environment(client_settings& chosen) {
+  const char* const text = std::getenv(server_variable);
+  if (text == nullptr || *text == '\0') return;
+  try {
+    chosen.server.where = parse_address(text);
+  } catch (const bad_argument& e) {
+    throw CLI::ValidationError{server_variable, e.what()};
+  }
+}
+
+void add_server(CLI::App& app, client_settings& chosen) {
+  auto& server = *add_option(app, "--server", chosen.server.where, parse_address,
+                             "The server; if not given, what FILEXFER_SERVER is in the environment "
+                             "[127.0.0.1:9999]");
+  server.type_name("HOST:PORT|unix:PATH");
+  auto& via = *add_option(
+      app, "--via", chosen.server.command, parse_command,
+      "A command for the shell that leads to the server by its standard input and output, "
+      "such as 'ssh HOST filexfer-server --listen stdio --store DIR'");
+  via.type_name("COMMAND")->excludes(&server);
+  app.parse_complete_callback([&] {
+    if (server.count() + via.count() == 0) take_environment(chosen);
+  });
 }
 
 void add_list(CLI::App& app, client_settings& chosen) {
@@ -84,8 +120,7 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
     if (!app.get_subcommands().empty()) return;
     throw CLI::RequiredError{"A command (list, upload, download or simulate)"};
   });
-  add_option(app, "--server", chosen.server, parse_address, "The server [127.0.0.1:9999]")
-      ->type_name("HOST:PORT|unix:PATH");
+  add_server(app, chosen);
   const auto hide = [&] { chosen.show_progress = progress::shown::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
   add_list(app, chosen);

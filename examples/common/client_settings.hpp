@@ -4,9 +4,9 @@
 /// \file
 /// The command line of filexfer-client.
 
-#include "common/arguments.hpp"
 #include "common/exit_code.hpp"
 #include "common/progress.hpp"
+#include "common/reach.hpp"
 
 #include <filexfer/file.hpp>
 
@@ -21,7 +21,7 @@ enum class client_job { list, upload, download, simulate };
 
 /// What the command line of filexfer-client asks for.
 struct client_settings {
-  address server = tcp_address{"127.0.0.1", 9999};
+  server_place server;
   progress::shown show_progress = progress::shown::on_terminal;
   client_job job = client_job::list;
   bool md5sum = false;

@@ -47,7 +47,7 @@ failure explain(std::error_code ec, failure_origin origin, const std::string& re
     return {broken, "the other side does not speak the protocol; it said \"" + reply + '"'};
   }
   if (ec == errc::wrong_digest_kind) return {broken, ec.message()};
-  return {broken, ec.message() + "; trying again is safe"};
+  return {broken, ec.message() + trying_again_is_safe};
 }
 
 exit_code report(std::string_view subject, const failure& what) {

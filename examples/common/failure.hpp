@@ -20,6 +20,9 @@ struct failure {
   std::string text;
 };
 
+/// What is said of a connection that failed.
+inline constexpr const char* trying_again_is_safe = "; trying again is safe";
+
 /// A file of this side could not be read or written.
 failure explain_local(std::error_code ec);
 

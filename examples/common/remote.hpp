@@ -4,22 +4,28 @@
 /// \file
 /// The server that a program talks to.
 
-#include "common/arguments.hpp"
-#include "common/connect.hpp"
+#include "common/any_stream.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
+#include "common/interruption.hpp"
+#include "common/reach.hpp"
 
 #include <filexfer/client.hpp>
+#include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
 #include <filexfer/sha256.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/error.hpp>
 #include <asio/thread_pool.hpp>
 
 #include <cstddef>
 #include <memory>
+#include <optional>
+#include <string>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
@@ -35,23 +41,28 @@ namespace programs {
 class remote {
  public:
   template <class Hasher>
-  using client = filexfer::client<any_socket, Hasher>;
+  using client = filexfer::client<any_stream, Hasher>;
 
-  remote(foreground& operations, address where)
-      : operations_{operations}, where_{std::move(where)} {}
+  remote(foreground& operations, server_place place)
+      : operations_{operations}, place_{std::move(place)} {}
 
   /// Sees to it that there is a client; if not, says why.
   failure connect() {
     if (std::visit([](auto& c) { return c && c->usable() && !has_ended(*c); }, client_)) {
       return {};
     }
+    failure none;
+    any_stream connection = reach(operations_, place_, none);
+    if (none.code != done) return none;
     std::error_code ec;
-    any_socket connection = programs::connect(operations_, where_, ec);
-    if (ec) return {broken, "no connection to " + to_string(where_) + ": " + ec.message()};
     auto& asking = make_client<filexfer::md5>(std::move(connection));
     filexfer::server_features known;
     std::tie(ec, known) = operations_.run<filexfer::server_features>(
         [&](auto handler) { asking.async_features(std::move(handler)); });
+    if (const auto why = why_ended(asking, ec)) {
+      const std::string& said = asking.last_reply();  // a login's greeting, most likely
+      return {broken, *why + (said.empty() ? " before it answered" : " after \"" + said + '"')};
+    }
     if (ec) return explain(ec);
     if (known.version == 0 && !asking.last_reply().starts_with("ERROR")) {  // HTTP, most likely
       client_ = {};
@@ -84,27 +95,40 @@ class remote {
 
   /// Why the last operation failed.
   failure explain(std::error_code ec) {
-    return with_client(
-        [&](auto& c) { return programs::explain(ec, c.last_failure(), c.last_reply()); });
+    return with_client([&](auto& c) {
+      if (const auto why = why_ended(c, ec)) return failure{broken, *why + trying_again_is_safe};
+      return programs::explain(ec, c.last_failure(), c.last_reply());
+    });
   }
 
  private:
   /// Between two commands a server says nothing, unless it ends the connection.
   template <class Client>
   static bool has_ended(Client& connected) {
-    struct pollfd socket = {connected.next_layer().native_handle(), POLLIN, 0};
-    return ::poll(&socket, 1, 0) != 0;
+    struct pollfd end = {connected.next_layer().layer().descriptor(), POLLIN, 0};
+    return ::poll(&end, 1, 0) != 0;
+  }
+
+  /// What the stream knows of its end, if that is what `ec` says of the last operation.
+  template <class Client>
+  static std::optional<std::string> why_ended(Client& c, std::error_code ec) {
+    using filexfer::errc;
+    const bool has_ended = ec == errc::end_of_stream || ec == errc::truncated ||
+                           ec == asio::error::broken_pipe || ec == asio::error::connection_reset;
+    const bool here = c.last_failure() == filexfer::failure_origin::local;
+    if (!has_ended || here || interruption::came()) return std::nullopt;
+    return c.next_layer().layer().why_ended();
   }
 
   template <class Hasher>
-  client<Hasher>& make_client(any_socket connection) {
+  client<Hasher>& make_client(any_stream connection) {
     auto made = std::make_unique<client<Hasher>>(std::move(connection));
     made->work_executor(work_.get_executor());
     return *client_.emplace<std::unique_ptr<client<Hasher>>>(std::move(made));
   }
 
   foreground& operations_;
-  address where_;
+  server_place place_;
   asio::thread_pool work_{2};  // one hashes, one writes, while the octets move
   std::variant<std::unique_ptr<client<filexfer::md5>>, std::unique_ptr<client<filexfer::sha256>>>
       client_;

@@ -243,7 +243,8 @@ class Dialogues(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="filexfer-") as folder:
             for store in ("memory", os.path.join(folder, "store")):
                 with ServerProcess(store=store) as server, server.client() as client:
-                    Player(client).play(steps)
+                    # A store in memory keeps nothing to go on with, and says so.
+                    Player(client).play([step for step in steps if store != "memory" or step[2] != b"resume"])
                     client.end_sending()
                     self.assertEqual(client.rest(), b"", "came after the end of the dialogue")
 

@@ -1,0 +1,39 @@
+#ifndef PROGRAMS_SERVER_SETTINGS_HPP
+#define PROGRAMS_SERVER_SETTINGS_HPP
+
+/// \file
+/// The command line of filexfer-server.
+
+#include "common/arguments.hpp"
+#include "common/exit_code.hpp"
+
+#include <filexfer/md5.hpp>
+#include <filexfer/options.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace programs {
+
+/// What the command line of filexfer-server asks for.
+struct server_settings {
+  std::vector<address> listen;  ///< Empty where one client is served on standard input and output.
+  std::string store = "./filexfer-store";
+  filexfer::server_options options;
+  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::string digest{filexfer::md5::name()};
+  std::chrono::milliseconds partial_age{std::chrono::hours{24}};
+  bool quiet = false;
+};
+
+/// Reads the command line; how the program ends, if it has nothing more to do.
+std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv);
+
+}  // namespace programs
+
+#endif

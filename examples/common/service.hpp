@@ -1,0 +1,141 @@
+#ifndef PROGRAMS_SERVICE_HPP
+#define PROGRAMS_SERVICE_HPP
+
+/// \file
+/// Servers at all the addresses of filexfer-server.
+
+#include "common/arguments.hpp"
+#include "common/endpoints.hpp"
+#include "common/log.hpp"
+#include "common/server_settings.hpp"
+
+#include <filexfer/digest.hpp>
+#include <filexfer/server.hpp>
+
+#include <asio/bind_executor.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/signal_set.hpp>
+#include <asio/strand.hpp>
+#include <asio/thread_pool.hpp>
+
+#include <csignal>
+#include <cstddef>
+#include <exception>
+#include <iostream>
+#include <list>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <variant>
+#include <vector>
+
+namespace programs {
+
+/// Everything that a store's servers share, and their life from start to signal.
+template <class Store, filexfer::hasher Hasher>
+class service {
+ public:
+  service(const server_settings& chosen, Store& store) : settings_{chosen}, store_{store} {}
+
+  /// Listens on all addresses. Throws `std::system_error`.
+  void listen() {
+    for (const address& where : settings_.listen) {
+      std::visit([this](const auto& a) { this->listen_on(a); }, where);
+    }
+  }
+
+  /// Says where it listens, and serves until a signal has ended it.
+  void run() {
+    await_signal([this] { stop(); });
+    for_each_server([](auto& server) { server.start(); });
+    std::vector<std::jthread> others;
+    while (others.size() + 1 < settings_.threads) others.emplace_back([this] { run_context(); });
+    for (const std::string& name : listening_) std::cout << "listening on " << name << std::endl;
+    run_context();
+  }
+
+ private:
+  using tcp = asio::ip::tcp;
+  using local = asio::local::stream_protocol;
+  template <class Protocol>
+  using servers = std::list<filexfer::server<Protocol, Store, Hasher>>;
+
+  void listen_on(const tcp_address& where) {
+    std::error_code ec;
+    const auto endpoints = resolve(where, ec);
+    if (ec) throw std::system_error{ec, to_string(where)};
+    for (const auto& endpoint : endpoints) add(tcp_, endpoint);
+  }
+
+  void listen_on(const unix_address& where) { add(local_, local::endpoint{where.path}); }
+
+  template <class Protocol>
+  void add(servers<Protocol>& all, const typename Protocol::endpoint& endpoint) try {
+    auto& server = all.emplace_back(context_.get_executor(), endpoint, store_, settings_.options);
+    listening_.push_back(to_string(server.local_endpoint()));
+    server.work_executor(work_.get_executor());
+    if (!settings_.quiet) server.observe(log_event);
+  } catch (const std::system_error& e) {
+    throw std::system_error{e.code(), to_string(endpoint)};
+  }
+
+  template <class Call>
+  void for_each_server(Call call) {
+    for (auto& server : tcp_) call(server);
+    for (auto& server : local_) call(server);
+  }
+
+  /// No exception ends the server.
+  void run_context() {
+    for (;;) {
+      try {
+        context_.run();
+        return;
+      } catch (const std::exception& e) {
+        log_text(e.what());
+      }
+    }
+  }
+
+  template <class Call>
+  void await_signal(Call call) {
+    signals_.async_wait([call](std::error_code ec, int) {
+      if (!ec) call();
+    });
+  }
+
+  void stop() {
+    if (!settings_.quiet) log_text("stopping: what is under way may end");
+    await_signal([this] { break_off(); });
+    stopping_ = tcp_.size() + local_.size();
+    for_each_server([this](auto& server) {
+      server.async_stop(asio::bind_executor(strand_, [this](std::error_code) {
+        if (--stopping_ == 0) signals_.cancel();
+      }));
+    });
+  }
+
+  /// A server that is destroyed breaks off its sessions.
+  void break_off() {
+    if (!settings_.quiet) log_text("breaking off what is under way");
+    tcp_.clear();
+    local_.clear();
+  }
+
+  const server_settings& settings_;
+  Store& store_;
+  asio::io_context context_{static_cast<int>(settings_.threads)};
+  asio::thread_pool work_{settings_.threads};  // for hashing, and for a disk that stalls
+  asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
+  asio::signal_set signals_{strand_, SIGINT, SIGTERM};
+  servers<tcp> tcp_;
+  servers<local> local_;
+  std::vector<std::string> listening_;
+  std::size_t stopping_ = 0;
+};
+
+}  // namespace programs
+
+#endif

@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""The programs over what is no plain socket: standard input and output, and what leads there.
+
+FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
+"""
+
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+
+import peer
+from peer import md5
+from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, PATIENCE, REFUSED, USAGE, Case,
+                           octets_of, until)
+
+UPLOAD = b"UPLOAD\nhello.txt;5;nowait\nhello"
+UPLOADED = b"Please send the file name and file size\nReady to receive the file\n%s\n" % HELLO_ID.encode()
+
+
+class Stdio(Case):
+    """filexfer-server --listen stdio."""
+
+    def start(self, *arguments, store="memory", **keywords):
+        keywords = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
+        process = subprocess.Popen(
+            [peer.program("filexfer-server"), "--listen", "stdio", "--store", store, *arguments], cwd=self.folder,
+            preexec_fn=peer.restore_signals, **keywords)
+        self.addCleanup(self.end, process)
+        return process
+
+    def finish(self, process, expect, octets=None):
+        """What it wrote to stdout; what went to stderr is in `self.said`."""
+        out, said = process.communicate(octets, timeout=PATIENCE)
+        self.said = (said or b"").decode()
+        self.assertEqual(process.returncode, expect, self.said)
+        return out
+
+    def test_one_client_is_served_and_nothing_else_is_said(self):
+        out = self.finish(self.start(), DONE, UPLOAD + b"LIST_FILES\n")
+        self.assertEqual(out, UPLOADED + b"%s;hello.txt;5\n\n" % HELLO_ID.encode())
+        self.assertRegex(self.said, r' stdio UPLOAD "hello.txt" 5 octets ')
+        self.assertEqual(self.finish(self.start("--quiet"), DONE, UPLOAD), UPLOADED)
+        self.assertEqual(self.said, "")
+
+    def test_a_socket_a_file_and_tiny_pipes(self):
+        octets = octets_of(1000000)
+        dialogue = b"UPLOAD\nx;%d;nowait\n%sDOWNLOAD\n%s\n" % (len(octets), octets, md5(octets).encode())
+        self.write("dialogue", dialogue)
+        with open(self.path("dialogue"), "rb") as stdin, open(self.path("replies"), "wb") as stdout:
+            self.finish(self.start(stdin=stdin, stdout=stdout), DONE)
+        replies = self.read("replies")
+        self.assertTrue(replies.endswith(octets))
+        near, far = socket.socketpair()
+        with near:
+            with far:
+                process = self.start(stdin=far, stdout=far)
+            near.sendall(dialogue)
+            near.shutdown(socket.SHUT_WR)
+            self.assertEqual(near.makefile("rb").read(), replies)
+        self.finish(process, DONE)
+        process = self.start()
+        for end in (process.stdin, process.stdout):
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+        self.assertEqual(self.finish(process, DONE, dialogue), replies)
+
+    def test_nobody_there(self):
+        self.assertEqual(self.finish(self.start(stdin=subprocess.DEVNULL), DONE), b"")
+        shell = ["/bin/sh", "-c", 'exec "$0" --listen stdio --store store <&-', peer.program("filexfer-server")]
+        result = subprocess.run(shell, cwd=self.folder, capture_output=True, timeout=PATIENCE)
+        self.assertEqual((result.returncode, result.stdout), (DONE, b""), result.stderr)
+        shell[2] = shell[2].replace("<&-", ">&-")
+        result = subprocess.run(shell, cwd=self.folder, capture_output=True, input=UPLOAD, timeout=PATIENCE)
+        self.assertEqual(result.returncode, BROKEN, result.stderr)
+
+    def test_what_a_broken_connection_comes_to(self):
+        for octets in (b"UPLOAD\na;5\nhe", b"GET / HTTP/1.1\n", b"x" * 5000):
+            self.finish(self.start(), BROKEN, octets)
+            self.assertIn("stdio: ", self.said)
+        process = self.start("--idle-timeout", "100ms")
+        self.assertTrue(process.stdout.read().startswith(b"ERROR timeout"))
+        self.finish(process, BROKEN)
+
+    def test_the_store_cannot_be_opened(self):
+        self.write("file", HELLO)
+        self.assertEqual(self.finish(self.start(store="file"), LOCAL_FILE), b"")
+
+    def test_it_is_not_one_of_several(self):
+        for more in ("stdio", "127.0.0.1:0", "unix:x"):
+            for listen in (("stdio", more), (more, "stdio")):
+                words = [word for address in listen for word in ("--listen", address)]
+                self.run_program("filexfer-server", *words, expect=USAGE)
+                self.assertIn("stdio", self.said)
+
+    def test_the_descriptors_keep_their_modes(self):
+        for flags in (0, os.O_NONBLOCK):
+            ends = [*os.pipe(), *os.pipe()]
+            near_in, near_out = ends[1], ends[2]
+            far = ends[0], ends[3]
+            for end in far:
+                fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | flags)
+            before = [fcntl.fcntl(end, fcntl.F_GETFL) for end in far]
+            process = self.start(stdin=far[0], stdout=far[1])
+            os.write(near_in, b"LIST_FILES\n")
+            self.assertTrue(os.read(near_out, 100))
+            self.assertEqual([fcntl.fcntl(end, fcntl.F_GETFL) for end in far], before)
+            os.close(near_in)
+            self.finish(process, DONE)
+            self.assertEqual([fcntl.fcntl(end, fcntl.F_GETFL) for end in far], before)
+            for end in (near_out, *far):
+                os.close(end)
+
+    def test_its_end_is_seen_though_the_process_goes_on(self):
+        # Whoever breaks the protocol is answered, sees the end, and may take a while to close.
+        process = self.start()
+        process.stdin.write(b"GET / HTTP/1.1\n")
+        process.stdin.flush()
+        self.assertTrue(process.stdout.read().startswith(b"ERROR bad-request"))
+        self.assertIsNone(process.poll())
+        self.finish(process, BROKEN)
+
+    def test_signals(self):
+        for name in (signal.SIGTERM, signal.SIGINT):
+            process = self.start()
+            process.stdin.write(UPLOAD)
+            process.stdin.flush()
+            self.assertEqual(process.stdout.read(len(UPLOADED)), UPLOADED)
+            process.send_signal(name)
+            self.assertTrue(process.stdout.readline().startswith(b"ERROR shutting-down"))
+            self.finish(process, DONE)
+        octets = octets_of(1000000)
+        for grace, signals in (("1h", 1), ("200ms", 1), ("1h", 2)):
+            process = self.start("--grace", grace, store="store")
+            process.stdin.write(b"UPLOAD\nx;%d;nowait\n" % len(octets) + octets[:500000])
+            process.stdin.flush()
+            until(lambda: self.arriving() > 0, "octets at the server")
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                self.assertIn(b"Z ", process.stderr.readline())
+            if (grace, signals) == ("1h", 1):
+                self.assertIn(md5(octets).encode(), self.finish(process, DONE, octets[500000:]))
+            else:
+                self.assertEqual(process.wait(PATIENCE), DONE)  # though more could come
+                self.assertNotIn(md5(octets).encode(), self.finish(process, DONE))
+            self.no_temporaries()
+
+    def test_a_signal_as_the_client_leaves(self):
+        for _ in range(5):
+            process = self.start()
+            process.stdin.write(UPLOAD)
+            process.stdin.flush()
+            self.assertEqual(process.stdout.read(len(UPLOADED)), UPLOADED)
+            process.send_signal(signal.SIGSTOP)  # so that it finds both at once
+            process.send_signal(signal.SIGTERM)
+            process.stdin.close()
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(process.wait(PATIENCE), DONE)
+
+
+class Via(Case):
+    """filexfer-client --via COMMAND."""
+
+    def command(self, *arguments, store="store"):
+        return " ".join([peer.program("filexfer-server"), "--listen", "stdio", "--store", store, *arguments])
+
+    def via(self, command, *arguments, **keywords):
+        return self.run_program("filexfer-client", "--via", command, *arguments, **keywords)
+
+    def start(self, command, *arguments, **keywords):
+        process = subprocess.Popen(
+            [peer.program("filexfer-client"), "--via", command, *arguments], cwd=self.folder, env=self.environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=peer.restore_signals,
+            **keywords)
+        self.addCleanup(self.end, process)
+        return process
+
+    def test_all_commands(self):
+        octets = octets_of(3000001)
+        self.write("large", octets)
+        self.write("small", HELLO)
+        for digest, ids in (("md5", md5), ("sha256", lambda o: hashlib.sha256(o).hexdigest())):
+            command = self.command("--digest", digest)
+            self.assertEqual(self.via(command, "list"), b"")
+            out = self.via(command, "upload", "large", "small").decode()
+            self.assertEqual(out, "Success  %s  large\nSuccess  %s  small\n" % (ids(octets), ids(HELLO)))
+            self.assertEqual(len(self.via(command, "list").splitlines()), 2)
+            self.via(command, "download", "large", ids(HELLO), "-o", ".", "--force")
+            self.assertEqual(self.read("large"), octets)
+            self.assertEqual(self.via(command, "download", "small", "-o", "-"), HELLO)
+            self.assertEqual(self.via(command, "upload", "-", stdin=b"x").split()[1].decode(), ids(b"x"))
+            self.assertIn(b"22  client", self.via(command, "simulate", "large"))
+        self.via(self.command(), "download", "none", expect=REFUSED)
+        self.no_temporaries()
+
+    def test_tiny_pipes_on_the_way(self):
+        tiny = self.write("tiny.py", b"""
+import fcntl, os, sys
+for end in (0, 1):
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+os.execv(sys.argv[1], sys.argv[1:])
+""")
+        command = "%s %s %s" % (shlex.quote(sys.executable), shlex.quote(tiny), self.command())
+        octets = octets_of(1000000)
+        self.write("a", octets)
+        self.via(command, "upload", "a")
+        self.assertEqual(self.via(command, "download", "a", "-o", "-"), octets)
+        # More pipes, and whatever cuts the octets otherwise.
+        piped = "cat | %s | dd bs=1000 status=none" % self.command()
+        self.assertEqual(self.via(piped, "download", "a", "-o", "-"), octets)
+
+    def test_a_command_that_ends_before_it_answers(self):
+        self.write("a", HELLO)
+        for command, how in (("no-such-command-anywhere", "exit status 127"), ("exit 3", "exit status 3"),
+                             ("true", "exit status 0"), ("kill -9 $$", "signal 9"),
+                             ("head -c 9 >&2; exit 4", "exit status 4"), ("sleep 0.2; exit 255", "exit status 255")):
+            for arguments in (("list",), ("upload", "a"), ("download", "a"), ("simulate", "a")):
+                self.via(command, *arguments, expect=BROKEN)
+                self.assertIn("the command ended (%s) before it answered" % how, self.said)
+        self.via("read x; echo Welcome", "list", expect=BROKEN)
+        self.assertIn('the command ended (exit status 0) after "Welcome"', self.said)
+
+    def test_a_command_that_ends_in_the_middle(self):
+        self.write("large", octets_of(3000000))
+        self.via(self.command(), "upload", "large")
+        half = self.command() + " | dd bs=1000 count=100 status=none; exit 7"
+        self.via(half, "download", "large", "-o", "copy", expect=BROKEN)
+        self.assertIn("the command ended (exit status 7); trying again is safe", self.said)
+        self.assertFalse(os.path.exists(self.path("copy")))
+        self.write("other", octets_of(3000000, 1))
+        self.via("dd bs=1000 count=100 status=none | " + self.command(), "upload", "other", expect=BROKEN)
+        self.assertEqual(len(self.via(self.command(), "list").splitlines()), 1)
+
+    def test_the_command_has_ended_when_the_client_ends(self):
+        slow = self.command() + "; sleep 0.3; echo ended >ended"
+        self.via(slow, "list")
+        self.assertEqual(self.read("ended"), b"ended\n")
+        os.remove(self.path("ended"))
+        # Whoever does not end is told to, after a while.
+        stubborn = "trap 'echo told >told; exit' TERM; %s; while :; do sleep 0.1; done" % self.command()
+        self.via(stubborn, "list")
+        self.assertEqual(self.read("told"), b"told\n")
+
+    def test_the_command_is_started_with_the_usual_signals(self):
+        # SIGPIPE is ignored by the client; a `yes` that inherited that would complain.
+        self.via("yes | head -n 1 >&2; " + self.command("--quiet"), "list")
+        self.assertEqual(self.said, "y\n")
+        # A parent that ignores SIGCHLD has no children to wait for.
+        shell = ["/bin/sh", "-c", 'trap "" CHLD; exec "$0" --via "exit 3" list', peer.program("filexfer-client")]
+        result = subprocess.run(shell, capture_output=True, timeout=PATIENCE)
+        self.assertIn(b"(exit status 3)", result.stderr)
+
+    def test_a_broken_pipe_kills_nobody(self):
+        self.write("large", bytes(3000000))
+        deaf = 'read x; printf "version=1\\ndigest=md5\\n\\n"; exec <&-; sleep 0.5; exit 9'
+        self.via(deaf, "upload", "large", expect=BROKEN)
+        self.assertIn("exit status 9", self.said)
+
+    def test_an_interruption_reaches_both(self):
+        process = self.start("trap 'echo told >told' INT; %s; true" % self.command(), "upload", "-", "--size",
+                             str(4 * 2**20), start_new_session=True)
+        process.stdin.write(bytes(2 * 2**20))
+        process.stdin.flush()
+        until(lambda: self.arriving() >= 2**20, "the upload")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        self.assertEqual(process.wait(PATIENCE), INTERRUPTED)
+        until(lambda: os.path.exists(self.path("told")), "the command to be told")
+        until(lambda: not os.listdir(self.path("store", ".incoming")), "the server to drop what was not finished")
+
+    def test_via_and_server_exclude_each_other(self):
+        for arguments in (("--via", "true", "--server", "127.0.0.1:1"), ("--server", "127.0.0.1:1", "--via", "true"),
+                          ("--via", ""), ("--via",)):
+            self.run_program("filexfer-client", *arguments, "list", expect=USAGE)
+
+    def test_a_server_that_leaves_between_commands_is_started_again(self):
+        self.write("a", HELLO)
+        command = self.command("--idle-timeout", "200ms")
+        process = self.start(command, "upload", "a", "-")
+        said = b""
+        while said.count(b"\n") < 2 and b"silent" not in said and b"timeout" not in said:
+            said += process.stderr.readline()
+        out, _ = process.communicate(b"more", timeout=PATIENCE)
+        self.assertEqual(process.returncode, DONE)
+        self.assertEqual(out.count(b"Success"), 2)
+
+
+class Environment(Case):
+    """FILEXFER_SERVER."""
+
+    def list(self, value, *arguments, **keywords):
+        self.environment["FILEXFER_SERVER"] = value
+        return self.run_program("filexfer-client", *arguments, "list", **keywords)
+
+    def test_it_says_where_the_server_is(self):
+        server = self.serve(listen=("127.0.0.1:0", "unix:socket"))
+        self.write("a", HELLO)
+        self.client(server, "upload", "a")
+        for address in server.addresses:
+            self.assertIn(HELLO_ID.encode(), self.list(address))
+
+    def test_options_come_before_it(self):
+        first, other = self.serve(), self.serve()
+        self.write("a", HELLO)
+        self.client(first, "upload", "a")
+        for value in (other.address, "nowhere"):
+            self.assertIn(HELLO_ID.encode(), self.list(value, "--server", first.address))
+            via = "%s --listen stdio --store memory" % peer.program("filexfer-server")
+            self.assertEqual(self.list(value, "--via", via), b"")
+
+    def test_what_is_no_address(self):
+        for value in ("nowhere", "unix:", "127.0.0.1:x"):
+            self.list(value, expect=USAGE)
+            self.assertIn("FILEXFER_SERVER: " + value, self.said)
+        self.assertIn(b"FILEXFER_SERVER", self.run_program("filexfer-client", "--help"))
+
+
+@unittest.skipUnless(shutil.which("sshd") and shutil.which("ssh") and shutil.which("ssh-keygen"), "there is no sshd")
+class Ssh(Case):
+    """A real sshd, on a port of the loopback."""
+
+    def test_a_file_there_and_back(self):
+        for key in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.path(key)], check=True)
+        shutil.copy(self.path("user.pub"), self.path("authorized"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        self.write("sshd_config", "\n".join((
+            "ListenAddress 127.0.0.1:%d" % port, "HostKey " + self.path("host"), "PidFile none", "UsePAM no",
+            "AuthorizedKeysFile " + self.path("authorized"), "StrictModes no", "PermitRootLogin yes", "")).encode())
+        daemon = subprocess.Popen([shutil.which("sshd"), "-D", "-e", "-f", self.path("sshd_config")],
+                                  stderr=open(self.path("sshd.log"), "wb"))
+        self.addCleanup(self.end, daemon)
+
+        def listens():
+            if daemon.poll() is not None:
+                self.skipTest("sshd does not start here: " + self.read("sshd.log").decode())
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(listens, "sshd")
+        ssh = ("ssh -F none -p %d -i %s -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes "
+               "127.0.0.1 " % (port, self.path("user")))
+        command = ssh + "%s --listen stdio --store %s" % (peer.program("filexfer-server"), self.path("store"))
+        octets = octets_of(3000000)
+        self.write("a", octets)
+        self.run_program("filexfer-client", "--via", command, "upload", "a")
+        self.assertEqual(self.run_program("filexfer-client", "--via", command, "download", "a", "-o", "-"), octets)
+        self.run_program("filexfer-client", "--via", ssh + "exit 5", "list", expect=BROKEN)
+        self.assertIn("exit status 5", self.said)
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client")
