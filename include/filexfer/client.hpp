@@ -301,8 +301,11 @@ class client {
   /// \param sink  told of the file first if it is an `announced_sink`; must live until the
   ///        operation has ended. After an error it was not committed, or its commit failed.
   ///
+  /// A `resumable_sink` that holds octets gets what is behind them, from a server that is known to
+  /// have FEATURES; from another it gets the whole file.
+  ///
   /// Errors beside those of every operation: `errc::digest_mismatch` (the result tells what the
-  /// octets hash to).
+  /// octets hash to); `errc::bad_range` if the sink holds more than the file has.
   template <byte_sink Sink>
   download_result download(const digest_type& id, Sink& sink, std::error_code& ec)
     requires sync_stream<next_layer_type>

@@ -39,13 +39,15 @@ struct upload_result {
   /// Octets that an earlier attempt had left there; if there were any, `computed_here` is the
   /// digest that the caller expected.
   std::uint64_t offset = 0;
+  std::uint64_t octets = 0;  ///< That were sent, also where it failed.
 };
 
 /// What a download came to. With `errc::digest_mismatch` both digests are set, and differ.
 template <class Digest>
 struct download_result {
-  file_info<Digest> file;  ///< As the server announced it; `file.id` is the id asked for.
-  Digest computed_here{};  ///< Over the octets that arrived.
+  file_info<Digest> file;    ///< As the server announced it; `file.id` is the id asked for.
+  Digest computed_here{};    ///< Over the octets that arrived, and those that the sink held.
+  std::uint64_t octets = 0;  ///< That arrived, also where it failed.
 };
 
 /// Where an operation's failure arose.

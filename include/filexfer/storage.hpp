@@ -77,6 +77,19 @@ concept announced_sink =
       { s.announce(file, ec) } -> std::same_as<void>;
     };
 
+/// A sink that may hold the first octets of the file already, from an earlier attempt.
+///
+/// - `held()`: how many; `read_held(to, offset, ec)` reads them.
+/// - `drop_held(ec)`: forgets them; `held()` is 0 then.
+/// A download asks for what is behind them, and hashes all before it commits.
+template <class S>
+concept resumable_sink = byte_sink<S> && requires(S& s, const S& c, std::span<std::byte> to,
+                                                  std::uint64_t offset, std::error_code& ec) {
+  { c.held() } -> std::same_as<std::uint64_t>;
+  { s.read_held(to, offset, ec) } -> std::same_as<std::size_t>;
+  { s.drop_held(ec) } -> std::same_as<void>;
+};
+
 /// A stored file, opened: which it is, and its octets.
 template <class Digest, class Reader>
 struct opened_file {

@@ -217,6 +217,7 @@ flow<upload_result<typename Hasher::digest_type>> upload(
     const auto see = [&](std::span<const std::byte> octets) { hash.update(octets); };
     const std::uint64_t count = details.size - result.offset;
     const transfer sent = co_await send_octets(state.link, {}, source, see, count, watch::yes);
+    result.octets = sent.octets;
     if (sent.local_error) {
       blame(state, failure_origin::local, sent.local_error, ec);
       co_return result;
@@ -278,10 +279,11 @@ void announce(Sink& sink, const file_info<Digest>& file, std::error_code& ec) {
   if constexpr (announced_sink<Sink, Digest>) sink.announce(file, ec);
 }
 
-/// Receives a download's octets into `sink`; whatever fails leaves the client out of step.
+/// Receives a download's octets into `sink`; whatever fails leaves the client out of step. Returns
+/// how many came.
 template <class Sink, class Hasher>
-flow<void> receive_download(client_state& state, Sink& sink, Hasher& hash, std::uint64_t count,
-                            std::error_code& ec) {
+flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& hash,
+                                     std::uint64_t count, std::error_code& ec) {
   const transfer arrived = co_await receive_octets(state.link, sink, hash, count);
   if (arrived.local_error) {
     blame(state, failure_origin::local, arrived.local_error, ec);
@@ -290,9 +292,11 @@ flow<void> receive_download(client_state& state, Sink& sink, Hasher& hash, std::
   } else {
     ec = arrived.stream_error;
   }
+  co_return arrived.octets;
 }
 
-/// DOWNLOAD of a whole file: `sink` is committed once the digest is right.
+/// DOWNLOAD of a whole file, or of what the sink does not hold yet: `sink` is committed once the
+/// digest of all is right.
 template <hasher Hasher, byte_sink Sink>
 flow<download_result<typename Hasher::digest_type>> download(client_state& state,
                                                              typename Hasher::digest_type id,
@@ -303,6 +307,16 @@ flow<download_result<typename Hasher::digest_type>> download(client_state& state
   if (!entered) co_return result;
   download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
   wanted.mtime = state.features && state.features->mtime;
+  Hasher hash;
+  if constexpr (resumable_sink<Sink>) {
+    const bool in_ranges = state.features && state.features->version > 0;
+    if (!in_ranges) sink.drop_held(ec);
+    else if (sink.held() > 0) wanted.offset = co_await hash_held(state.link, sink, hash, ec);
+    if (ec) {
+      decline(state, failure_origin::local, ec, ec);
+      co_return result;
+    }
+  }
   const auto entry = co_await open_download(state, wanted, ec);
   if (ec) co_return result;
   result.file = entry.file;
@@ -312,8 +326,7 @@ flow<download_result<typename Hasher::digest_type>> download(client_state& state
     blame(state, failure_origin::local, announcing.error(), ec);
     co_return result;
   }
-  Hasher hash;
-  co_await receive_download(state, sink, hash, entry.octets(), ec);
+  result.octets = co_await receive_download(state, sink, hash, entry.octets(), ec);
   if (ec) co_return result;
   state.in_step = true;
   result.computed_here = hash.finish();

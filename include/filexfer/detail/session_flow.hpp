@@ -294,31 +294,11 @@ class session_flow {
     return store_.create(details, ec);
   }
 
-  /// Hashes what an earlier attempt has left; how many octets that is.
-  flow<std::uint64_t> hash_held(typename Store::upload& upload, Hasher& hash, std::error_code& ec) {
-    std::uint64_t hashed = 0;
-    if constexpr (resumes) {
-      chunk memory{chunk_size(link(), upload.held())};
-      work hashing{[&](std::error_code& failed) {
-        const auto part = memory.first(upload.held() - hashed);
-        const auto got = upload.read_held(part, hashed, failed);
-        if (!failed && got < part.size()) failed = errc::io;
-        if (failed) return;
-        hash.update(part);
-        hashed += got;
-      }};
-      while (hashed < upload.held() && !ec) {
-        co_await perform(hashing);
-        ec = hashing.error();
-      }
-    }
-    co_return hashed;
-  }
-
   flow<void> receive(const upload_details<digest_type>& details,
                      std::optional<typename Store::upload>& upload, std::error_code& ec) {
     Hasher hash;
-    const std::uint64_t offset = co_await hash_held(*upload, hash, ec);
+    std::uint64_t offset = 0;
+    if constexpr (resumes) offset = co_await hash_held(link(), *upload, hash, ec);
     if (ec) {
       const std::error_code unread = ec;
       drop_or_keep(details, upload, unread);

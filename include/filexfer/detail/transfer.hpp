@@ -149,6 +149,28 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   co_return t;
 }
 
+/// Hashes what an earlier attempt has left, which has `held()` and `read_held()`; how many octets
+/// that is.
+template <class Kept, class Hasher>
+flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::error_code& ec) {
+  ec.clear();
+  chunk memory{chunk_size(c, kept.held())};
+  std::uint64_t hashed = 0;
+  work hashing{[&](std::error_code& failed) {
+    const auto part = memory.first(kept.held() - hashed);
+    const auto got = kept.read_held(part, hashed, failed);
+    if (!failed && got < part.size()) failed = std::make_error_code(std::errc::io_error);
+    if (failed) return;
+    hash.update(part);
+    hashed += got;
+  }};
+  while (hashed < kept.held() && !ec) {
+    co_await perform(hashing);
+    ec = hashing.error();
+  }
+  co_return hashed;
+}
+
 /// Reads and drops `count` octets.
 inline flow<void> drop_octets(connection& c, std::uint64_t count, std::error_code& ec) {
   ec.clear();

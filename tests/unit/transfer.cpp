@@ -1,0 +1,185 @@
+#include "support/manual_clock.hpp"
+#include "support/scratch_folder.hpp"
+#include "support/store_use.hpp"
+
+#include <filexfer/directory_store.hpp>
+#include <filexfer/fault_stream.hpp>
+#include <filexfer/memory.hpp>
+#include <filexfer/memory_pipe.hpp>
+#include <filexfer/session.hpp>
+#include <filexfer/transfer.hpp>
+
+#include <asio/error.hpp>
+#include <asio/io_context.hpp>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace std::chrono_literals;
+using filexfer::errc;
+using filexfer::failure_origin;
+using tests::id_of;
+
+namespace {
+
+using request = filexfer::upload_request<tests::id_type>;
+
+constexpr filexfer::retry_policy at_once{10s, 0ms, 0ms};
+
+/// A server in one thread for each connection, and connections that break.
+struct breaking_server {
+  using store_type = filexfer::directory_store<>;
+  using stream_type = filexfer::fault_stream<filexfer::memory_pipe>;
+
+  ~breaking_server() { join(); }
+
+  void join() {
+    for (auto& one : sessions) one.join();
+    sessions.clear();
+  }
+
+  /// A connection that takes so many octets and is reset then.
+  stream_type connect(std::uint64_t octets) {
+    auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
+    join();  // what the last connection brought is stored
+    sessions.emplace_back([this, end = std::move(there)]() mutable {
+      filexfer::session<filexfer::memory_pipe, store_type> one{std::move(end), store};
+      std::error_code broken;
+      one.run(broken);
+    });
+    ++connections;
+    return stream_type{std::move(here), {.reset_after_written = octets}};
+  }
+
+  tests::scratch_folder folder;
+  store_type store{folder / "store"};
+  asio::io_context context;
+  std::vector<std::thread> sessions;
+  int connections = 0;
+};
+
+/// A source that counts what it gives.
+struct counted_source : filexfer::memory_source {
+  using memory_source::memory_source;
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) {
+    const auto got = memory_source::read(to, ec);
+    given += got;
+    return got;
+  }
+  std::uint64_t given = 0;
+};
+
+}  // namespace
+
+TEST_CASE("an upload whose connections break at every octet ends with one file, whole") {
+  breaking_server server;
+  const std::string octets = tests::noise(400);
+  filexfer::memory_source source{octets};
+  // Enough for the lines before the octets, and one octet more each time.
+  constexpr std::uint64_t lines = 160;
+  int sent = 0;
+  std::error_code ec;
+  const auto result = filexfer::upload_with_retries(
+      [&](std::error_code&) { return server.connect(lines + 20 * static_cast<unsigned>(++sent)); },
+      source, request{"broken"}, at_once, ec);
+  CHECK_FALSE(ec);
+  CHECK(result.computed_there == id_of(octets));
+  CHECK(result.computed_here == id_of(octets));
+  CHECK(result.offset > 0);
+  CHECK(server.connections > 3);
+  server.join();
+  CHECK(tests::entries(server.store) == std::vector{tests::entry("broken", octets)});
+  CHECK(tests::fetch(server.store, id_of(octets)) == octets);
+}
+
+TEST_CASE("no octet is sent twice but what was in flight") {
+  breaking_server server;
+  const std::string octets = tests::noise(3'000'000);
+  counted_source source{octets};
+  int attempt = 0;
+  std::error_code ec;
+  const auto result = filexfer::upload_with_retries(
+      [&](std::error_code&) { return server.connect(attempt++ < 5 ? 500'000 : 1 << 30); }, source,
+      request{"broken"}, at_once, ec);
+  CHECK_FALSE(ec);
+  CHECK(result.computed_there == id_of(octets));
+  CHECK(server.connections == 6);
+  // Once to hash it before the second attempt, once to send it, and at each break what the pipe,
+  // the buffers of both sides and the chunk that was not whole held.
+  CHECK(source.given < 2 * octets.size() + 5 * (65536 + 5 * filexfer::default_chunk_octets));
+  CHECK(result.octets < 1'200'000);
+}
+
+TEST_CASE("a file that changes between attempts is never stored as a mixture") {
+  breaking_server server;
+  std::string octets = tests::noise(300'000);
+  filexfer::memory_source source{std::as_bytes(std::span{octets})};
+  int attempt = 0;
+  std::error_code ec;
+  filexfer::upload_with_retries(
+      [&](std::error_code&) {
+        octets[0] ^= 1;  // after the first attempt, and after it was hashed
+        return server.connect(attempt++ == 0 ? 200'000 : 1 << 30);
+      },
+      source, request{"changing"}, at_once, ec);
+  server.join();
+  for (const auto& line : tests::entries(server.store)) {
+    const auto id = *tests::id_type::from_hex(line.substr(0, 32));
+    CHECK(id_of(tests::fetch(server.store, id).value()) == id);
+  }
+  if (!ec) CHECK(tests::entries(server.store).size() == 1);
+}
+
+TEST_CASE("what will be refused again is not tried again") {
+  using filexfer::may_try_again;
+  const auto peer = failure_origin::peer;
+  for (const auto passes : {errc::busy, errc::shutting_down, errc::timeout, errc::io,
+                            errc::no_space, errc::truncated}) {
+    CAPTURE(make_error_code(passes).message());
+    CHECK(may_try_again(passes, peer));
+  }
+  for (const auto stays :
+       {errc::bad_name, errc::too_large, errc::read_only, errc::mismatch, errc::superseded,
+        errc::malformed_reply, errc::digest_mismatch, errc::wrong_digest_kind}) {
+    CAPTURE(make_error_code(stays).message());
+    CHECK_FALSE(may_try_again(stays, peer));
+  }
+  CHECK(may_try_again(asio::error::connection_refused, failure_origin::stream));
+  CHECK(may_try_again(errc::timed_out, failure_origin::stream));
+  CHECK_FALSE(may_try_again(asio::error::operation_aborted, failure_origin::stream));
+  CHECK_FALSE(may_try_again(errc::short_source, failure_origin::local));
+  CHECK_FALSE(may_try_again({}, failure_origin::none));
+}
+
+TEST_CASE("pauses grow up to a bound, and end when patience does") {
+  using test::manual_clock;
+  const std::error_code broken = asio::error::connection_reset;
+  for (std::uint32_t seed = 1; seed < 20; ++seed) {
+    filexfer::retry_schedule<manual_clock> schedule{{30s, 100ms, 1s}, seed};
+    auto most = 100ms;
+    for (int i = 0; i < 10; ++i, most = std::min(2 * most, std::chrono::milliseconds{1s})) {
+      const auto pause = schedule.pause_after(broken, failure_origin::stream).value();
+      CHECK(pause >= most / 2);
+      CHECK(pause <= most);
+    }
+    manual_clock::advance(29s);
+    schedule.progress();
+    CHECK(schedule.pause_after(broken, failure_origin::stream).value() <= 100ms);
+    manual_clock::advance(29s);
+    CHECK(schedule.pause_after(broken, failure_origin::stream));
+    manual_clock::advance(1s);
+    CHECK_FALSE(schedule.pause_after(broken, failure_origin::stream));
+  }
+  filexfer::retry_schedule<manual_clock> once{{0s, 100ms, 1s}, 1};
+  CHECK_FALSE(once.pause_after(broken, failure_origin::stream));
+}
