@@ -39,6 +39,8 @@ find_missing() {
   have_header cryptopp/md5.h || needed="$needed libcrypto++-dev"
   have_header doctest/doctest.h || needed="$needed doctest-dev"
   have_header CLI/CLI.hpp || needed="$needed libcli11-dev"
+  have_header openssl/ssl.h || wanted="$wanted libssl-dev"
+  have_program openssl || wanted="$wanted openssl"
   have_program pkg-config || wanted="$wanted pkg-config"
   have_program python3 || wanted="$wanted python3"
   have_program nc || wanted="$wanted netcat-openbsd"
@@ -94,7 +96,7 @@ if [ -n "$needed$wanted" ] && have_program apt-get; then
 fi
 
 if [ -n "$wanted" ]; then
-  echo "install.sh: missing, so some tests will be skipped (Debian's names):$wanted" >&2
+  echo "install.sh: missing, so some tests, or TLS, will lack (Debian's names):$wanted" >&2
 fi
 if [ -n "$needed" ]; then
   cat >&2 <<END

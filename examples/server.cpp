@@ -9,6 +9,9 @@
 #include "common/service.hpp"
 #include "common/standard_streams.hpp"
 #include "common/stdio_service.hpp"
+#ifdef PROGRAMS_WITH_TLS
+#include "common/tls.hpp"
+#endif
 
 #include <filexfer/digest.hpp>
 #include <filexfer/directory_store.hpp>
@@ -19,6 +22,7 @@
 
 #include <chrono>
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -35,6 +39,13 @@ class program {
       streams_ = take_standard_streams();
       if (streams_->input == -1) return done;  // nobody is there
     }
+#ifdef PROGRAMS_WITH_TLS
+    if (speaks_tls(chosen_)) {
+      failure none;
+      tls_context_ = server_context(chosen_.certificate, chosen_.key, none);
+      if (!tls_context_) return report("TLS", none);
+    }
+#endif
     const bool sha256 = chosen_.digest == filexfer::sha256::name();
     return sha256 ? serve<filexfer::sha256>() : serve<filexfer::md5>();
   }
@@ -67,6 +78,9 @@ class program {
   template <filexfer::hasher Hasher, class Store>
   exit_code listen(Store& store) {
     service<Store, Hasher> all{chosen_, store};
+#ifdef PROGRAMS_WITH_TLS
+    all.tls(tls_context_);
+#endif
     try {
       all.listen();
     } catch (const std::system_error& e) {
@@ -88,6 +102,9 @@ class program {
 
   const server_settings& chosen_;
   std::optional<standard_streams> streams_;
+#ifdef PROGRAMS_WITH_TLS
+  std::shared_ptr<asio::ssl::context> tls_context_;
+#endif
 };
 
 int run(int argc, char** argv) {

@@ -34,6 +34,26 @@ std::optional<std::uint64_t> parse_quantity(std::string_view text, std::span<con
   throw bad_argument{std::string{text} + ": " + wanted};
 }
 
+tcp_address parse_tcp(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == text.npos)
+    fail(text, "no address; write HOST:PORT, [::1]:PORT, tls:HOST:PORT or unix:PATH");
+  auto host = text.substr(0, colon);
+  const auto port_text = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto [end, error] =
+      std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
+  if (error != std::errc{} || end != port_text.data() + port_text.size()) {
+    fail(text, "no port; write a number from 0 to 65535 behind the colon");
+  }
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (host.empty() || (!bracketed && host.find(':') != host.npos)) {
+    fail(text, "no host; write HOST:PORT, and an IPv6 address in brackets");
+  }
+  return tcp_address{std::string{host}, port};
+}
+
 }  // namespace
 
 std::uint64_t parse_octets(std::string_view text) {
@@ -65,27 +85,17 @@ std::chrono::milliseconds parse_timeout(std::string_view text) {
 
 address parse_address(std::string_view text) {
   constexpr std::string_view unix_prefix = "unix:";
+  constexpr std::string_view tls_prefix = "tls:";
   if (text.starts_with(unix_prefix)) {
     const auto path = text.substr(unix_prefix.size());
     if (path.empty()) fail(text, "no path behind unix:");
     return unix_address{std::string{path}};
   }
-  const auto colon = text.rfind(':');
-  if (colon == text.npos) fail(text, "no address; write HOST:PORT, [::1]:PORT or unix:PATH");
-  auto host = text.substr(0, colon);
-  const auto port_text = text.substr(colon + 1);
-  std::uint16_t port = 0;
-  const auto [end, error] =
-      std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
-  if (error != std::errc{} || end != port_text.data() + port_text.size()) {
-    fail(text, "no port; write a number from 0 to 65535 behind the colon");
-  }
-  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  if (bracketed) host = host.substr(1, host.size() - 2);
-  if (host.empty() || (!bracketed && host.find(':') != host.npos)) {
-    fail(text, "no host; write HOST:PORT, and an IPv6 address in brackets");
-  }
-  return tcp_address{std::string{host}, port};
+  if (!text.starts_with(tls_prefix)) return parse_tcp(text);
+#ifndef PROGRAMS_WITH_TLS
+  fail(text, "this program was built without TLS, for want of OpenSSL");
+#endif
+  return tls_address{parse_tcp(text.substr(tls_prefix.size()))};
 }
 
 std::string to_string(const tcp_address& where) {
@@ -94,6 +104,8 @@ std::string to_string(const tcp_address& where) {
 }
 
 std::string to_string(const unix_address& where) { return "unix:" + where.path; }
+
+std::string to_string(const tls_address& where) { return "tls:" + to_string(where.tcp); }
 
 std::string to_string(const address& where) {
   return std::visit([](const auto& a) { return to_string(a); }, where);

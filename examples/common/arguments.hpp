@@ -42,12 +42,19 @@ struct unix_address {
   std::string path;
 };
 
-using address = std::variant<tcp_address, unix_address>;
+/// `tls:HOST:PORT`.
+struct tls_address {
+  tcp_address tcp;
+};
 
+using address = std::variant<tcp_address, unix_address, tls_address>;
+
+/// Refuses what this program was built without.
 address parse_address(std::string_view text);
 
 std::string to_string(const tcp_address& where);
 std::string to_string(const unix_address& where);
+std::string to_string(const tls_address& where);
 std::string to_string(const address& where);
 
 }  // namespace programs

@@ -40,12 +40,16 @@ void add_server(CLI::App& app, client_settings& chosen) {
   auto& server = *add_option(app, "--server", chosen.server.where, parse_address,
                              "The server; if not given, what FILEXFER_SERVER is in the environment "
                              "[127.0.0.1:9999]");
-  server.type_name("HOST:PORT|unix:PATH");
+  server.type_name("HOST:PORT|tls:HOST:PORT|unix:PATH");
   auto& via = *add_option(
       app, "--via", chosen.server.command, parse_command,
       "A command for the shell that leads to the server by its standard input and output, "
       "such as 'ssh HOST filexfer-server --listen stdio --store DIR'");
   via.type_name("COMMAND")->excludes(&server);
+  add_option(app, "--ca", chosen.server.trusted, as_it_stands,
+             "With tls: a file of certificates, one of which the server's has to come from [the "
+             "system's store]; its name has to be HOST")
+      ->type_name("FILE");
   app.parse_complete_callback([&] {
     if (server.count() + via.count() == 0) take_environment(chosen);
   });

@@ -20,6 +20,10 @@ std::vector<endpoint> endpoints_of(const tcp_address& where, std::error_code& ec
   return std::vector<endpoint>(found.begin(), found.end());
 }
 
+std::vector<endpoint> endpoints_of(const tls_address& where, std::error_code& ec) {
+  return endpoints_of(where.tcp, ec);
+}
+
 std::vector<endpoint> endpoints_of(const unix_address& where, std::error_code& ec) try {
   ec.clear();
   return {asio::local::stream_protocol::endpoint{where.path}};

@@ -17,6 +17,7 @@ namespace programs {
 using any_socket = asio::generic::stream_protocol::socket;
 
 /// Connects, trying each address that a host's name has, for at most half a minute.
+/// For TLS this is the socket below.
 any_socket connect(foreground& operations, const address& where, std::error_code& ec);
 
 }  // namespace programs

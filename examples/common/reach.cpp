@@ -2,6 +2,9 @@
 
 #include "common/child_process.hpp"
 #include "common/connect.hpp"
+#ifdef PROGRAMS_WITH_TLS
+#include "common/tls.hpp"
+#endif
 
 #include <filexfer/pipe_stream.hpp>
 
@@ -9,6 +12,7 @@
 #include <memory>
 #include <system_error>
 #include <utility>
+#include <variant>
 
 namespace programs {
 namespace {
@@ -66,9 +70,16 @@ any_stream reach(foreground& operations, const server_place& place, failure& why
   if (place.command) return run(operations, *place.command, why);
   std::error_code ec;
   any_socket socket = connect(operations, place.where, ec);
-  if (!ec) return any_stream{std::make_unique<layer_of<any_socket>>(std::move(socket))};
-  why = {broken, "no connection to " + to_string(place.where) + ": " + ec.message()};
-  return {};
+  if (ec) {
+    why = {broken, "no connection to " + to_string(place.where) + ": " + ec.message()};
+    return {};
+  }
+#ifdef PROGRAMS_WITH_TLS
+  if (const auto* where = std::get_if<tls_address>(&place.where)) {
+    return shake_hands(operations, std::move(socket), *where, place.trusted, why);
+  }
+#endif
+  return any_stream{std::make_unique<layer_of<any_socket>>(std::move(socket))};
 }
 
 }  // namespace programs

@@ -17,6 +17,7 @@ namespace programs {
 /// Where the server is.
 struct server_place {
   address where = tcp_address{"127.0.0.1", 9999};
+  std::string trusted;  ///< File of certificates to trust; empty: the system's store.
   std::optional<std::string> command;  ///< Leads there in place of an address.
 };
 

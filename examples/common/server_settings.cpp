@@ -5,6 +5,7 @@
 #include <filexfer/sha256.hpp>
 
 #include <algorithm>
+#include <variant>
 
 namespace programs {
 namespace {
@@ -40,6 +41,12 @@ std::vector<address> parse_listen(const std::vector<std::string>& words) {
 
 }  // namespace
 
+bool speaks_tls(const server_settings& chosen) {
+  return std::any_of(chosen.listen.begin(), chosen.listen.end(), [](const address& where) {
+    return std::holds_alternative<tls_address>(where);
+  });
+}
+
 std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
   filexfer::server_options& options = chosen.options;
   filexfer::session_options& session = options.session;
@@ -51,8 +58,13 @@ std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
   add_words(app, "--listen", listen,
             "Where to listen; may be repeated; port 0 takes a free one; stdio serves one client on "
             "standard input and output")
-      ->type_name("HOST:PORT|[::1]:PORT|unix:PATH|stdio [127.0.0.1:9999]")
+      ->type_name("HOST:PORT|[::1]:PORT|tls:HOST:PORT|unix:PATH|stdio [127.0.0.1:9999]")
       ->allow_extra_args(false);
+  add_option(app, "--cert", chosen.certificate, as_it_stands,
+             "With tls: the server's certificate, and those of its issuers behind it, PEM")
+      ->type_name("FILE");
+  add_option(app, "--key", chosen.key, as_it_stands, "With tls: the certificate's key, PEM")
+      ->type_name("FILE");
   add_option(app, "--store", chosen.store, as_it_stands,
              "A folder, made if missing, or the word memory")
       ->type_name("DIR|memory [" + chosen.store + "]");
@@ -80,6 +92,10 @@ std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
   app.add_flag_callback(
       "--read-only", [&] { session.access = filexfer::access::read_only; }, "Take no uploads");
   app.add_flag("--quiet", chosen.quiet, "No log on stderr");
+  app.parse_complete_callback([&] {
+    if (!speaks_tls(chosen) || !(chosen.certificate.empty() || chosen.key.empty())) return;
+    throw CLI::RequiredError{"With tls: --cert and --key"};
+  });
   if (const auto ended = parse(app, argc, argv)) return *ended;
   session.limits.line = session.limits.idle;
   return std::nullopt;

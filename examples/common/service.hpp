@@ -8,6 +8,9 @@
 #include "common/endpoints.hpp"
 #include "common/log.hpp"
 #include "common/server_settings.hpp"
+#ifdef PROGRAMS_WITH_TLS
+#include "common/tls_stream.hpp"
+#endif
 
 #include <filexfer/digest.hpp>
 #include <filexfer/server.hpp>
@@ -17,6 +20,7 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/signal_set.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 #include <asio/thread_pool.hpp>
 
@@ -25,9 +29,11 @@
 #include <exception>
 #include <iostream>
 #include <list>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -38,6 +44,11 @@ template <class Store, filexfer::hasher Hasher>
 class service {
  public:
   service(const server_settings& chosen, Store& store) : settings_{chosen}, store_{store} {}
+
+#ifdef PROGRAMS_WITH_TLS
+  /// For addresses with TLS; before `listen`.
+  void tls(std::shared_ptr<asio::ssl::context> context) { tls_context_ = std::move(context); }
+#endif
 
   /// Listens on all addresses. Throws `std::system_error`.
   void listen() {
@@ -59,24 +70,41 @@ class service {
  private:
   using tcp = asio::ip::tcp;
   using local = asio::local::stream_protocol;
-  template <class Protocol>
-  using servers = std::list<filexfer::server<Protocol, Store, Hasher>>;
+  template <class Protocol, class Stream = typename Protocol::socket>
+  using servers = std::list<filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>>;
 
   void listen_on(const tcp_address& where) {
-    std::error_code ec;
-    const auto endpoints = resolve(where, ec);
-    if (ec) throw std::system_error{ec, to_string(where)};
-    for (const auto& endpoint : endpoints) add(tcp_, endpoint);
+    for (const auto& endpoint : endpoints_of(where)) add(tcp_, endpoint, "");
   }
 
-  void listen_on(const unix_address& where) { add(local_, local::endpoint{where.path}); }
+  void listen_on(const unix_address& where) { add(local_, local::endpoint{where.path}, ""); }
 
-  template <class Protocol>
-  void add(servers<Protocol>& all, const typename Protocol::endpoint& endpoint) try {
+#ifdef PROGRAMS_WITH_TLS
+  void listen_on(const tls_address& where) {
+    for (const auto& endpoint : endpoints_of(where.tcp)) {
+      add(tls_, endpoint, "tls:").wrap([context = tls_context_](tcp::socket socket) {
+        return tls_socket{std::move(socket), *context, asio::ssl::stream_base::server};
+      });
+    }
+  }
+#else
+  void listen_on(const tls_address&) {}  // refused before
+#endif
+
+  static std::vector<tcp::endpoint> endpoints_of(const tcp_address& where) {
+    std::error_code ec;
+    auto endpoints = resolve(where, ec);
+    if (ec) throw std::system_error{ec, to_string(where)};
+    return endpoints;
+  }
+
+  template <class Servers, class Endpoint>
+  auto& add(Servers& all, const Endpoint& endpoint, const std::string& kind) try {
     auto& server = all.emplace_back(context_.get_executor(), endpoint, store_, settings_.options);
-    listening_.push_back(to_string(server.local_endpoint()));
+    listening_.push_back(kind + to_string(server.local_endpoint()));
     server.work_executor(work_.get_executor());
     if (!settings_.quiet) server.observe(log_event);
+    return server;
   } catch (const std::system_error& e) {
     throw std::system_error{e.code(), to_string(endpoint)};
   }
@@ -85,6 +113,9 @@ class service {
   void for_each_server(Call call) {
     for (auto& server : tcp_) call(server);
     for (auto& server : local_) call(server);
+#ifdef PROGRAMS_WITH_TLS
+    for (auto& server : tls_) call(server);
+#endif
   }
 
   /// No exception ends the server.
@@ -109,7 +140,7 @@ class service {
   void stop() {
     if (!settings_.quiet) log_text("stopping: what is under way may end");
     await_signal([this] { break_off(); });
-    stopping_ = tcp_.size() + local_.size();
+    stopping_ = listening_.size();
     for_each_server([this](auto& server) {
       server.async_stop(asio::bind_executor(strand_, [this](std::error_code) {
         if (--stopping_ == 0) signals_.cancel();
@@ -122,16 +153,26 @@ class service {
     if (!settings_.quiet) log_text("breaking off what is under way");
     tcp_.clear();
     local_.clear();
+#ifdef PROGRAMS_WITH_TLS
+    tls_.clear();
+#endif
   }
 
   const server_settings& settings_;
   Store& store_;
+#ifdef PROGRAMS_WITH_TLS
+  using tls_socket = tls_stream<tcp::socket>;
+  std::shared_ptr<asio::ssl::context> tls_context_;
+#endif
   asio::io_context context_{static_cast<int>(settings_.threads)};
   asio::thread_pool work_{settings_.threads};  // for hashing, and for a disk that stalls
   asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
   asio::signal_set signals_{strand_, SIGINT, SIGTERM};
   servers<tcp> tcp_;
   servers<local> local_;
+#ifdef PROGRAMS_WITH_TLS
+  servers<tcp, tls_socket> tls_;
+#endif
   std::vector<std::string> listening_;
   std::size_t stopping_ = 0;
 };

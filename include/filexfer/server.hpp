@@ -28,6 +28,7 @@
 #include <asio/strand.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -47,9 +48,10 @@ using server_observer = std::function<void(const std::string& peer, const sessio
 
 /// Serves a store's files to whoever connects.
 ///
-/// `Protocol` is `asio::ip::tcp` or `asio::local::stream_protocol`. Every connection has a strand
-/// of its own: any number of threads may run the context. The server may be destroyed at any time,
-/// which stops it at once; the store must live until the context has run out of its handlers.
+/// `Protocol` is `asio::ip::tcp` or `asio::local::stream_protocol`; `Stream` is what `wrap` makes
+/// of its sockets. Every connection has a strand of its own: any number of threads may run the
+/// context. The server may be destroyed at any time, which stops it at once; the store must live
+/// until the context has run out of its handlers.
 ///
 ///     filexfer::memory_store store;
 ///     asio::io_context context;
@@ -57,9 +59,11 @@ using server_observer = std::function<void(const std::string& peer, const sessio
 ///         context.get_executor(), {asio::ip::tcp::v4(), 9999}, store};
 ///     server.start();
 ///     context.run();
-template <class Protocol, class Store, hasher Hasher = md5, class Timer = asio::steady_timer>
+template <class Protocol, class Store, hasher Hasher = md5, class Timer = asio::steady_timer,
+          class Stream = typename Protocol::socket>
 class server {
  public:
+  using socket_type = typename Protocol::socket;
   using endpoint_type = typename Protocol::endpoint;
 
   /// Binds `endpoint` and listens. Throws `std::system_error` if that fails. A Unix socket that a
@@ -87,6 +91,15 @@ class server {
     state_->work_executor = std::move(executor);
   }
 
+  /// Serves each client over a `Stream` that `make` makes of its socket, such as one that speaks
+  /// TLS. If that needs a handshake, it should be part of the first read or write, and so stand
+  /// under the first line's deadline. Before `start`, which needs it unless `Stream` is the socket.
+  void wrap(std::function<Stream(socket_type)> make)
+    requires(!std::same_as<Stream, socket_type>)
+  {
+    state_->make_stream = std::move(make);
+  }
+
   /// Before `start`.
   void observe(server_observer observer) { state_->observer = std::move(observer); }
 
@@ -111,8 +124,7 @@ class server {
   }
 
  private:
-  using socket_type = typename Protocol::socket;
-  using session_type = session<socket_type, Store, Hasher, Timer>;
+  using session_type = session<Stream, Store, Hasher, Timer>;
 
   /// A handler of `async_stop`.
   struct waiter {
@@ -134,15 +146,15 @@ class server {
     detail::work_guard<executor> guard;
   };
 
-  /// One connection; what is `served` or `turned_away` runs on the socket's strand.
+  /// One connection; what is `served` or `turned_away` runs on the stream's strand.
   struct link {
     asio::cancellation_signal cancel;
     std::string address;
     std::unique_ptr<session_type> served;
-    std::unique_ptr<socket_type> turned_away;
+    std::unique_ptr<Stream> turned_away;
     detail::connection lines;  ///< Of one that is turned away.
 
-    socket_type& socket() { return served ? served->next_layer() : *turned_away; }
+    Stream& stream() { return served ? served->next_layer() : *turned_away; }
   };
 
   struct state : std::enable_shared_from_this<state> {
@@ -225,6 +237,11 @@ class server {
       }
     }
 
+    Stream stream_over(socket_type socket) {
+      if constexpr (std::same_as<Stream, socket_type>) return socket;
+      else return make_stream(std::move(socket));
+    }
+
     template <class Which>
     std::size_t count_served(Which which) const {
       const auto counts = [&](const auto& l) { return l->served && which(*l); };
@@ -233,7 +250,7 @@ class server {
 
     void serve(std::shared_ptr<link> connection, socket_type socket, const std::string& peer) {
       connection->served =
-          std::make_unique<session_type>(std::move(socket), store, options.session);
+          std::make_unique<session_type>(stream_over(std::move(socket)), store, options.session);
       session_type& session = *connection->served;
       session.work_executor(work_executor);
       if (observer) {
@@ -246,7 +263,7 @@ class server {
     }
 
     void turn_away(std::shared_ptr<link> connection, socket_type socket) {
-      connection->turned_away = std::make_unique<socket_type>(std::move(socket));
+      connection->turned_away = std::make_unique<Stream>(stream_over(std::move(socket)));
       link& away = *connection;
       auto say = [&away](std::error_code& ec) {
         return detail::turn_away(away.lines, errc::busy, ec);
@@ -261,7 +278,7 @@ class server {
     template <class Start>
     void run(std::shared_ptr<link> connection, Start start) {
       links.push_back(connection);
-      const auto executor = connection->socket().get_executor();
+      const auto executor = connection->stream().get_executor();
       asio::cancellation_slot slot = connection->cancel.slot();
       auto ended = [s = this->shared_from_this(), connection](std::error_code) {
         asio::post(s->strand, [s, connection] { s->drop(connection); });
@@ -305,7 +322,7 @@ class server {
 
     void emit(asio::cancellation_type type) {
       for (const auto& connection : links) {
-        asio::dispatch(connection->socket().get_executor(),
+        asio::dispatch(connection->stream().get_executor(),
                        [connection, type] { connection->cancel.emit(type); });
       }
     }
@@ -330,6 +347,7 @@ class server {
     decltype(detail::bind_and_listen(acceptor, local_endpoint)) file;
     asio::any_io_executor work_executor;
     server_observer observer;
+    std::function<Stream(socket_type)> make_stream;
     std::vector<std::shared_ptr<link>> links;
     std::vector<std::unique_ptr<waiter>> waiters;
   };

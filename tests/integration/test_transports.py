@@ -7,12 +7,15 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 import fcntl
 import hashlib
 import os
+import select
 import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import unittest
 
 import peer
@@ -317,6 +320,184 @@ class Environment(Case):
             self.list(value, expect=USAGE)
             self.assertIn("FILEXFER_SERVER: " + value, self.said)
         self.assertIn(b"FILEXFER_SERVER", self.run_program("filexfer-client", "--help"))
+
+
+WITHOUT_TLS = not shutil.which("openssl") or b"without TLS" in subprocess.run(
+    [peer.program("filexfer-client") or "true", "--server", "tls:localhost:1", "list"], capture_output=True).stderr
+
+
+@unittest.skipIf(WITHOUT_TLS, "the programs were built without TLS, or there is no openssl command")
+class Tls(Case):
+    """tls:HOST:PORT at both ends."""
+
+    def certificate(self, name, *alternatives):
+        """Makes `name`.crt, signed by itself, and `name`.key."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=" + name, "-addext", "subjectAltName=" + ",".join(alternatives),
+                        "-keyout", self.path(name + ".key"), "-out", self.path(name + ".crt")],
+                       check=True, capture_output=True)
+
+    def serve_tls(self, *arguments, **keywords):
+        if not os.path.exists(self.path("good.crt")):
+            self.certificate("good", "DNS:localhost", "IP:127.0.0.1")
+        keywords = {"listen": ("tls:127.0.0.1:0",), **keywords}
+        server = self.serve("--cert", "good.crt", "--key", "good.key", *arguments, **keywords)
+        self.port = server.address.rsplit(":", 1)[1]
+        return server
+
+    def client(self, server, *arguments, trusted="good.crt", **keywords):
+        return super().client(server, *(("--ca", trusted) if trusted else ()), *arguments, **keywords)
+
+    def raw(self):
+        """A connection with Python's TLS."""
+        context = ssl.create_default_context(cafile=self.path("good.crt"))
+        plain = socket.create_connection(("127.0.0.1", int(self.port)), timeout=PATIENCE)
+        secured = context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+        self.addCleanup(secured.close)
+        return secured
+
+    def test_all_commands(self):
+        server = self.serve_tls(store="store", listen=("tls:127.0.0.1:0", "127.0.0.1:0"))
+        self.assertRegex(server.address, r"^tls:127\.0\.0\.1:\d+$")
+        octets = octets_of(3000001)
+        self.write("large", octets)
+        self.write("small", HELLO)
+        self.write("empty", b"")
+        for where in (server.address, "tls:localhost:" + self.port):
+            out = self.client(where, "upload", "large", "small", "empty").decode()
+            self.assertEqual(out.count("Success"), 3)
+            self.assertEqual(len(self.client(where, "list").splitlines()), 3)
+            self.client(where, "download", "large", "small", "empty", "-o", ".", "--force")
+            self.assertEqual((self.read("large"), self.read("small"), self.read("empty")), (octets, HELLO, b""))
+            self.assertIn(b"22  client disconnects, and the server closes", self.client(where, "simulate", "large"))
+        super().client(server.addresses[1], "list")
+        server.terminate()
+        self.assertEqual(server.wait(), DONE)
+        self.assertNotIn("failed", server.log())
+
+    def test_who_is_not_to_be_trusted(self):
+        server = self.serve_tls()
+        self.certificate("other", "DNS:localhost", "IP:127.0.0.1")
+        for trusted, said in ((None, "self"), ("other.crt", "self")):
+            self.client(server, "list", trusted=trusted, expect=BROKEN)
+            self.assertIn("its certificate was refused: " + said, self.said)
+        self.certificate("elsewhere", "DNS:elsewhere.example", "IP:127.0.0.9")
+        named = self.serve("--cert", "elsewhere.crt", "--key", "elsewhere.key", listen=("tls:127.0.0.1:0",))
+        for where, said in ((named.address, "IP address mismatch"),
+                            (named.address.replace("127.0.0.1", "localhost"), "hostname mismatch")):
+            self.client(where, "list", trusted="elsewhere.crt", expect=BROKEN)
+            self.assertIn(said.lower(), self.said.lower())
+        self.assertNotIn("LIST_FILES", server.log() + named.log())
+
+    def test_a_host_that_no_certificate_can_name(self):
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            self.skipTest("no IPv6 here: %s" % error)
+        self.serve_tls(listen=("tls:[::1]:0",))
+        self.client("tls:[::1%%lo]:%s" % self.port, "list", expect=BROKEN)
+        self.assertIn("no certificate can be for that host", self.said)
+
+    def test_one_side_without_tls(self):
+        secured, plain = self.serve_tls(), self.serve()
+        for arguments in (("list",), ("upload", "good.crt"), ("download", "a")):
+            self.client(secured.address[len("tls:"):], *arguments, expect=REFUSED)
+            self.assertIn("tls:HOST:PORT", self.said)
+            self.client("tls:" + plain.address, *arguments, expect=BROKEN)
+            self.assertIn("without TLS", self.said)
+        self.client(secured, "list")
+
+    def test_certificates_that_cannot_be_used(self):
+        self.serve_tls()
+        self.certificate("other", "DNS:localhost")
+        self.write("no.pem", HELLO)
+        listen = ("--listen", "tls:127.0.0.1:0", "--store", "memory")
+        for certificate, key, file in (("missing", "good.key", "missing"), ("no.pem", "good.key", "no.pem"),
+                                       ("good.crt", "missing", "missing"), ("good.crt", "other.key", "other.key")):
+            self.run_program("filexfer-server", *listen, "--cert", certificate, "--key", key, expect=LOCAL_FILE)
+            self.assertIn(file, self.said)
+        for arguments in ((), ("--cert", "good.crt"), ("--key", "good.key")):
+            self.run_program("filexfer-server", *listen, *arguments, expect=USAGE)
+        for file in ("missing", "no.pem"):
+            self.client("tls:127.0.0.1:" + self.port, "list", trusted=file, expect=LOCAL_FILE)
+            self.assertIn(file, self.said)
+        for address in ("tls:", "tls:localhost", "tls:localhost:x"):
+            self.client(address, "list", expect=USAGE)
+
+    def test_a_cut_is_no_end(self):
+        server = self.serve_tls()
+        orderly = self.raw()
+        orderly.sendall(b"LIST_FILES\n")
+        self.assertTrue(orderly.recv(100))
+        orderly.unwrap().close()
+        until(lambda: "LIST_FILES" in server.log(), "the command")
+        self.assertNotIn("truncated", server.log())
+        cut = self.raw()
+        cut.sendall(b"LIST_FILES\n")
+        self.assertTrue(cut.recv(100))
+        socket.socket(fileno=cut.detach()).close()
+        until(lambda: "stream truncated" in server.log(), "the cut in the log")
+        # The other way: the server says that it has ended.
+        refused = self.raw()
+        refused.sendall(b"GET / HTTP/1.1\n")
+        self.assertTrue(refused.makefile("rb").read().startswith(b"ERROR bad-request"))
+
+    def test_a_client_that_is_cut_off_says_so(self):
+        server = self.serve_tls()
+        self.write("large", octets_of(3000000))
+        self.client(server, "upload", "large")
+        relay = Relay(int(self.port), 1000000)
+        self.addCleanup(relay.stop)
+        self.client("tls:127.0.0.1:%d" % relay.port, "download", "large", "-o", "copy", expect=BROKEN)
+        self.assertFalse(os.path.exists(self.path("copy")))
+
+    def test_silence_is_not_waited_for_without_end(self):
+        self.serve_tls("--idle-timeout", "300ms")
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01"):  # nothing; the beginning of a handshake
+            with socket.create_connection(("127.0.0.1", int(self.port)), timeout=PATIENCE) as silent:
+                silent.sendall(said)
+                self.assertEqual(silent.recv(100), b"")
+        self.assertTrue(self.raw().makefile("rb").read().startswith(b"ERROR timeout"))
+
+    def test_crowds_and_signals(self):
+        server = self.serve_tls("--max-connections", "1", "--grace", "1h")
+        idle = self.raw()
+        idle.sendall(b"LIST_FILES\n")
+        self.assertTrue(idle.recv(100))
+        self.client(server, "list", expect=REFUSED)
+        self.assertIn("busy", self.said)
+        server.terminate()
+        rest = idle.makefile("rb").read()
+        self.assertIn(b"ERROR shutting-down", rest)
+        self.assertEqual(server.wait(), DONE)
+
+
+class Relay:
+    """Passes connections on to a port, and cuts them after so many octets have come from there."""
+
+    def __init__(self, port, octets):
+        self.target, self.octets = port, octets
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        near, _ = self.listener.accept()
+        with near, socket.create_connection(("127.0.0.1", self.target)) as far:
+            left = self.octets
+            while left > 0:
+                ready, _, _ = select.select([near, far], [], [], PATIENCE)
+                some = [(end, end.recv(65536)) for end in ready]
+                if not some or not all(octets for _, octets in some):
+                    return
+                for end, octets in some:
+                    (near if end is far else far).sendall(octets)
+                    left -= len(octets) if end is far else 0
+
+    def stop(self):
+        self.listener.close()
+        self.thread.join()
 
 
 @unittest.skipUnless(shutil.which("sshd") and shutil.which("ssh") and shutil.which("ssh-keygen"), "there is no sshd")
