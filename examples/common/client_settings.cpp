@@ -23,9 +23,21 @@ void add_list(CLI::App& app, client_settings& chosen) {
                 "As md5sum -c reads it (sha256sum -c, if the server's ids are SHA-256)");
 }
 
+void add_links(CLI::App& app, client_settings& chosen) {
+  const auto follow = [&] { chosen.links = symlinks::followed; };
+  app.add_flag_callback("--follow-links", follow,
+                        "Take a symbolic link in a folder for what it leads to [it is skipped]");
+}
+
 void add_upload(CLI::App& app, client_settings& chosen) {
   auto& upload = *app.add_subcommand("upload", "Send files, and compare digests");
-  add_words(upload, "FILE", take_words(chosen), "Files; - is standard input")->required();
+  add_words(upload, "FILE", take_words(chosen),
+            "Files; - is standard input. Of a folder every regular file in it and below is sent, "
+            "under its name relative to that folder: upload photos sends cat.jpg and 2021/dog.jpg. "
+            "Empty folders are not sent; what is no regular file, or has no name that can be sent, "
+            "is told and passed over")
+      ->required();
+  add_links(upload, chosen);
   add_option(upload, "--name", chosen.name, as_it_stands,
              "One file's name at the server [the last part of its path; for - it is stdin]")
       ->type_name("NAME");

@@ -6,6 +6,7 @@
 
 #include "common/arguments.hpp"
 #include "common/exit_code.hpp"
+#include "common/folder_walk.hpp"
 #include "common/progress.hpp"
 
 #include <filexfer/file.hpp>
@@ -26,7 +27,8 @@ struct client_settings {
   client_job job = client_job::list;
   bool md5sum = false;
   std::string prefix;              ///< Of names to list.
-  std::vector<std::string> words;  ///< Files, or ids and names.
+  std::vector<std::string> words;  ///< Files and folders, or ids and names.
+  symlinks links = symlinks::skipped;
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;
   std::string output;  ///< Empty if not given.

@@ -42,6 +42,10 @@ class file_source {
     if (ec) throw std::system_error{ec, path.string()};
   }
 
+  /// Reads what is open as `descriptor`, which it takes, and closes whatever comes of it. The same
+  /// errors.
+  file_source(int descriptor, std::error_code& ec) : file_{detail::descriptor{descriptor}, ec} {}
+
   /// Octets that the file had when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
