@@ -4,21 +4,45 @@
 
 #include <filexfer/error.hpp>
 #include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
 #include <filexfer/results.hpp>
 
+#include <algorithm>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <optional>
+#include <vector>
 
 namespace programs {
 namespace {
+
+/// A server's files by their names: a name's files from the oldest to the newest.
+using named_files = std::map<std::string, std::vector<listed>>;
+
+void sort_by_age(std::vector<listed>& files) {
+  std::sort(files.begin(), files.end(), [](const listed& a, const listed& b) {
+    return std::tie(a.modified, a.id) < std::tie(b.modified, b.id);
+  });
+}
+
+failure explain_target(std::error_code ec) {
+  if (ec == filexfer::errc::bad_name) return {local_file, "is no name for a file here"};
+  return explain_local(ec);
+}
 
 class downloads {
  public:
   explicit downloads(workplace& at) : at_{at}, chosen_{at.chosen} {}
 
-  exit_code run() {
+  exit_code run() { return chosen_.all_names ? fetch_all() : fetch_words(); }
+
+ private:
+  // --------------------------------------------------------------------------------- by id or name
+
+  exit_code fetch_words() {
     std::error_code ec;
-    if (!to_stdout()) destination_ = choose_destination(chosen_.output, chosen_.words.size(), ec);
+    if (!to_stdout()) open_destination(chosen_.words.size(), ec);
     if (ec) return report(chosen_.output, explain_local(ec));
     const failure none = at_.server.connect();
     if (none.code != done) {
@@ -38,30 +62,85 @@ class downloads {
     });
   }
 
- private:
   bool to_stdout() const { return chosen_.output == "-"; }
 
-  exit_code fetch(const std::string& id, const std::string& word, std::optional<named_file> file) {
-    std::error_code ec;
-    if (!to_stdout() && (file || destination_.file)) {  // What is known before is checked before.
-      const auto target = destination_.file_for(file ? file->name : "");
-      check_target(target, chosen_.policy, ec);
-      if (ec) return report(target.string(), explain_local(ec));
+  void open_destination(std::size_t count, std::error_code& ec) {
+    const destination where = choose_destination(chosen_.output, count, ec);
+    if (!ec) sink_.emplace(where, chosen_.policy, at_.shown, ec);
+  }
+
+  // ------------------------------------------------------------------------------------------- all
+
+  exit_code fetch_all() {
+    named_files files;
+    if (const failure none = list_all(files); none.code != done) return report("list", none);
+    if (files.empty() && !chosen_.prefix.empty()) {
+      return report(chosen_.prefix, {refused, "the server has no file whose name begins so"});
     }
-    if (const failure none = at_.server.connect(); none.code != done) return report(word, none);
+    std::error_code ec;
+    const std::string folder = chosen_.output.empty() ? "." : chosen_.output;
+    std::filesystem::create_directory(folder, ec);
+    constexpr std::size_t several = 2;
+    if (!ec) open_destination(several, ec);
+    if (ec) return report(folder, explain_local(ec));
+    first_failure all;
+    for (auto& [name, same_name] : files) {
+      fetch_versions(name, same_name, all);
+      if (interruption::came()) return interrupted;
+      if (!connected_) break;
+    }
+    return all.code();
+  }
+
+  failure list_all(named_files& files) {
+    std::size_t count = 0;
+    const std::size_t most = filexfer::client_options{}.max_entries;
+    return list_into(at_, {chosen_.prefix, true}, [&](const auto& file, std::error_code& ec) {
+      if (++count > most) ec = filexfer::errc::too_many_entries;
+      else files[file.name].emplace_back(file);
+    });
+  }
+
+  void fetch_versions(const std::string& name, std::vector<listed>& files, first_failure& all) {
+    sort_by_age(files);
+    const bool several = files.size() > 1;
+    if (several && chosen_.wanted == versions::all) {
+      for (const listed& file : files) {
+        if (!connected_ || interruption::came()) return;
+        all.note(fetch(file.id, name, named_file{name + '.' + file.id, file.modified}));
+      }
+      return;
+    }
+    const listed& newest = files.back();
+    if (several) {
+      report(name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
+                              newest.id + ", is fetched; --all-versions fetches each"});
+    }
+    all.note(fetch(newest.id, name, named_file{name, newest.modified}));
+  }
+
+  // -------------------------------------------------------------------------------------- one file
+
+  exit_code fetch(const std::string& id, const std::string& word, std::optional<named_file> file) {
+    const failure none = at_.server.connect();
+    connected_ = none.code == done;
+    if (!connected_) return report(word, none);
     if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
       stdout_sink sink{at_.shown};
       return at_.server.with_client(
           [&](auto& client) { return fetch_with(client, sink, id, word); });
     }
     const interruption::interruptible scope;
-    download_sink sink{destination_, chosen_.policy, std::move(file), at_.shown};
+    std::error_code ec;
+    sink_->begin(std::move(file), ec);
+    if (ec) return report(sink_->target().string(), explain_target(ec));
     const exit_code code =
-        at_.server.with_client([&](auto& client) { return fetch_with(client, sink, id, word); });
+        at_.server.with_client([&](auto& client) { return fetch_with(client, *sink_, id, word); });
     if (code == done) {
-      std::cout << "Success  " << id << "  " << filexfer::printable(sink.target().string())
+      std::cout << "Success  " << id << "  " << filexfer::printable(sink_->target().string())
                 << std::endl;
     }
+    sink_->give_up();
     return code;
   }
 
@@ -88,7 +167,8 @@ class downloads {
 
   workplace& at_;
   const client_settings& chosen_;
-  destination destination_;
+  std::optional<download_sink> sink_;  ///< Nothing for standard output.
+  bool connected_ = true;
 };
 
 }  // namespace

@@ -19,7 +19,6 @@ exit_code simulate(workplace& at) {
   const filexfer::file_source readable{file, ec};
   if (ec) return report(file.string(), explain_local(ec));
   if (!at.chosen.output.empty()) what.copy = choose_destination(at.chosen.output, 1, ec);
-  if (!ec) check_target(what.copy.file_for(what.name), what.policy, ec);
   if (ec) return report(at.chosen.output, explain_local(ec));
   if (const failure none = at.server.connect(); none.code != done) return report(what.name, none);
   return at.server.with_client([&](auto& client) {

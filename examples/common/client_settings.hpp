@@ -18,6 +18,9 @@
 
 namespace programs {
 
+/// Which of several files of one name are downloaded.
+enum class versions { newest, all };
+
 enum class client_job { list, upload, download, simulate };
 
 /// What the command line of filexfer-client asks for.
@@ -26,12 +29,14 @@ struct client_settings {
   progress::shown show_progress = progress::shown::on_terminal;
   client_job job = client_job::list;
   bool md5sum = false;
-  std::string prefix;              ///< Of names to list.
+  std::string prefix;              ///< Of names to list, or to download.
   std::vector<std::string> words;  ///< Files and folders, or ids and names.
   symlinks links = symlinks::skipped;
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;
-  std::string output;  ///< Empty if not given.
+  std::string output;      ///< Empty if not given.
+  bool all_names = false;  ///< Download all that have the prefix.
+  versions wanted = versions::newest;
   filexfer::on_existing policy = filexfer::on_existing::keep;
 };
 

@@ -26,6 +26,7 @@
 #include <filexfer/sha256.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
+#include <filexfer/tree_sink.hpp>
 #include <filexfer/version.hpp>
 
 #endif

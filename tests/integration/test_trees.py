@@ -6,11 +6,13 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 
 import os
 import random
-import unittest
+import shutil
+import subprocess
 
 import peer
 from peer import md5
-from test_programs import BROKEN, HELLO, HELLO_ID, LOCAL_FILE, NAMES, Case, octets_of
+from test_programs import (BROKEN, HELLO, HELLO_ID, LOCAL_FILE, NAMES, REFUSED, USAGE, WRONG_DIGEST, Case,
+                           octets_of)
 
 DEEP = "/".join("%d" % (level % 10) for level in range(100))
 
@@ -127,6 +129,118 @@ class Uploads(Trees):
         self.plant("tree")
         self.client("unix:nobody", "upload", "tree", expect=BROKEN)
         self.assertEqual(len(self.said.splitlines()), 1)
+
+
+class Downloads(Trees):
+    def same(self, one, other):
+        result = subprocess.run(["diff", "-r", one, other], cwd=self.folder, capture_output=True)
+        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+
+    def test_a_tree_goes_up_and_comes_down_the_same(self):
+        files = self.plant("tree")
+        for digest, store in (("md5", "memory"), ("sha256", "store")):
+            server = self.serve("--digest", digest, store=store)
+            self.client(server, "upload", "tree")
+            out = self.client(server, "download", "--all", "-o", digest)
+            self.assertEqual(len(out.splitlines()), len(files))
+            self.same("tree", digest)
+            for name in files:
+                self.assertEqual(os.stat(self.path(digest, name)).st_mtime_ns,
+                                 os.stat(self.path("tree", name)).st_mtime_ns, name)
+
+    def test_a_part_of_the_names(self):
+        server = self.serve()
+        for name in ("photos/2021/a", "photos/b", "photos", "p;q%", "other"):
+            self.client(server, "upload", self.write("file", name.encode()), "--name", name)
+        self.client(server, "download", "--all", "photos/", "-o", "out")
+        self.assertEqual(self.read("out/photos/2021/a"), b"photos/2021/a")
+        self.assertEqual(self.files_below("out"), ["photos/2021/a", "photos/b"])
+        self.client(server, "download", "--all", "p;", "-o", "out")
+        self.assertEqual(self.read("out/p;q%"), b"p;q%")
+        self.client(server, "download", "--all", "nothing", "-o", "nowhere", expect=REFUSED)
+        self.assertFalse(os.path.exists(self.path("nowhere")))
+        # One name stands where a folder would have to.
+        out = self.client(server, "download", "--all", "-o", "clash", expect=LOCAL_FILE)
+        self.assertEqual(len(out.splitlines()), 3)
+        self.assertIn("clash/photos/b: ", self.said)
+        self.assertEqual(self.files_below("clash"), ["other", "p;q%", "photos"])
+
+    def files_below(self, folder):
+        return sorted(os.path.relpath(os.path.join(where, name), self.path(folder))
+                      for where, _, names in os.walk(self.path(folder)) for name in names)
+
+    def test_an_empty_server_is_an_empty_folder(self):
+        self.assertEqual(self.client(self.serve(), "download", "--all", "-o", "out"), b"")
+        self.assertEqual(os.listdir(self.path("out")), [])
+
+    def test_where_it_can_go(self):
+        server = self.serve()
+        self.write("a", HELLO)
+        self.client(server, "upload", "a")
+        for target in ("a", "a/b", "no/such"):
+            self.client(server, "download", "--all", "-o", target, expect=LOCAL_FILE)
+            self.assertIn(target + ": ", self.said)
+        for words in (("--all", "-o", "-"), ("--all", "a", "b"), ("--all-versions", "a"), ()):
+            self.client(server, "download", *words, expect=USAGE)
+        self.client("unix:nobody", "download", "--all", "-o", "out", expect=BROKEN)
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_names_that_the_folder_cannot_hold_are_told_and_the_rest_comes(self):
+        server = self.serve()
+        for name in ("a/file", "b/c/file", "d", "e", "link/file", "z"):
+            self.client(server, "upload", self.write("file", b"new " + name.encode()), "--name", name)
+        self.write("outside/file", b"theirs")
+        os.makedirs(self.path("out/b"))
+        os.makedirs(self.path("out/d"))
+        os.symlink("../outside", self.path("out/link"))
+        os.symlink("../../outside", self.path("out/b/c"))
+        os.symlink("../outside/file", self.path("out/e"))
+        for force in ((), ("--force",)):
+            out = self.client(server, "download", "--all", "-o", "out", *force, expect=LOCAL_FILE)
+            self.assertEqual(len(out.splitlines()), 3 if force else 2)
+            for name in ("b/c/file", "d", "link/file"):
+                self.assertIn("out/%s: " % name, self.said)
+            self.assertEqual(self.said.count("symbolic link"), 2)
+            self.assertEqual(os.listdir(self.path("outside")), ["file"])
+            self.assertEqual(self.read("outside/file"), b"theirs")
+            shutil.rmtree(self.path("out/a"))
+            os.remove(self.path("out/z"))
+        self.assertFalse(os.path.islink(self.path("out/e")))
+        self.assertEqual(self.read("out/e"), b"new e")
+
+    def test_several_files_of_one_name(self):
+        server = self.serve(store="store")
+        ids = {}
+        for octets, time in ((b"middle", 2000), (b"newest", 3000), (b"oldest", 1000)):
+            os.utime(self.write("file", octets), (0, time))
+            self.client(server, "upload", "file", "--name", "sub/file")
+            ids[octets] = md5(octets)
+        self.client(server, "upload", "file", "--name", "alone")
+        self.client(server, "upload", "file", "--name", "n" * 250)
+        self.client(server, "upload", self.write("file", HELLO), "--name", "n" * 250)
+        self.client(server, "download", "--all", "sub", "-o", "newest")
+        self.assertRegex(self.said, "sub/file: 3 files .*" + ids[b"newest"])
+        self.assertEqual(self.read("newest/sub/file"), b"newest")
+        out = self.client(server, "download", "--all", "--all-versions", "-o", "each", expect=LOCAL_FILE)
+        self.assertEqual(len(out.splitlines()), 4)
+        self.assertEqual(self.said.count("is no name"), 2)
+        self.assertEqual(self.files_below("each"), sorted(["alone", *("sub/file." + id for id in ids.values())]))
+        for octets, id in ids.items():
+            self.assertEqual(self.read("each/sub/file." + id), octets)
+
+    def test_a_download_that_breaks_leaves_no_folder(self):
+        self.write("file", octets_of(3000000))
+        server = self.serve(store="store")
+        self.client(server, "upload", "file", "--name", "a/b/c/file")
+        stored = self.path("store", md5(octets_of(3000000)), "a/b/c/file")
+        os.chmod(stored, 0o600)
+        with open(stored, "r+b") as file:
+            file.seek(2000000)
+            file.write(b"damage")
+        for words in (("--all",), ("a/b/c/file",)):
+            os.makedirs(self.path("out"), exist_ok=True)
+            self.client(server, "download", *words, "-o", "out", expect=WRONG_DIGEST)
+            self.assertEqual(os.listdir(self.path("out")), [])
 
 
 if __name__ == "__main__":
