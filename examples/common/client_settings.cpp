@@ -63,9 +63,21 @@ void add_list(CLI::App& app, client_settings& chosen) {
                 "As md5sum -c reads it (sha256sum -c, if the server's ids are SHA-256)");
 }
 
+void add_links(CLI::App& app, client_settings& chosen) {
+  const auto follow = [&] { chosen.links = symlinks::followed; };
+  app.add_flag_callback("--follow-links", follow,
+                        "Take a symbolic link in a folder for what it leads to [it is skipped]");
+}
+
 void add_upload(CLI::App& app, client_settings& chosen) {
   auto& upload = *app.add_subcommand("upload", "Send files, and compare digests");
-  add_words(upload, "FILE", take_words(chosen), "Files; - is standard input")->required();
+  add_words(upload, "FILE", take_words(chosen),
+            "Files; - is standard input. Of a folder every regular file in it and below is sent, "
+            "under its name relative to that folder: upload photos sends cat.jpg and 2021/dog.jpg. "
+            "Empty folders are not sent; what is no regular file, or has no name that can be sent, "
+            "is told and passed over")
+      ->required();
+  add_links(upload, chosen);
   add_option(upload, "--name", chosen.name, as_it_stands,
              "One file's name at the server [the last part of its path; for - it is stdin]")
       ->type_name("NAME");
@@ -91,16 +103,29 @@ void add_target(CLI::App& app, client_settings& chosen, const std::string& descr
 void add_download(CLI::App& app, client_settings& chosen) {
   auto& download =
       *app.add_subcommand("download", "Fetch files, which are shown once they are verified");
-  add_words(download, "ID-or-NAME", take_words(chosen), "A file's id in hex, or its name")
-      ->required();
+  add_words(download, "ID-or-NAME", take_words(chosen),
+            "A file's id in hex, or its name; behind --all the prefix of names");
+  download.add_flag(
+      "--all", chosen.all_names,
+      "All files whose names begin with a prefix, or all. The folder of -o is made "
+      "if it is not there. Of several files that bear one name the newest is fetched");
+  auto& all_versions = *download.add_flag_callback(
+      "--all-versions", [&] { chosen.wanted = versions::all; },
+      "With --all: where several files bear one name, fetch each as NAME.ID");
+  all_versions.needs(download.get_option("--all"));
   add_target(download, chosen,
              "A file; or a folder, below which files get their names; or - for standard output, "
              "where octets are written before they are verified: that they are wrong is then known "
              "from the exit code and a message only [the current folder]");
   download.callback([&] {
     chosen.job = client_job::download;
-    const bool several = chosen.words.size() > 1;
-    if (several && chosen.output == "-") throw CLI::ValidationError{"-o", "- is for one file"};
+    const std::size_t words = chosen.words.size();
+    if (chosen.all_names && words > 1) throw CLI::ValidationError{"--all", "takes one prefix"};
+    if (!chosen.all_names && words == 0) throw CLI::RequiredError{"ID-or-NAME, or --all"};
+    if (chosen.output == "-" && (chosen.all_names || words > 1)) {
+      throw CLI::ValidationError{"-o", "- is for one file"};
+    }
+    if (chosen.all_names && words == 1) chosen.prefix = chosen.words.front();
   });
 }
 

@@ -5,6 +5,7 @@
 /// The command line of filexfer-client.
 
 #include "common/exit_code.hpp"
+#include "common/folder_walk.hpp"
 #include "common/progress.hpp"
 #include "common/reach.hpp"
 
@@ -17,6 +18,9 @@
 
 namespace programs {
 
+/// Which of several files of one name are downloaded.
+enum class versions { newest, all };
+
 enum class client_job { list, upload, download, simulate };
 
 /// What the command line of filexfer-client asks for.
@@ -25,11 +29,14 @@ struct client_settings {
   progress::shown show_progress = progress::shown::on_terminal;
   client_job job = client_job::list;
   bool md5sum = false;
-  std::string prefix;              ///< Of names to list.
-  std::vector<std::string> words;  ///< Files, or ids and names.
+  std::string prefix;              ///< Of names to list, or to download.
+  std::vector<std::string> words;  ///< Files and folders, or ids and names.
+  symlinks links = symlinks::skipped;
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;
-  std::string output;  ///< Empty if not given.
+  std::string output;      ///< Empty if not given.
+  bool all_names = false;  ///< Download all that have the prefix.
+  versions wanted = versions::newest;
   filexfer::on_existing policy = filexfer::on_existing::keep;
 };
 

@@ -1,8 +1,7 @@
 #include "common/download_sink.hpp"
 
-#include <filexfer/error.hpp>
-
 #include <cerrno>
+#include <utility>
 
 #include <unistd.h>
 
@@ -21,61 +20,55 @@ destination choose_destination(const std::string& output, std::size_t count, std
   return {};
 }
 
-void check_target(const fs::path& target, filexfer::on_existing policy, std::error_code& ec) {
-  const fs::file_type type = fs::symlink_status(target, ec).type();
-  if (type == fs::file_type::not_found) {
-    ec.clear();
-  } else if (type == fs::file_type::directory) {
-    ec = std::make_error_code(std::errc::is_a_directory);
-  } else if (!ec && policy == filexfer::on_existing::keep) {
-    ec = filexfer::errc::file_exists;
-  } else if (!ec && type != fs::file_type::regular && type != fs::file_type::symlink) {
-    ec = std::make_error_code(std::errc::not_supported);  // to put a file in its place would harm
-  }
+download_sink::download_sink(destination where, filexfer::on_existing policy, progress& shown,
+                             std::error_code& ec)
+    : where_{std::move(where)}, policy_{policy}, shown_{shown} {
+  ec.clear();
+  if (!where_.file) tree_.emplace(where_.folder, policy_, ec);
+}
+
+void download_sink::begin(std::optional<named_file> wanted, std::error_code& ec) {
+  give_up();
+  ec.clear();
+  wanted_ = std::move(wanted);
+  if (wanted_ || where_.file) open(wanted_ ? wanted_->name : "", ec);
 }
 
 void download_sink::announce(const named_file& file, std::uint64_t size, std::error_code& ec) {
   ec.clear();
-  target_ = where_.file_for(file.name);
-  if (!where_.file) make_folders(file.name, ec);
-  if (!ec) check_target(target_, policy_, ec);
-  if (!ec) file_.emplace(target_, policy_, ec);
+  if (!wanted_ && tree_) open(file.name, ec);
   if (ec) return;
-  if (file.modified) file_->modified(*file.modified);
-  shown_.begin(file.name, size);
+  const auto modified = wanted_ ? wanted_->modified : file.modified;
+  if (modified && tree_) tree_->modified(*modified);
+  if (modified && file_) file_->modified(*modified);
+  shown_.begin(wanted_ ? wanted_->name : file.name, size);
 }
 
-/// Makes the folders in `name` that are missing, and refuses what is none.
-void download_sink::make_folders(std::string_view name, std::error_code& ec) {
-  for (auto slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
-    const fs::path folder = where_.folder / name.substr(0, slash);
-    if (fs::create_directory(folder, ec)) made_.push_back(folder);
-    const fs::file_type type = fs::symlink_status(folder, ec).type();
-    if (type == fs::file_type::symlink) {
-      ec = std::make_error_code(std::errc::too_many_symbolic_link_levels);
-    } else if (!ec && type != fs::file_type::directory) {
-      ec = std::make_error_code(std::errc::not_a_directory);
-    }
-    if (ec) return;
-  }
+void download_sink::open(const std::string& name, std::error_code& ec) {
+  name_ = name;
+  if (tree_) tree_->open(name, ec);
+  else file_.emplace(*where_.file, policy_, ec);
 }
 
 void download_sink::write(std::span<const std::byte> octets, std::error_code& ec) {
-  file_->write(octets, ec);
+  if (tree_) tree_->write(octets, ec);
+  else file_->write(octets, ec);
   shown_.moved(octets.size());
 }
 
 void download_sink::commit(std::error_code& ec) {
-  file_->commit(ec);
-  if (!ec) made_.clear();
+  if (tree_) tree_->commit(ec);
+  else file_->commit(ec);
 }
 
-download_sink::~download_sink() {
+void download_sink::give_up() {
+  if (tree_) tree_->give_up();
   file_.reset();
-  std::error_code not_empty;
-  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) {
-    fs::remove(*folder, not_empty);
-  }
+  name_.clear();
+}
+
+fs::path download_sink::target() const {
+  return where_.file || !name_.empty() ? where_.file_for(name_) : fs::path{};
 }
 
 void stdout_sink::write(std::span<const std::byte> octets, std::error_code& ec) {

@@ -10,6 +10,7 @@
 #include <filexfer/file.hpp>
 #include <filexfer/protocol.hpp>
 #include <filexfer/storage.hpp>
+#include <filexfer/tree_sink.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <vector>
 
 namespace programs {
 
@@ -38,51 +38,47 @@ struct destination {
 /// `ENOTDIR` if it has to be a folder and is none.
 destination choose_destination(const std::string& output, std::size_t count, std::error_code& ec);
 
-/// Whether `target` can be written: `errc::file_exists` if it is there and to be kept, `ENOTSUP`
-/// for what is neither a file nor a symbolic link.
-void check_target(const std::filesystem::path& target, filexfer::on_existing policy,
-                  std::error_code& ec);
-
 /// What is known of a file that is wanted under a name: several may share its octets.
 struct named_file {
   std::string name;
   std::optional<filexfer::file_time> modified{};
 };
 
-/// Puts a download where it belongs once the server has announced it. The folders in its name are
-/// made; a symbolic link among them is refused, so that no name leads out of the folder. Folders
-/// that were made for a download that failed are removed again.
+/// Puts downloads where they belong, one after the other, and shows how far they are.
 class download_sink {
  public:
-  /// `wanted`: the name and time that the file is to have, if that is not the server's choice.
-  download_sink(destination where, filexfer::on_existing policy, std::optional<named_file> wanted,
-                progress& shown)
-      : where_{std::move(where)}, policy_{policy}, wanted_{std::move(wanted)}, shown_{shown} {}
-  download_sink(const download_sink&) = delete;
-  download_sink& operator=(const download_sink&) = delete;
-  ~download_sink();
+  /// Opens the folder, if it is one; sets `ec` if it can't.
+  download_sink(destination where, filexfer::on_existing policy, progress& shown,
+                std::error_code& ec);
+
+  /// Begins a download, of which the file's name and time may be known. What can be found wrong
+  /// before the server is asked for it, is.
+  void begin(std::optional<named_file> wanted, std::error_code& ec);
 
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
-    announce(wanted_ ? *wanted_ : named_file{file.name, file.modified}, file.size, ec);
+    announce(named_file{file.name, file.modified}, file.size, ec);
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec);
 
-  /// The file's path; empty before it was announced.
-  const std::filesystem::path& target() const noexcept { return target_; }
+  /// Removes what was begun and not committed.
+  void give_up();
+
+  /// The file's path; empty as long as it is not known.
+  std::filesystem::path target() const;
 
  private:
   void announce(const named_file& file, std::uint64_t size, std::error_code& ec);
-  void make_folders(std::string_view name, std::error_code& ec);
+  void open(const std::string& name, std::error_code& ec);
 
   destination where_;
   filexfer::on_existing policy_;
-  std::optional<named_file> wanted_;
   progress& shown_;
-  std::filesystem::path target_;
-  std::vector<std::filesystem::path> made_;
+  std::optional<filexfer::tree_sink> tree_;  ///< Or else there is a file.
   std::optional<filexfer::file_sink> file_;
+  std::optional<named_file> wanted_;
+  std::string name_;  ///< Empty as long as it is not known.
 };
 
 static_assert(filexfer::announced_sink<download_sink, filexfer::digest<16>>);

@@ -42,6 +42,10 @@ class file_source {
     if (ec) throw std::system_error{ec, path.string()};
   }
 
+  /// Reads what is open as `descriptor`, which it takes, and closes whatever comes of it. The same
+  /// errors.
+  file_source(int descriptor, std::error_code& ec) : file_{detail::descriptor{descriptor}, ec} {}
+
   /// Octets that the file had when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
@@ -146,6 +150,12 @@ class file_sink {
   void commit(std::error_code& ec);
 
  private:
+  friend class tree_sink;
+
+  /// The same for `target` in a folder that is open, which it takes; an empty handle leaves `ec` as
+  /// its opener set it.
+  file_sink(detail::descriptor folder, std::string target, on_existing policy, std::error_code& ec);
+
   file_sink(const std::filesystem::path& target, on_existing policy, std::nullptr_t)
       : policy_{policy} {
     std::error_code ec;
@@ -171,16 +181,29 @@ class file_sink {
   std::error_code failure_;  ///< Octets were lost.
 };
 
+namespace detail {
+
+/// Opens the folder that `file` stands in, following symbolic links.
+inline descriptor open_folder_of(const std::filesystem::path& file, std::error_code& ec) {
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path{"."};
+  return open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
+}
+
+}  // namespace detail
+
 inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
                             std::error_code& ec)
-    : target_{target.filename().string()}, policy_{policy} {
-  if (target_.empty() || target_ == "." || target_ == "..") {
-    ec = detail::system_code(EISDIR);
+    : file_sink{detail::open_folder_of(target, ec), target.filename().string(), policy, ec} {}
+
+inline file_sink::file_sink(detail::descriptor folder, std::string target, on_existing policy,
+                            std::error_code& ec)
+    : folder_{std::move(folder)}, target_{std::move(target)}, policy_{policy} {
+  if (target_.empty() || target_ == "." || target_ == "..") ec = detail::system_code(EISDIR);
+  else if (folder_) ec.clear();
+  if (ec) {
+    folder_.reset();
     return;
   }
-  const auto folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path{"."};
-  folder_ = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
-  if (ec) return;
   const auto existing = detail::status_at(folder_.get(), target_.c_str(), ec);
   if (!ec && S_ISDIR(existing.st_mode)) {
     ec = detail::system_code(EISDIR);

@@ -27,6 +27,7 @@
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
 #include <filexfer/transfer.hpp>
+#include <filexfer/tree_sink.hpp>
 #include <filexfer/version.hpp>
 
 #endif

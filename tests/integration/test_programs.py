@@ -479,11 +479,12 @@ class Files(Case):
         os.mkfifo(self.path("fifo"))
         self.write("a", HELLO)
         for file in ("missing", ".", "fifo", "a/b"):
-            self.client(server, "upload", file, expect=LOCAL_FILE)
-            self.assertIn(file, self.said)
+            if file != ".":  # whose files are sent
+                self.client(server, "upload", file, expect=LOCAL_FILE)
+                self.assertIn(file, self.said)
             self.client(server, "simulate", file, expect=LOCAL_FILE)
             self.run_program("filexfer-simulation", file, expect=LOCAL_FILE)
-        out = self.client(server, "upload", "missing", "a", ".", expect=LOCAL_FILE)
+        out = self.client(server, "upload", "missing", "a", "fifo", expect=LOCAL_FILE)
         self.assertEqual(out.decode(), "Success  %s  a\n" % HELLO_ID)
 
     def test_targets(self):

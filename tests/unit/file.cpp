@@ -81,6 +81,24 @@ TEST_CASE("a file source is a regular file, or an error") {
   CHECK(read_all(link, ec) == "octets");
 }
 
+TEST_CASE("a file source reads what is open already, and closes it") {
+  const scratch_folder folder;
+  write_file(folder / "file", "octets");
+  const auto before = open_descriptors();
+  {
+    std::error_code ec;
+    file_source source{::open((folder / "file").c_str(), O_RDONLY), ec};
+    CHECK_FALSE(ec);
+    CHECK(read_all(source, ec) == "octets");
+    const file_source is_folder{::open(folder.path().c_str(), O_RDONLY), ec};
+    CHECK(ec == std::errc::is_a_directory);
+    CHECK(open_descriptors() == before + 1);
+    const file_source none{-1, ec};
+    CHECK(ec == std::errc::bad_file_descriptor);
+  }
+  CHECK(open_descriptors() == before);
+}
+
 TEST_CASE("a file source notices every way in which its file can change") {
   const scratch_folder folder;
   const auto file = folder / "file";

@@ -1,0 +1,178 @@
+#include "client/jobs.hpp"
+#include "common/download_sink.hpp"
+#include "common/name_lookup.hpp"
+
+#include <filexfer/error.hpp>
+#include <filexfer/printable.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace programs {
+namespace {
+
+/// A server's files by their names: a name's files from the oldest to the newest.
+using named_files = std::map<std::string, std::vector<listed>>;
+
+void sort_by_age(std::vector<listed>& files) {
+  std::sort(files.begin(), files.end(), [](const listed& a, const listed& b) {
+    return std::tie(a.modified, a.id) < std::tie(b.modified, b.id);
+  });
+}
+
+failure explain_target(std::error_code ec) {
+  if (ec == filexfer::errc::bad_name) return {local_file, "is no name for a file here"};
+  return explain_local(ec);
+}
+
+class downloads {
+ public:
+  explicit downloads(workplace& at) : at_{at}, chosen_{at.chosen} {}
+
+  exit_code run() { return chosen_.all_names ? fetch_all() : fetch_words(); }
+
+ private:
+  // --------------------------------------------------------------------------------- by id or name
+
+  exit_code fetch_words() {
+    std::error_code ec;
+    if (!to_stdout()) open_destination(chosen_.words.size(), ec);
+    if (ec) return report(chosen_.output, explain_local(ec));
+    const failure none = at_.server.connect();
+    if (none.code != done) {
+      return for_each_word(at_, [&](const std::string& word) { return report(word, none); });
+    }
+    name_lookup names{chosen_.words, at_.server.digits()};
+    failure unlisted;
+    const auto see = [&](const auto& file) { names.see(listed{file}); };
+    if (names.needed()) unlisted = list_into(at_, {.mtime = true}, see);
+    return for_each_word(at_, [&](const std::string& word) {
+      if (names.is_id(word)) return fetch(names.lower_case(word), word, std::nullopt);
+      failure why = unlisted;
+      if (unlisted.code != done) return report(word, why);
+      const auto file = names.find(word, why);
+      if (!file) return report(word, why);
+      return fetch(file->id, word, named_file{word, file->modified});
+    });
+  }
+
+  bool to_stdout() const { return chosen_.output == "-"; }
+
+  void open_destination(std::size_t count, std::error_code& ec) {
+    const destination where = choose_destination(chosen_.output, count, ec);
+    if (!ec) sink_.emplace(where, chosen_.policy, at_.shown, ec);
+  }
+
+  // ------------------------------------------------------------------------------------------- all
+
+  exit_code fetch_all() {
+    named_files files;
+    if (const failure none = list_all(files); none.code != done) return report("list", none);
+    if (files.empty() && !chosen_.prefix.empty()) {
+      return report(chosen_.prefix, {refused, "the server has no file whose name begins so"});
+    }
+    std::error_code ec;
+    const std::string folder = chosen_.output.empty() ? "." : chosen_.output;
+    std::filesystem::create_directory(folder, ec);
+    constexpr std::size_t several = 2;
+    if (!ec) open_destination(several, ec);
+    if (ec) return report(folder, explain_local(ec));
+    first_failure all;
+    for (auto& [name, same_name] : files) {
+      fetch_versions(name, same_name, all);
+      if (interruption::came()) return interrupted;
+      if (!connected_) break;
+    }
+    return all.code();
+  }
+
+  failure list_all(named_files& files) {
+    std::size_t count = 0;
+    const std::size_t most = filexfer::client_options{}.max_entries;
+    return list_into(at_, {chosen_.prefix, true}, [&](const auto& file, std::error_code& ec) {
+      if (++count > most) ec = filexfer::errc::too_many_entries;
+      else files[file.name].emplace_back(file);
+    });
+  }
+
+  void fetch_versions(const std::string& name, std::vector<listed>& files, first_failure& all) {
+    sort_by_age(files);
+    const bool several = files.size() > 1;
+    if (several && chosen_.wanted == versions::all) {
+      for (const listed& file : files) {
+        if (!connected_ || interruption::came()) return;
+        all.note(fetch(file.id, name, named_file{name + '.' + file.id, file.modified}));
+      }
+      return;
+    }
+    const listed& newest = files.back();
+    if (several) {
+      report(name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
+                              newest.id + ", is fetched; --all-versions fetches each"});
+    }
+    all.note(fetch(newest.id, name, named_file{name, newest.modified}));
+  }
+
+  // -------------------------------------------------------------------------------------- one file
+
+  exit_code fetch(const std::string& id, const std::string& word, std::optional<named_file> file) {
+    const failure none = at_.server.connect();
+    connected_ = none.code == done;
+    if (!connected_) return report(word, none);
+    if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
+      stdout_sink sink{at_.shown};
+      return at_.server.with_client(
+          [&](auto& client) { return fetch_with(client, sink, id, word); });
+    }
+    const interruption::interruptible scope;
+    std::error_code ec;
+    sink_->begin(std::move(file), ec);
+    if (ec) return report(sink_->target().string(), explain_target(ec));
+    const exit_code code =
+        at_.server.with_client([&](auto& client) { return fetch_with(client, *sink_, id, word); });
+    if (code == done) {
+      std::cout << "Success  " << id << "  " << filexfer::printable(sink_->target().string())
+                << std::endl;
+    }
+    sink_->give_up();
+    return code;
+  }
+
+  template <class Client, class Sink>
+  exit_code fetch_with(Client& client, Sink& sink, const std::string& id, const std::string& word) {
+    using digest = typename Client::digest_type;
+    const auto wanted = digest::from_hex(id);
+    if (!wanted) return report(word, {refused, "the server's ids are other digests now"});
+    std::error_code ec;
+    typename Client::download_result result;
+    std::tie(ec, result) = at_.operations.run<decltype(result)>(
+        [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
+    at_.shown.end();
+    if (ec == filexfer::errc::digest_mismatch) {
+      const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
+      return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
+                                             ", not " + wanted->to_string() + kept});
+    }
+    if (!ec) return done;
+    const bool here = client.last_failure() == filexfer::failure_origin::local;
+    const std::string target = sink.target().string();
+    return report(here && !target.empty() ? target : word, at_.server.explain(ec));
+  }
+
+  workplace& at_;
+  const client_settings& chosen_;
+  std::optional<download_sink> sink_;  ///< Nothing for standard output.
+  bool connected_ = true;
+};
+
+}  // namespace
+
+exit_code download(workplace& at) { return downloads{at}.run(); }
+
+}  // namespace programs

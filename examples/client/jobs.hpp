@@ -1,0 +1,65 @@
+#ifndef PROGRAMS_CLIENT_JOBS_HPP
+#define PROGRAMS_CLIENT_JOBS_HPP
+
+/// \file
+/// What filexfer-client can be asked to do.
+
+#include "common/client_settings.hpp"
+#include "common/exit_code.hpp"
+#include "common/failure.hpp"
+#include "common/foreground.hpp"
+#include "common/interruption.hpp"
+#include "common/progress.hpp"
+#include "common/remote.hpp"
+
+#include <filexfer/protocol.hpp>
+
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+namespace programs {
+
+/// What every job works with.
+struct workplace {
+  explicit workplace(const client_settings& asked_for) : chosen{asked_for} {}
+
+  const client_settings& chosen;
+  foreground operations;
+  remote server{operations, chosen.server};
+  progress shown{operations.context(), chosen.show_progress};
+};
+
+exit_code list(workplace& at);
+exit_code upload(workplace& at);
+exit_code download(workplace& at);
+
+/// Steps 3 to 22 of the simulation.
+exit_code simulate(workplace& at);
+
+/// Calls `call(word)` for each file that the user named.
+template <class Call>
+exit_code for_each_word(const workplace& at, Call call) {
+  first_failure all;
+  for (const std::string& word : at.chosen.words) {
+    all.note(call(word));
+    if (interruption::came()) return interrupted;
+  }
+  return all.code();
+}
+
+/// Calls `on_entry` for each of the server's files that is wanted.
+template <class OnEntry>
+failure list_into(workplace& at, const filexfer::list_request& wanted, OnEntry on_entry) {
+  if (failure none = at.server.connect(); none.code != done) return none;
+  const std::error_code ec = at.server.with_client([&](auto& client) {
+    return std::get<0>(at.operations.run(
+        [&](auto handler) { client.async_list_files(wanted, on_entry, std::move(handler)); }));
+  });
+  return ec ? at.server.explain(ec) : failure{};
+}
+
+}  // namespace programs
+
+#endif

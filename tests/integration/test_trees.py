@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Folders with all that is in them: up to a server, and down again.
+
+FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+
+import peer
+from peer import md5
+from test_programs import (BROKEN, HELLO, HELLO_ID, LOCAL_FILE, NAMES, REFUSED, USAGE, WRONG_DIGEST, Case,
+                           octets_of)
+
+DEEP = "/".join("%d" % (level % 10) for level in range(100))
+
+
+class Trees(Case):
+    def plant(self, folder):
+        """Writes files whose names, sizes and times hurt. Returns their names and octets."""
+        chance = random.Random(7)
+        files = {name: b"content of " + os.fsencode(name) for name in NAMES}
+        files.update({"names/" + name: b"again " + os.fsencode(name) for name in NAMES if len(name) < 200})
+        files.update({"sub %d/%d/f" % (i % 7, i): octets_of(chance.randrange(3000), i) for i in range(150)})
+        files.update({"c" * 200: b"long", "d" * 120 + "/" + "e" * 134: b"as long as can be", DEEP + "/end": b"deep",
+                      "empty": b"", "sub/empty": b"", "large": octets_of(700001), "sub.txt": b"beside sub",
+                      "twin one": b"twins", "twin/two": b"twins", "twin/two (again)": b"twins"})
+        for name, octets in files.items():
+            path = self.write(folder + "/" + name, octets)
+            os.utime(path, ns=(0, chance.choice((-1, 1)) * chance.randrange(2 * 10**18)))
+        return files
+
+    def names(self, server, *arguments):
+        """The names that the server lists, unescaped."""
+        entries = [line.split(b";") for line in self.client(server, "list", *arguments).splitlines()]
+        return sorted(os.fsdecode(peer.decode_name(entry[1])) for entry in entries)
+
+
+class Uploads(Trees):
+    def test_each_file_is_sent_under_its_name_below_the_folder(self):
+        files = self.plant("tree")
+        os.makedirs(self.path("tree/nothing/at all"))
+        for folder in ("tree", "./tree//", self.path("tree")):
+            server = self.serve()
+            out = self.client(server, "upload", folder).decode().splitlines()
+            self.assertEqual(self.said, "")
+            self.assertEqual(len(out), len(files))
+            entries = [line.split(b";") for line in self.client(server, "list").splitlines()]
+            self.assertEqual({os.fsdecode(peer.decode_name(entry[1])): entry[0].decode() for entry in entries},
+                             {name: md5(octets) for name, octets in files.items()})
+
+    def test_folders_and_files_in_one_command_in_order(self):
+        for name in ("a", "tree/z", "tree/b/2", "tree/b/10", "tree/b.txt", "tree/A"):
+            self.write(name, name.encode())
+        out = self.client(self.serve(), "upload", "tree", "a").decode()
+        self.assertEqual([line.split("  ")[2] for line in out.splitlines()],
+                         ["A", "b/10", "b/2", "b.txt", "z", "a"])
+
+    def test_what_is_no_regular_file_is_skipped_and_told(self):
+        server = self.serve()
+        self.write("tree/file", HELLO)
+        self.write("outside/secret", b"secret")
+        os.mkfifo(self.path("tree/fifo"))
+        os.symlink("../outside/secret", self.path("tree/link"))
+        os.symlink("../outside", self.path("tree/folder"))
+        os.symlink("nowhere", self.path("tree/dangling"))
+        out = self.client(server, "upload", "tree")
+        self.assertEqual(out.decode(), "Success  %s  file\n" % HELLO_ID)
+        for name in ("fifo", "link", "folder", "dangling"):
+            self.assertIn("tree/%s: is " % name, self.said)
+        self.assertEqual(len(self.said.splitlines()), 4)
+        # The folder that is named may be a link.
+        os.symlink("tree", self.path("to tree"))
+        self.client(server, "upload", "to tree")
+        self.assertEqual(self.names(server), ["file"])
+
+    def test_links_are_followed_on_request_and_not_for_ever(self):
+        server = self.serve()
+        self.write("tree/a/file", HELLO)
+        self.write("outside/secret", b"secret")
+        os.symlink("../outside/secret", self.path("tree/link"))
+        os.symlink("../outside", self.path("tree/folder"))
+        os.symlink("..", self.path("tree/a/up"))
+        os.symlink(".", self.path("tree/a/here"))
+        os.symlink("../tree", self.path("outside/back"))
+        self.client(server, "upload", "--follow-links", "tree")
+        self.assertEqual(self.said.count("leads back"), 3)
+        self.assertEqual(self.names(server), ["a/file", "folder/secret", "link"])
+        os.symlink("nowhere", self.path("tree/dangling"))
+        self.client(server, "upload", "--follow-links", "tree", expect=LOCAL_FILE)
+        self.assertIn("tree/dangling: ", self.said)
+
+    def test_names_that_cannot_be_sent_are_told_and_the_rest_goes_on(self):
+        server = self.serve()
+        self.write("tree/a", HELLO)
+        self.write("tree/z", HELLO)
+        self.write("tree/%s/%s" % ("d" * 200, "e" * 55), HELLO)  # 256 octets
+        for name in (b"latin \xe9", b"folder \xff/file"):
+            path = os.path.join(os.fsencode(self.path("tree")), name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(HELLO)
+        out = self.client(server, "upload", "tree", expect=LOCAL_FILE)
+        self.assertEqual(len(out.splitlines()), 2)
+        self.assertEqual(self.said.count("can't be sent"), 3)
+        self.assertEqual(self.names(server), ["a", "z"])
+
+    def test_what_cannot_be_read_is_told_and_the_rest_goes_on(self):
+        server = self.serve()
+        for name in ("a", "closed/file", "secret", "z"):
+            self.write("tree/" + name, HELLO)
+        os.chmod(self.path("tree/closed"), 0)
+        os.chmod(self.path("tree/secret"), 0)
+        self.addCleanup(os.chmod, self.path("tree/closed"), 0o700)
+        if os.geteuid() == 0:
+            os.chmod(self.folder, 0o755)
+            os.chmod(self.temporary, 0o755)
+            unprivileged = {"user": 65534, "extra_groups": []}
+        else:
+            unprivileged = {}
+        out = self.client(server, "upload", "tree", expect=LOCAL_FILE, **unprivileged)
+        self.assertEqual(len(out.splitlines()), 2)
+        self.assertRegex(self.said, r"tree/closed: .*\ntree/secret: ")
+        self.assertEqual(self.names(server), ["a", "z"])
+
+    def test_a_server_that_is_not_there_is_told_once(self):
+        self.plant("tree")
+        self.client("unix:nobody", "upload", "tree", expect=BROKEN)
+        self.assertEqual(len(self.said.splitlines()), 1)
+
+
+class Downloads(Trees):
+    def same(self, one, other):
+        result = subprocess.run(["diff", "-r", one, other], cwd=self.folder, capture_output=True)
+        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+
+    def test_a_tree_goes_up_and_comes_down_the_same(self):
+        files = self.plant("tree")
+        for digest, store in (("md5", "memory"), ("sha256", "store")):
+            server = self.serve("--digest", digest, store=store)
+            self.client(server, "upload", "tree")
+            out = self.client(server, "download", "--all", "-o", digest)
+            self.assertEqual(len(out.splitlines()), len(files))
+            self.same("tree", digest)
+            for name in files:
+                self.assertEqual(os.stat(self.path(digest, name)).st_mtime_ns,
+                                 os.stat(self.path("tree", name)).st_mtime_ns, name)
+
+    def test_a_part_of_the_names(self):
+        server = self.serve()
+        for name in ("photos/2021/a", "photos/b", "photos", "p;q%", "other"):
+            self.client(server, "upload", self.write("file", name.encode()), "--name", name)
+        self.client(server, "download", "--all", "photos/", "-o", "out")
+        self.assertEqual(self.read("out/photos/2021/a"), b"photos/2021/a")
+        self.assertEqual(self.files_below("out"), ["photos/2021/a", "photos/b"])
+        self.client(server, "download", "--all", "p;", "-o", "out")
+        self.assertEqual(self.read("out/p;q%"), b"p;q%")
+        self.client(server, "download", "--all", "nothing", "-o", "nowhere", expect=REFUSED)
+        self.assertFalse(os.path.exists(self.path("nowhere")))
+        # One name stands where a folder would have to.
+        out = self.client(server, "download", "--all", "-o", "clash", expect=LOCAL_FILE)
+        self.assertEqual(len(out.splitlines()), 3)
+        self.assertIn("clash/photos/b: ", self.said)
+        self.assertEqual(self.files_below("clash"), ["other", "p;q%", "photos"])
+
+    def files_below(self, folder):
+        return sorted(os.path.relpath(os.path.join(where, name), self.path(folder))
+                      for where, _, names in os.walk(self.path(folder)) for name in names)
+
+    def test_an_empty_server_is_an_empty_folder(self):
+        self.assertEqual(self.client(self.serve(), "download", "--all", "-o", "out"), b"")
+        self.assertEqual(os.listdir(self.path("out")), [])
+
+    def test_where_it_can_go(self):
+        server = self.serve()
+        self.write("a", HELLO)
+        self.client(server, "upload", "a")
+        for target in ("a", "a/b", "no/such"):
+            self.client(server, "download", "--all", "-o", target, expect=LOCAL_FILE)
+            self.assertIn(target + ": ", self.said)
+        for words in (("--all", "-o", "-"), ("--all", "a", "b"), ("--all-versions", "a"), ()):
+            self.client(server, "download", *words, expect=USAGE)
+        self.client("unix:nobody", "download", "--all", "-o", "out", expect=BROKEN)
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_names_that_the_folder_cannot_hold_are_told_and_the_rest_comes(self):
+        server = self.serve()
+        for name in ("a/file", "b/c/file", "d", "e", "link/file", "z"):
+            self.client(server, "upload", self.write("file", b"new " + name.encode()), "--name", name)
+        self.write("outside/file", b"theirs")
+        os.makedirs(self.path("out/b"))
+        os.makedirs(self.path("out/d"))
+        os.symlink("../outside", self.path("out/link"))
+        os.symlink("../../outside", self.path("out/b/c"))
+        os.symlink("../outside/file", self.path("out/e"))
+        for force in ((), ("--force",)):
+            out = self.client(server, "download", "--all", "-o", "out", *force, expect=LOCAL_FILE)
+            self.assertEqual(len(out.splitlines()), 3 if force else 2)
+            for name in ("b/c/file", "d", "link/file"):
+                self.assertIn("out/%s: " % name, self.said)
+            self.assertEqual(self.said.count("symbolic link"), 2)
+            self.assertEqual(os.listdir(self.path("outside")), ["file"])
+            self.assertEqual(self.read("outside/file"), b"theirs")
+            shutil.rmtree(self.path("out/a"))
+            os.remove(self.path("out/z"))
+        self.assertFalse(os.path.islink(self.path("out/e")))
+        self.assertEqual(self.read("out/e"), b"new e")
+
+    def test_several_files_of_one_name(self):
+        server = self.serve(store="store")
+        ids = {}
+        for octets, time in ((b"middle", 2000), (b"newest", 3000), (b"oldest", 1000)):
+            os.utime(self.write("file", octets), (0, time))
+            self.client(server, "upload", "file", "--name", "sub/file")
+            ids[octets] = md5(octets)
+        self.client(server, "upload", "file", "--name", "alone")
+        self.client(server, "upload", "file", "--name", "n" * 250)
+        self.client(server, "upload", self.write("file", HELLO), "--name", "n" * 250)
+        self.client(server, "download", "--all", "sub", "-o", "newest")
+        self.assertRegex(self.said, "sub/file: 3 files .*" + ids[b"newest"])
+        self.assertEqual(self.read("newest/sub/file"), b"newest")
+        out = self.client(server, "download", "--all", "--all-versions", "-o", "each", expect=LOCAL_FILE)
+        self.assertEqual(len(out.splitlines()), 4)
+        self.assertEqual(self.said.count("is no name"), 2)
+        self.assertEqual(self.files_below("each"), sorted(["alone", *("sub/file." + id for id in ids.values())]))
+        for octets, id in ids.items():
+            self.assertEqual(self.read("each/sub/file." + id), octets)
+
+    def test_a_download_that_breaks_leaves_no_folder(self):
+        self.write("file", octets_of(3000000))
+        server = self.serve(store="store")
+        self.client(server, "upload", "file", "--name", "a/b/c/file")
+        stored = self.path("store", md5(octets_of(3000000)), "a/b/c/file")
+        os.chmod(stored, 0o600)
+        with open(stored, "r+b") as file:
+            file.seek(2000000)
+            file.write(b"damage")
+        for words in (("--all",), ("a/b/c/file",)):
+            os.makedirs(self.path("out"), exist_ok=True)
+            self.client(server, "download", *words, "-o", "out", expect=WRONG_DIGEST)
+            self.assertEqual(os.listdir(self.path("out")), [])
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client")

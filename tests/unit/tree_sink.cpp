@@ -1,0 +1,265 @@
+#include "support/scratch_folder.hpp"
+#include "support/store_use.hpp"
+
+#include <filexfer/md5.hpp>
+#include <filexfer/tree_sink.hpp>
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+using filexfer::errc;
+using filexfer::file_time;
+using filexfer::on_existing;
+using filexfer::tree_sink;
+using namespace tests;
+using file_info = filexfer::file_info<filexfer::md5::digest_type>;
+
+/// Files and folders below a folder.
+std::size_t entries_below(const fs::path& folder) {
+  const fs::recursive_directory_iterator all{folder};
+  return static_cast<std::size_t>(std::distance(fs::begin(all), fs::end(all)));
+}
+
+/// Fetches a file into `sink`; the first error.
+std::error_code fetch(tree_sink& sink, std::string_view name, std::string_view octets) {
+  std::error_code ec;
+  sink.open(name, ec);
+  if (!ec) sink.write(octets_of(octets), ec);
+  if (!ec) sink.commit(ec);
+  return ec;
+}
+
+timespec modification_time(const fs::path& file) {
+  struct stat status {};
+  REQUIRE(::lstat(file.c_str(), &status) == 0);
+  return status.st_mtim;
+}
+
+TEST_CASE("one sink takes files below its folder, one after the other") {
+  const scratch_folder folder;
+  tree_sink sink{folder.path()};
+  const std::string longest = std::string(120, 'd') + '/' + std::string(134, 'f');
+  std::string deepest = "1";
+  while (deepest.size() < 254) deepest += "/1";
+  for (const std::string& name : {std::string{"a"}, std::string{"b/c/d"}, std::string{"b/c/e"},
+                                  std::string{"b/..."}, longest, "deep" + deepest.substr(4)}) {
+    CAPTURE(name);
+    CHECK_FALSE(fetch(sink, name, "octets of " + name));
+    CHECK(contents(folder / name) == "octets of " + name);
+  }
+  CHECK(fs::status(folder / "b").permissions() == fs::status(folder / "b/c").permissions());
+}
+
+TEST_CASE("what a server announces is its name and its time") {
+  const scratch_folder folder;
+  tree_sink sink{folder.path()};
+  std::error_code ec;
+  file_info file{{}, "a/b", 6, file_time{std::chrono::nanoseconds{1'700'000'000'123'456'789}}};
+  sink.announce(file, ec);
+  REQUIRE_FALSE(ec);
+  sink.write(octets_of("octets"), ec);
+  CHECK_FALSE(fs::exists(folder / "a/b"));
+  sink.commit(ec);
+  CHECK_FALSE(ec);
+  CHECK(modification_time(folder / "a/b").tv_sec == 1'700'000'000);
+  CHECK(modification_time(folder / "a/b").tv_nsec == 123'456'789);
+  // The time of one file is not that of the next.
+  file = {{}, "a/c", 0, std::nullopt};
+  sink.announce(file, ec);
+  sink.commit(ec);
+  CHECK_FALSE(ec);
+  CHECK(modification_time(folder / "a/c").tv_sec != 1'700'000'000);
+  CHECK(entries_below(folder.path()) == 3);
+}
+
+TEST_CASE("a file that is not committed leaves nothing, nor the folders made for it") {
+  const scratch_folder folder;
+  fs::create_directory(folder / "there");
+  std::error_code ec;
+  std::optional<tree_sink> sink{std::in_place, folder.path()};
+  const auto begin = [&] {
+    sink->open("there/a/b/c", ec);
+    CHECK_FALSE(ec);
+    sink->write(octets_of("some"), ec);
+    CHECK(entries_below(folder.path()) == 4);
+  };
+  begin();
+  SUBCASE("given up") { sink->give_up(); }
+  SUBCASE("the sink is destroyed") { sink.reset(); }
+  SUBCASE("another one is begun") {
+    CHECK_FALSE(fetch(*sink, "there/other", "octets"));
+    fs::remove(folder / "there/other");
+  }
+  SUBCASE("another one can't be begun") {
+    sink->open("there/a/../../..", ec);
+    CHECK(ec == errc::bad_name);
+  }
+  CHECK(entries_below(folder.path()) == 1);
+}
+
+TEST_CASE("what others put into a folder that was made for a file stays") {
+  const scratch_folder folder;
+  tree_sink sink{folder.path()};
+  std::error_code ec;
+  sink.open("a/b/c", ec);
+  REQUIRE_FALSE(ec);
+  write_file(folder / "a/theirs", "theirs");
+  sink.give_up();
+  CHECK(entries_below(folder.path()) == 2);
+  CHECK(contents(folder / "a/theirs") == "theirs");
+}
+
+TEST_CASE("what can't be begun leaves no folder") {
+  const scratch_folder folder;
+  write_file(folder / "file", "before");
+  fs::create_directory(folder / "folder");
+  tree_sink sink{folder.path()};
+  std::error_code ec;
+  const auto refused = [&](std::string_view name) {
+    sink.open(name, ec);
+    CHECK(entries_below(folder.path()) == 2);
+    const auto why = ec;
+    sink.write(octets_of("octets"), ec);
+    CHECK(ec == std::errc::bad_file_descriptor);
+    sink.commit(ec);
+    CHECK(ec == std::errc::bad_file_descriptor);
+    return why;
+  };
+  for (const auto name : {"", ".", "..", "a/..", "../a", "/a", "a//b", "a/", "\xff"}) {
+    CAPTURE(name);
+    CHECK(refused(name) == errc::bad_name);
+  }
+  CHECK(refused(std::string(256, 'n')) == errc::bad_name);
+  CHECK(refused({"a\0b", 3}) == errc::bad_name);
+  CHECK(refused("file/a") == std::errc::not_a_directory);
+  CHECK(refused("file/a/b") == std::errc::not_a_directory);
+  CHECK(refused("file") == errc::file_exists);
+  CHECK(refused("folder") == std::errc::is_a_directory);
+  CHECK(contents(folder / "file") == "before");
+}
+
+TEST_CASE("a file that stands there is kept, or replaced, whatever else is in its folder") {
+  const scratch_folder folder;
+  write_file(folder / "a/b", "before");
+  tree_sink keeping{folder.path()};
+  CHECK(fetch(keeping, "a/b", "after") == errc::file_exists);
+  std::error_code ec;
+  keeping.open("a/c", ec);
+  write_file(folder / "a/c", "meanwhile");
+  keeping.commit(ec);
+  CHECK(ec == errc::file_exists);
+  keeping.give_up();
+  CHECK(contents(folder / "a/b") == "before");
+  CHECK(contents(folder / "a/c") == "meanwhile");
+  tree_sink replacing{folder.path(), on_existing::replace};
+  CHECK_FALSE(fetch(replacing, "a/b", "after"));
+  CHECK(contents(folder / "a/b") == "after");
+  CHECK(entries_below(folder.path()) == 3);
+}
+
+TEST_CASE("no symbolic link leads out of the folder") {
+  const scratch_folder outside;
+  const scratch_folder folder;
+  write_file(outside / "file", "theirs");
+  tree_sink sink{folder.path(), on_existing::replace};
+  std::error_code ec;
+  SUBCASE("one that stands where a folder is to be") {
+    fs::create_directory_symlink(outside.path(), folder / "link");
+    fs::create_directory(folder / "sub");
+    fs::create_directory_symlink(outside.path(), folder / "sub/link");
+    fs::create_symlink("nowhere", folder / "dangling");
+    for (const auto name :
+         {"link/new", "link/file", "sub/link/new", "link/new/new", "dangling/a"}) {
+      CAPTURE(name);
+      CHECK(fetch(sink, name, "octets") == std::errc::too_many_symbolic_link_levels);
+    }
+  }
+  SUBCASE("one that stands where the file is to be, which is replaced") {
+    fs::create_symlink(outside / "file", folder / "link");
+    CHECK_FALSE(fetch(sink, "link", "octets"));
+    CHECK_FALSE(fs::is_symlink(folder / "link"));
+    CHECK(contents(folder / "link") == "octets");
+  }
+  SUBCASE("one that is put in the place of a folder meanwhile") {
+    sink.open("a/b/new", ec);
+    REQUIRE_FALSE(ec);
+    fs::create_directory(outside / "b");
+    fs::rename(folder / "a", folder / "moved");
+    fs::create_directory_symlink(outside.path(), folder / "a");
+    sink.write(octets_of("octets"), ec);
+    sink.commit(ec);
+    CHECK_FALSE(ec);
+    CHECK(contents(folder / "moved/b/new") == "octets");
+    CHECK(fs::is_empty(outside / "b"));
+    fs::remove(outside / "b");
+  }
+  SUBCASE("one that is put in the place of the folder itself") {
+    const scratch_folder aside;
+    tree_sink below{folder / ".", on_existing::keep};
+    fs::rename(folder.path(), aside / "moved");
+    fs::create_directory_symlink(outside.path(), folder.path());
+    CHECK_FALSE(fetch(below, "a/new", "octets"));
+    CHECK(contents(aside / "moved/a/new") == "octets");
+    fs::remove(folder.path());
+  }
+  SUBCASE("nor does giving up remove anything there") {
+    sink.open("a/b/new", ec);
+    fs::create_directory(outside / "b");
+    fs::rename(folder / "a", folder / "moved");
+    fs::create_directory_symlink(outside.path(), folder / "a");
+    sink.give_up();
+    CHECK(fs::is_directory(outside / "b"));
+    CHECK_FALSE(fs::exists(folder / "moved/b"));
+    fs::remove(outside / "b");
+  }
+  CHECK(entries_below(outside.path()) == 1);
+  CHECK(contents(outside / "file") == "theirs");
+}
+
+TEST_CASE("the folder is one, and may be reached by a link") {
+  const scratch_folder folder;
+  write_file(folder / "file", "octets");
+  std::error_code ec;
+  const tree_sink absent{folder / "absent", on_existing::keep, ec};
+  CHECK(ec == std::errc::no_such_file_or_directory);
+  const tree_sink file{folder / "file", on_existing::keep, ec};
+  CHECK(ec == std::errc::not_a_directory);
+  CHECK_THROWS_AS(tree_sink{folder / "absent"}, std::system_error);
+  fs::create_directory(folder / "sub");
+  fs::create_directory_symlink("sub", folder / "link");
+  tree_sink sink{folder / "link"};
+  CHECK_FALSE(fetch(sink, "a", "octets"));
+  CHECK(contents(folder / "sub/a") == "octets");
+}
+
+TEST_CASE("a tree sink leaves no descriptor behind") {
+  const scratch_folder folder;
+  write_file(folder / "file", "octets");
+  const auto before = open_descriptors();
+  {
+    tree_sink sink{folder.path()};
+    CHECK_FALSE(fetch(sink, "a/b/c", "octets"));
+    CHECK(fetch(sink, "x/y/../z", "octets") == errc::bad_name);
+    CHECK(fetch(sink, "file/y", "octets") == std::errc::not_a_directory);
+    CHECK(fetch(sink, "a/b", "octets") == std::errc::is_a_directory);
+    CHECK(open_descriptors() == before + 1);
+  }
+  CHECK(open_descriptors() == before);
+}
+
+}  // namespace
