@@ -5,8 +5,10 @@
 /// A client's files on disk: `file_source` to upload, `file_sink` to download into.
 
 #include <filexfer/detail/descriptor.hpp>
+#include <filexfer/detail/file_system.hpp>
 #include <filexfer/detail/random_name.hpp>
 #include <filexfer/detail/regular_file.hpp>
+#include <filexfer/detail/temporary.hpp>
 #include <filexfer/detail/time_of.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
@@ -93,6 +95,9 @@ enum class on_existing {
 /// owner can read. `commit` brings them onto the disk, then shows them under the target's name. A
 /// sink that is destroyed without it removes the temporary file; so does not a process that is
 /// killed.
+///
+/// A sink with a part goes on with what an earlier one left: then the temporary file has the part's
+/// name, and is left there by `keep`. It is a model of `resumable_sink`.
 class file_sink {
  public:
   /// Creates the temporary file.
@@ -105,7 +110,12 @@ class file_sink {
   /// socket, else to the system's code. The sink is of no use then.
   file_sink(const std::filesystem::path& target, on_existing policy, std::error_code& ec);
 
-  /// The same; throws `std::system_error`.
+  /// The same, with `part`, the name of a file beside the target. It is locked; if somebody else
+  /// holds it, this sink has a temporary file of its own, and nothing to go on with.
+  file_sink(const std::filesystem::path& target, on_existing policy, std::string part,
+            std::error_code& ec);
+
+  /// The same as the first; throws `std::system_error`.
   explicit file_sink(const std::filesystem::path& target, on_existing policy = on_existing::keep)
       : file_sink{target, policy, nullptr} {}
 
@@ -114,6 +124,8 @@ class file_sink {
         file_{std::move(other.file_)},
         temporary_{std::exchange(other.temporary_, {})},
         target_{std::move(other.target_)},
+        part_{std::move(other.part_)},
+        held_{other.held_},
         policy_{other.policy_},
         mode_{other.mode_},
         modified_{other.modified_},
@@ -124,6 +136,8 @@ class file_sink {
     std::swap(file_, moved.file_);
     std::swap(temporary_, moved.temporary_);
     std::swap(target_, moved.target_);
+    std::swap(part_, moved.part_);
+    std::swap(held_, moved.held_);
     std::swap(policy_, moved.policy_);
     std::swap(mode_, moved.mode_);
     std::swap(modified_, moved.modified_);
@@ -137,6 +151,34 @@ class file_sink {
   void write(std::span<const std::byte> octets, std::error_code& ec) {
     if (!failure_) detail::write_all(file_.get(), octets, failure_);
     ec = failure_;
+  }
+
+  /// Octets that the part had when this began.
+  std::uint64_t held() const noexcept { return held_; }
+
+  /// Reads them, from `offset` on.
+  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
+    return detail::read_at(file_.get(), to, offset, ec);
+  }
+
+  /// Forgets them. Fails with the system's code.
+  void drop_held(std::error_code& ec) noexcept {
+    ec.clear();
+    held_ = 0;
+    if (part_.empty()) return;
+    if (::ftruncate(file_.get(), 0) != 0 || ::lseek(file_.get(), 0, SEEK_SET) != 0) {
+      ec = detail::last_error();
+    }
+  }
+
+  /// Leaves what was written as the part, for a sink to come, unless octets were lost or there are
+  /// none. Nothing may be written to this one any more.
+  void keep() noexcept {
+    std::error_code ec;
+    const bool worth_it = !failure_ && detail::status_of(file_.get(), ec).st_size > 0;
+    if (worth_it && !ec && temporary_ == part_) temporary_.clear();
+    remove_temporary();
+    file_.reset();
   }
 
   /// Has `commit` give the file this time of modification, or the nearest that is kept there.
@@ -154,7 +196,8 @@ class file_sink {
 
   /// The same for `target` in a folder that is open, which it takes; an empty handle leaves `ec` as
   /// its opener set it.
-  file_sink(detail::descriptor folder, std::string target, on_existing policy, std::error_code& ec);
+  file_sink(detail::descriptor folder, std::string target, on_existing policy, std::string part,
+            std::error_code& ec);
 
   file_sink(const std::filesystem::path& target, on_existing policy, std::nullptr_t)
       : policy_{policy} {
@@ -164,6 +207,7 @@ class file_sink {
   }
 
   void create_temporary(std::error_code& ec);
+  void open_part(std::error_code& ec);
   int show_without_replacing() noexcept;
 
   void remove_temporary() noexcept {
@@ -175,6 +219,8 @@ class file_sink {
   detail::descriptor file_;
   std::string temporary_;  ///< Empty once there is none any more.
   std::string target_;
+  std::string part_;  ///< Empty if there is to be none.
+  std::uint64_t held_ = 0;
   on_existing policy_;
   mode_t mode_ = 0;  ///< Of the finished file: what the umask leaves.
   std::optional<file_time> modified_;
@@ -193,11 +239,19 @@ inline descriptor open_folder_of(const std::filesystem::path& file, std::error_c
 
 inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
                             std::error_code& ec)
-    : file_sink{detail::open_folder_of(target, ec), target.filename().string(), policy, ec} {}
+    : file_sink{target, policy, {}, ec} {}
+
+inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
+                            std::string part, std::error_code& ec)
+    : file_sink{detail::open_folder_of(target, ec), target.filename().string(), policy,
+                std::move(part), ec} {}
 
 inline file_sink::file_sink(detail::descriptor folder, std::string target, on_existing policy,
-                            std::error_code& ec)
-    : folder_{std::move(folder)}, target_{std::move(target)}, policy_{policy} {
+                            std::string part, std::error_code& ec)
+    : folder_{std::move(folder)},
+      target_{std::move(target)},
+      part_{std::move(part)},
+      policy_{policy} {
   if (target_.empty() || target_ == "." || target_ == "..") ec = detail::system_code(EISDIR);
   else if (folder_) ec.clear();
   if (ec) {
@@ -212,7 +266,8 @@ inline file_sink::file_sink(detail::descriptor folder, std::string target, on_ex
   } else if (!ec && !S_ISREG(existing.st_mode) && !S_ISLNK(existing.st_mode)) {
     ec = detail::system_code(ENOTSUP);
   } else if (!ec || ec == std::errc::no_such_file_or_directory) {
-    create_temporary(ec);
+    if (!part_.empty()) open_part(ec);
+    if (part_.empty()) create_temporary(ec);
   }
   if (ec) folder_.reset();
 }
@@ -229,6 +284,23 @@ inline void file_sink::create_temporary(std::error_code& ec) {
   temporary_ = std::move(name);
   mode_ = detail::status_of(file_.get(), ec).st_mode & 0777;
   if (!ec && ::fchmod(file_.get(), 0600) != 0) ec = detail::last_error();
+}
+
+/// Without an error and without a part if somebody else holds it.
+inline void file_sink::open_part(std::error_code& ec) {
+  mode_ = detail::tries_mode(folder_.get(), 0666, ec);
+  if (ec) return;
+  detail::temporary part{folder_.get(), part_, ec};
+  if (ec == std::errc::operation_would_block) {
+    ec.clear();
+    part_.clear();
+  }
+  if (ec || part_.empty()) return;
+  held_ = static_cast<std::uint64_t>(detail::status_of(part.handle(), ec).st_size);
+  if (!ec && ::lseek(part.handle(), 0, SEEK_END) < 0) ec = detail::last_error();
+  if (ec) return;
+  temporary_ = part_;
+  file_ = part.release();
 }
 
 inline void file_sink::commit(std::error_code& ec) {
@@ -265,7 +337,7 @@ inline int file_sink::show_without_replacing() noexcept {
 static_assert(seekable_source<file_source>);
 static_assert(guarded_source<file_source>);
 static_assert(descriptor_source<file_source>);
-static_assert(byte_sink<file_sink>);
+static_assert(resumable_sink<file_sink>);
 
 }  // namespace filexfer
 

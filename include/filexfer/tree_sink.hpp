@@ -15,6 +15,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -70,7 +71,28 @@ class tree_sink {
   /// folder is to be, to `ENOTDIR` if anything else does; to `errc::file_exists`, `EISDIR` and
   /// `ENOTSUP` as `file_sink` does; else to the system's code, such as `ENAMETOOLONG`. Nothing is
   /// left then.
-  void open(std::string_view name, std::error_code& ec);
+  ///
+  /// \param part  the name of a file beside it that an earlier attempt may have left, as
+  ///        `file_sink` has it; empty for none.
+  void open(std::string_view name, std::string part, std::error_code& ec);
+  void open(std::string_view name, std::error_code& ec) { open(name, {}, ec); }
+
+  // What `file_sink` has of the same name, for the file that was begun.
+
+  std::uint64_t held() const noexcept { return file_ ? file_->held() : 0; }
+  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
+    return file_->read_held(to, offset, ec);
+  }
+  void drop_held(std::error_code& ec) noexcept {
+    ec.clear();
+    if (file_) file_->drop_held(ec);
+  }
+
+  /// Leaves what was written as the part, and the folders that were made for it.
+  void keep() noexcept {
+    if (file_) file_->keep();
+    give_up();
+  }
 
   /// Has `commit` give the file that was begun this time of modification.
   void modified(file_time time) noexcept {
@@ -110,7 +132,7 @@ class tree_sink {
   std::optional<file_sink> file_;
 };
 
-inline void tree_sink::open(std::string_view name, std::error_code& ec) {
+inline void tree_sink::open(std::string_view name, std::string part, std::error_code& ec) {
   give_up();
   if (!is_name(name)) {
     ec = errc::bad_name;
@@ -120,7 +142,8 @@ inline void tree_sink::open(std::string_view name, std::error_code& ec) {
   while (!ec && name.find('/') != name.npos) {
     folder = enter(std::move(folder), detail::take_component(name), ec);
   }
-  if (!ec) file_.emplace(file_sink{std::move(folder), std::string{name}, policy_, ec});
+  if (!ec)
+    file_.emplace(file_sink{std::move(folder), std::string{name}, policy_, std::move(part), ec});
   if (ec) give_up();
 }
 

@@ -370,3 +370,66 @@ TEST_CASE("a disk that is full while a download arrives is an error, and is free
 #endif
 
 }  // namespace
+
+TEST_CASE("a part that was kept is gone on with, and becomes the file") {
+  tests::scratch_folder folder;
+  const auto target = folder / "target";
+  std::error_code ec;
+  const auto open = [&] {
+    filexfer::file_sink sink{target, on_existing::keep, "target.part", ec};
+    REQUIRE_FALSE(ec);
+    return sink;
+  };
+  const auto write = [&](filexfer::file_sink& sink, std::string_view octets) {
+    sink.write(std::as_bytes(std::span{octets}), ec);
+    REQUIRE_FALSE(ec);
+  };
+  {
+    auto first = open();
+    CHECK(first.held() == 0);
+    write(first, "0123");
+    CHECK(open().held() == 0);  // somebody has it: this one has a file of its own
+    first.keep();
+  }
+  CHECK(tests::contents(folder / "target.part") == "0123");
+  CHECK_FALSE(std::filesystem::exists(target));
+  {
+    auto second = open();
+    REQUIRE(second.held() == 4);
+    std::array<std::byte, 2> held{};
+    CHECK(second.read_held(held, 2, ec) == 2);
+    CHECK(held[1] == std::byte{'3'});
+    write(second, "45");
+    second.commit(ec);
+    CHECK_FALSE(ec);
+  }
+  CHECK(tests::contents(target) == "012345");
+  CHECK((std::filesystem::status(target).permissions() & std::filesystem::perms::owner_write) !=
+        std::filesystem::perms::none);
+  CHECK(std::distance(std::filesystem::directory_iterator{folder.path()}, {}) == 1);
+}
+
+TEST_CASE("a part is dropped where it is wrong, empty, or not to be kept") {
+  tests::scratch_folder folder;
+  std::error_code ec;
+  const auto open = [&] {
+    return filexfer::file_sink{folder / "target", on_existing::keep, "part", ec};
+  };
+  tests::write_file(folder / "part", "wrong");
+  {
+    auto sink = open();
+    CHECK(sink.held() == 5);
+    sink.drop_held(ec);
+    CHECK(sink.held() == 0);
+    sink.write(std::as_bytes(std::span{std::string_view{"right"}}), ec);
+    sink.keep();
+  }
+  CHECK(tests::contents(folder / "part") == "right");
+  { const auto sink = open(); }
+  CHECK_FALSE(std::filesystem::exists(folder / "part"));
+  open().keep();
+  CHECK_FALSE(std::filesystem::exists(folder / "part"));
+  std::filesystem::create_symlink("elsewhere", folder / "part");
+  open();
+  CHECK(ec);  // no link is followed
+}

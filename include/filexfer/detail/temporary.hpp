@@ -85,6 +85,12 @@ class temporary {
   /// Leaves the file where it is.
   void keep() noexcept { name_.clear(); }
 
+  /// Hands the open file over, with its lock, and leaves it where it is.
+  descriptor release() noexcept {
+    keep();
+    return std::move(file_);
+  }
+
   /// The file was renamed, to where it stays unless it is to be removed as `name`.
   void renamed(std::string name = {}) noexcept { name_ = std::move(name); }
 
