@@ -61,10 +61,8 @@ class retry_schedule {
     last_progress_ = Clock::now();
   }
 
-  /// The pause after an attempt that ended with `ec`, which arose at `origin`; nothing if there is
-  /// to be no other.
-  std::optional<std::chrono::milliseconds> pause_after(std::error_code ec, failure_origin origin) {
-    if (!may_try_again(ec, origin)) return std::nullopt;
+  /// The pause before another attempt; nothing once patience has ended.
+  std::optional<std::chrono::milliseconds> next() {
     if (Clock::now() - last_progress_ >= policy_.patience) return std::nullopt;
     const auto most = std::exchange(pause_, std::min(2 * pause_, policy_.longest_pause)).count();
     std::uniform_int_distribution<std::chrono::milliseconds::rep> pauses{most / 2, most};
@@ -83,16 +81,15 @@ class retry_schedule {
 /// hashes to what was hashed here, or is refused.
 ///
 /// For each attempt: `next`, connect, `client::upload` or `async_upload` with what it returned, and
-/// if that fails `pause_after`.
+/// if that fails `may_pass`.
 template <hasher Hasher, seekable_source Source>
 class upload_attempts {
  public:
   using digest_type = typename Hasher::digest_type;
 
   /// \param source  must outlive this.
-  upload_attempts(Source& source, upload_request<digest_type> wanted,
-                  const retry_policy& policy = {})
-      : source_{source}, wanted_{std::move(wanted)}, schedule_{policy} {
+  upload_attempts(Source& source, upload_request<digest_type> wanted)
+      : source_{source}, wanted_{std::move(wanted)} {
     if (wanted_.resume.empty()) wanted_.resume = detail::random_name();
   }
 
@@ -109,16 +106,13 @@ class upload_attempts {
     return wanted_;
   }
 
-  /// How long to wait after an attempt that failed with `ec`, which arose at `origin` and came as
-  /// far as `result`; nothing if there is to be no other.
-  std::optional<std::chrono::milliseconds> pause_after(std::error_code ec, failure_origin origin,
-                                                       const upload_result<digest_type>& result) {
-    if (result.octets > 0) schedule_.progress();
-    // What was left there was not of this file, and is dropped now.
-    if (ec == errc::mismatch && result.offset > 0 && !std::exchange(began_afresh_, true)) {
-      return std::chrono::milliseconds{0};
-    }
-    return schedule_.pause_after(ec, origin);
+  /// Whether another attempt can succeed after one that failed with `ec`, which arose at `origin`
+  /// and came as far as `result`.
+  bool may_pass(std::error_code ec, failure_origin origin,
+                const upload_result<digest_type>& result) {
+    // What was left there was not of this file, and is dropped now: once that may be so.
+    if (ec == errc::mismatch && result.offset > 0) return !std::exchange(began_afresh_, true);
+    return may_try_again(ec, origin);
   }
 
  private:
@@ -140,7 +134,6 @@ class upload_attempts {
 
   Source& source_;
   upload_request<digest_type> wanted_;
-  retry_schedule<> schedule_;
   int attempts_ = 0;
   bool began_afresh_ = false;
 };
@@ -158,7 +151,8 @@ template <hasher Hasher = md5, class Connect, seekable_source Source>
 upload_result<typename Hasher::digest_type> upload_with_retries(
     Connect connect, Source& source, upload_request<typename Hasher::digest_type> wanted,
     const retry_policy& policy, std::error_code& ec) {
-  upload_attempts<Hasher, Source> attempts{source, std::move(wanted), policy};
+  upload_attempts<Hasher, Source> attempts{source, std::move(wanted)};
+  retry_schedule<> schedule{policy};
   for (;;) {
     upload_result<typename Hasher::digest_type> result;
     auto request = attempts.next(ec);
@@ -170,7 +164,9 @@ upload_result<typename Hasher::digest_type> upload_with_retries(
       result = one.upload(source, std::move(request), ec);
       origin = one.last_failure();
     }
-    const auto pause = attempts.pause_after(ec, origin, result);
+    if (result.octets > 0) schedule.progress();
+    if (!attempts.may_pass(ec, origin, result)) return result;
+    const auto pause = schedule.next();
     if (!pause) return result;
     std::this_thread::sleep_for(*pause);
   }
