@@ -8,6 +8,7 @@
 #include <filexfer/results.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -58,7 +59,7 @@ class downloads {
       if (unlisted.code != done) return report(word, why);
       const auto file = names.find(word, why);
       if (!file) return report(word, why);
-      return fetch(file->id, word, named_file{word, file->modified});
+      return fetch(file->id, word, named_file{word, file->modified, file->size});
     });
   }
 
@@ -107,7 +108,7 @@ class downloads {
     if (several && chosen_.wanted == versions::all) {
       for (const listed& file : files) {
         if (!connected_ || interruption::came()) return;
-        all.note(fetch(file.id, name, named_file{name + '.' + file.id, file.modified}));
+        all.note(fetch(file.id, name, named_file{name + '.' + file.id, file.modified, file.size}));
       }
       return;
     }
@@ -116,32 +117,54 @@ class downloads {
       report(name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
                               newest.id + ", is fetched; --all-versions fetches each"});
     }
-    all.note(fetch(newest.id, name, named_file{name, newest.modified}));
+    all.note(fetch(newest.id, name, named_file{name, newest.modified, newest.size}));
   }
 
   // -------------------------------------------------------------------------------------- one file
 
   exit_code fetch(const std::string& id, const std::string& word, std::optional<named_file> file) {
-    const failure none = at_.server.connect();
-    connected_ = none.code == done;
-    if (!connected_) return report(word, none);
+    if (const exit_code none = connect(word); none != done) return none;
     if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
       stdout_sink sink{at_.shown};
       return at_.server.with_client(
           [&](auto& client) { return fetch_with(client, sink, id, word); });
     }
+    if (const auto code = keep(id, file)) return *code;
+    // Reading the file may have taken longer than the server waits.
+    if (const exit_code none = connect(word); none != done) return none;
     const interruption::interruptible scope;
     std::error_code ec;
     sink_->begin(std::move(file), ec);
     if (ec) return report(sink_->target().string(), explain_target(ec));
     const exit_code code =
         at_.server.with_client([&](auto& client) { return fetch_with(client, *sink_, id, word); });
-    if (code == done) {
-      std::cout << "Success  " << id << "  " << filexfer::printable(sink_->target().string())
-                << std::endl;
-    }
     sink_->give_up();
     return code;
+  }
+
+  /// Where that file is there already, it is told and gets its time, as far as that is known.
+  std::optional<exit_code> keep(const std::string& id, const std::optional<named_file>& file) {
+    auto here = sink_->existing(file);
+    if (!here || (file && file->size != here->size())) return std::nullopt;
+    std::error_code ec;
+    if (id_of(at_, *here, ec) != id || ec) return std::nullopt;
+    const auto target = sink_->target_of(file).string();
+    if (file && file->modified && *file->modified != here->modified()) {
+      set_modified(*here, *file->modified, ec);
+    }
+    if (ec) return report(target, explain_local(ec));
+    tell("Already there", id, target);
+    return done;
+  }
+
+  exit_code connect(const std::string& word) {
+    const failure none = at_.server.connect();
+    connected_ = none.code == done;
+    return connected_ ? done : report(word, none);
+  }
+
+  static void tell(const char* outcome, const std::string& id, const std::string& target) {
+    std::cout << outcome << "  " << id << "  " << filexfer::printable(target) << std::endl;
   }
 
   template <class Client, class Sink>
@@ -159,9 +182,15 @@ class downloads {
       return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
                                              ", not " + wanted->to_string() + kept});
     }
+    const std::string target = sink.target().string();
+    if constexpr (std::same_as<Sink, download_sink>) {
+      if (!ec) tell("Success", id, target);
+      if (ec == filexfer::errc::file_exists) {  // under a name that was not known before
+        if (const auto code = keep(id, sink.wanted())) return *code;
+      }
+    }
     if (!ec) return done;
     const bool here = client.last_failure() == filexfer::failure_origin::local;
-    const std::string target = sink.target().string();
     return report(here && !target.empty() ? target : word, at_.server.explain(ec));
   }
 

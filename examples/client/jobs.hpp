@@ -8,15 +8,18 @@
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
+#include "common/hash_of.hpp"
 #include "common/interruption.hpp"
 #include "common/progress.hpp"
 #include "common/remote.hpp"
 
+#include <filexfer/file.hpp>
 #include <filexfer/protocol.hpp>
 
 #include <string>
 #include <system_error>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 namespace programs {
@@ -37,6 +40,15 @@ exit_code download(workplace& at);
 
 /// Steps 3 to 22 of the simulation.
 exit_code simulate(workplace& at);
+
+/// The id that a file has at the server, to which there is a connection. The source is at its start
+/// again. `errc::source_changed` if the file changes meanwhile.
+inline std::string id_of(workplace& at, filexfer::file_source& file, std::error_code& ec) {
+  return at.server.with_client([&](auto& client) {
+    using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
+    return hash_of<hasher>(file, ec).to_string();
+  });
+}
 
 /// Calls `call(word)` for each file that the user named.
 template <class Call>

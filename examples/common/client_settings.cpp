@@ -78,6 +78,9 @@ void add_upload(CLI::App& app, client_settings& chosen) {
             "is told and passed over")
       ->required();
   add_links(upload, chosen);
+  upload.add_flag("--skip-existing", chosen.skip_existing,
+                  "Send nothing that the server holds already, under whatever name: it is read "
+                  "here first, and only its name is added");
   add_option(upload, "--name", chosen.name, as_it_stands,
              "One file's name at the server [the last part of its path; for - it is stdin]")
       ->type_name("NAME");
@@ -91,6 +94,9 @@ void add_upload(CLI::App& app, client_settings& chosen) {
     if (chosen.size && !(one && chosen.words.front() == "-")) {
       throw CLI::ValidationError{"--size", "is for standard input, -"};
     }
+    if (chosen.size && chosen.skip_existing) {
+      throw CLI::ValidationError{"--skip-existing", "reads twice, which --size is to spare"};
+    }
   });
 }
 
@@ -101,8 +107,9 @@ void add_target(CLI::App& app, client_settings& chosen, const std::string& descr
 }
 
 void add_download(CLI::App& app, client_settings& chosen) {
-  auto& download =
-      *app.add_subcommand("download", "Fetch files, which are shown once they are verified");
+  auto& download = *app.add_subcommand("download",
+                                       "Fetch files, which are shown once they are verified. "
+                                       "One that is there already is read, not fetched");
   add_words(download, "ID-or-NAME", take_words(chosen),
             "A file's id in hex, or its name; behind --all the prefix of names");
   download.add_flag(

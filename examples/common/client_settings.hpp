@@ -32,6 +32,7 @@ struct client_settings {
   std::string prefix;              ///< Of names to list, or to download.
   std::vector<std::string> words;  ///< Files and folders, or ids and names.
   symlinks links = symlinks::skipped;
+  bool skip_existing = false;
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;
   std::string output;      ///< Empty if not given.

@@ -1,8 +1,12 @@
 #include "common/download_sink.hpp"
 
 #include <cerrno>
+#include <chrono>
+#include <ctime>
 #include <utility>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace programs {
@@ -27,27 +31,34 @@ download_sink::download_sink(destination where, filexfer::on_existing policy, pr
   if (!where_.file) tree_.emplace(where_.folder, policy_, ec);
 }
 
+std::optional<filexfer::file_source> download_sink::existing(
+    const std::optional<named_file>& wanted) const {
+  std::error_code ec;
+  if (tree_) return tree_->existing(wanted ? wanted->name : "", ec);
+  constexpr int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  filexfer::file_source found{::open(where_.file->c_str(), flags), ec};
+  return ec ? std::nullopt : std::optional{std::move(found)};
+}
+
 void download_sink::begin(std::optional<named_file> wanted, std::error_code& ec) {
   give_up();
   ec.clear();
   wanted_ = std::move(wanted);
-  if (wanted_ || where_.file) open(wanted_ ? wanted_->name : "", ec);
+  if (!tree_) file_.emplace(*where_.file, policy_, ec);
+  else if (wanted_) tree_->open(wanted_->name, ec);
 }
 
-void download_sink::announce(const named_file& file, std::uint64_t size, std::error_code& ec) {
+void download_sink::announce(named_file file, std::error_code& ec) {
   ec.clear();
-  if (!wanted_ && tree_) open(file.name, ec);
+  const std::uint64_t size = *file.size;
+  if (!wanted_) {
+    wanted_ = std::move(file);
+    if (tree_) tree_->open(wanted_->name, ec);
+  }
   if (ec) return;
-  const auto modified = wanted_ ? wanted_->modified : file.modified;
-  if (modified && tree_) tree_->modified(*modified);
-  if (modified && file_) file_->modified(*modified);
-  shown_.begin(wanted_ ? wanted_->name : file.name, size);
-}
-
-void download_sink::open(const std::string& name, std::error_code& ec) {
-  name_ = name;
-  if (tree_) tree_->open(name, ec);
-  else file_.emplace(*where_.file, policy_, ec);
+  if (wanted_->modified && tree_) tree_->modified(*wanted_->modified);
+  if (wanted_->modified && file_) file_->modified(*wanted_->modified);
+  shown_.begin(wanted_->name, size);
 }
 
 void download_sink::write(std::span<const std::byte> octets, std::error_code& ec) {
@@ -64,11 +75,22 @@ void download_sink::commit(std::error_code& ec) {
 void download_sink::give_up() {
   if (tree_) tree_->give_up();
   file_.reset();
-  name_.clear();
+  wanted_.reset();
 }
 
-fs::path download_sink::target() const {
-  return where_.file || !name_.empty() ? where_.file_for(name_) : fs::path{};
+fs::path download_sink::target_of(const std::optional<named_file>& file) const {
+  return where_.file || file ? where_.file_for(file ? file->name : "") : fs::path{};
+}
+
+void set_modified(const filexfer::file_source& file, filexfer::file_time time,
+                  std::error_code& ec) {
+  using std::chrono::seconds;
+  const auto whole = std::chrono::floor<seconds>(time);
+  timespec times[] = {{0, UTIME_OMIT}, {}};
+  times[1].tv_sec = static_cast<std::time_t>(whole.time_since_epoch().count());
+  times[1].tv_nsec = static_cast<long>((time - whole).count());
+  ec.clear();
+  if (::futimens(file.native_handle(), times) != 0) ec = {errno, std::system_category()};
 }
 
 void stdout_sink::write(std::span<const std::byte> octets, std::error_code& ec) {

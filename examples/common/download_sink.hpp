@@ -42,6 +42,7 @@ destination choose_destination(const std::string& output, std::size_t count, std
 struct named_file {
   std::string name;
   std::optional<filexfer::file_time> modified{};
+  std::optional<std::uint64_t> size{};
 };
 
 /// Puts downloads where they belong, one after the other, and shows how far they are.
@@ -51,13 +52,16 @@ class download_sink {
   download_sink(destination where, filexfer::on_existing policy, progress& shown,
                 std::error_code& ec);
 
+  /// The file that stands where `wanted` is to come. A symbolic link is none.
+  std::optional<filexfer::file_source> existing(const std::optional<named_file>& wanted) const;
+
   /// Begins a download, of which the file's name and time may be known. What can be found wrong
   /// before the server is asked for it, is.
   void begin(std::optional<named_file> wanted, std::error_code& ec);
 
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
-    announce(named_file{file.name, file.modified}, file.size, ec);
+    announce(named_file{file.name, file.modified, file.size}, ec);
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec);
@@ -65,12 +69,15 @@ class download_sink {
   /// Removes what was begun and not committed.
   void give_up();
 
-  /// The file's path; empty as long as it is not known.
-  std::filesystem::path target() const;
+  /// What is known of the file, by now.
+  const std::optional<named_file>& wanted() const noexcept { return wanted_; }
+
+  /// Where `file` is to come; an empty path as long as that is not known.
+  std::filesystem::path target_of(const std::optional<named_file>& file) const;
+  std::filesystem::path target() const { return target_of(wanted_); }
 
  private:
-  void announce(const named_file& file, std::uint64_t size, std::error_code& ec);
-  void open(const std::string& name, std::error_code& ec);
+  void announce(named_file file, std::error_code& ec);
 
   destination where_;
   filexfer::on_existing policy_;
@@ -78,10 +85,12 @@ class download_sink {
   std::optional<filexfer::tree_sink> tree_;  ///< Or else there is a file.
   std::optional<filexfer::file_sink> file_;
   std::optional<named_file> wanted_;
-  std::string name_;  ///< Empty as long as it is not known.
 };
 
 static_assert(filexfer::announced_sink<download_sink, filexfer::digest<16>>);
+
+/// Gives a file of this side another time of modification.
+void set_modified(const filexfer::file_source& file, filexfer::file_time time, std::error_code& ec);
 
 /// Writes a download to standard output as it comes.
 class stdout_sink {

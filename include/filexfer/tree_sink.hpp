@@ -94,6 +94,10 @@ class tree_sink {
     give_up();
   }
 
+  /// Opens the file that stands under `name`. Nothing, and why, if none does: the errors are those
+  /// of `open` and of `file_source`, and `ELOOP` or the like for a symbolic link.
+  std::optional<file_source> existing(std::string_view name, std::error_code& ec) const;
+
   /// Has `commit` give the file that was begun this time of modification.
   void modified(file_time time) noexcept {
     if (file_) file_->modified(time);
@@ -160,6 +164,22 @@ inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::strin
   }
   if (made) made_.push_back({std::move(folder), std::move(name)});
   return entered;
+}
+
+inline std::optional<file_source> tree_sink::existing(std::string_view name,
+                                                      std::error_code& ec) const {
+  if (!is_name(name)) {
+    ec = errc::bad_name;
+    return std::nullopt;
+  }
+  auto at = detail::reopen_folder(root_.get(), ec);
+  while (!ec && name.find('/') != name.npos) {
+    at = detail::open_folder(at.get(), detail::take_component(name).c_str(), ec);
+  }
+  if (!ec) at = detail::open_at(at.get(), std::string{name}.c_str(), detail::file_flags, ec);
+  if (ec) return std::nullopt;
+  file_source found{at.release(), ec};
+  return ec ? std::nullopt : std::optional{std::move(found)};
 }
 
 inline void tree_sink::commit(std::error_code& ec) {

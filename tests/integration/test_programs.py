@@ -192,7 +192,7 @@ class Usage(Case):
                 (), ("nonsense",), ("--nonsense",), ("list", "--nonsense"), ("list", "a", "extra"), ("upload",),
                 ("download",), ("simulate",), ("simulate", "a", "a"), ("--server", "nowhere", "list"),
                 ("upload", "a", "a", "--name", "one"), ("upload", "a", "--size", "5"), ("upload", "-", "--size", "x"),
-                ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list", "list")),
+                ("upload", "-", "--size", "5", "--skip-existing"), ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list", "list")),
             "filexfer-simulation": ((), ("a", "a"), ("a", "--transport", "pigeon"), ("a", "--nonsense")),
         }
         for program, all_arguments in wrong.items():
@@ -491,19 +491,21 @@ class Files(Case):
         server = self.serve()
         self.write("a", HELLO)
         self.client(server, "upload", "a")
+        self.write("a", b"mine")
         self.client(server, "download", "a", expect=LOCAL_FILE)
         self.assertIn("--force", self.said)
-        self.write("a", b"mine")
         for words in (("a",), (HELLO_ID,), ("a", "-o", "a"), (HELLO_ID, "-o", "./a")):
             self.client(server, "download", *words, expect=LOCAL_FILE)
             self.assertEqual(self.read("a"), b"mine")
         self.client(server, "download", HELLO_ID, "--force")
         self.assertEqual(self.read("a"), HELLO)
-        # Twice into one file.
+        # Twice into one file, and two into one.
         self.write("other/a", b"other")
         self.client(server, "upload", "other/a", "--name", "b/a")
         os.mkdir(self.path("out"))
-        self.client(server, "download", "a", "a", "-o", "out", expect=LOCAL_FILE)
+        out = self.client(server, "download", "a", "a", "-o", "out").decode().splitlines()
+        self.assertEqual(out, [outcome + "  %s  out/a" % HELLO_ID for outcome in ("Success", "Already there")])
+        self.client(server, "download", md5(b"other"), "-o", "out/a", expect=LOCAL_FILE)
         self.assertEqual(self.read("out/a"), HELLO)
         # No folders, and folders.
         for target in ("no/such", "no/", "a/b", "/proc/x", "out/a/"):

@@ -465,7 +465,9 @@ TEST_CASE("a time is seconds since 1970, with a sign and nanoseconds where need 
       {"-1.5", -1'500'000'000},
       {"-0.000000001", -1},
       {"1700000000.123456789", 1'700'000'000'123'456'789}};
-  for (const auto& [text, count] : times) {
+  for (const auto& each : times) {
+    const std::string& text = each.first;
+    const std::int64_t count = each.second;
     CAPTURE(text);
     CHECK(filexfer::parse_time(text) == file_time{nanoseconds{count}});
     CHECK(filexfer::format_time(file_time{nanoseconds{count}}) == text);

@@ -231,6 +231,27 @@ TEST_CASE("no symbolic link leads out of the folder") {
   CHECK(contents(outside / "file") == "theirs");
 }
 
+TEST_CASE("a file that stands there can be looked at, and no link leads elsewhere") {
+  const scratch_folder folder;
+  write_file(folder / "a/b/file", "octets");
+  write_file(folder / "outside", "theirs");
+  fs::create_directory_symlink("b", folder / "a/link");
+  fs::create_symlink("../outside", folder / "a/b/link");
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  const tree_sink sink{folder.path()};
+  std::error_code ec;
+  auto found = sink.existing("a/b/file", ec);
+  CHECK_FALSE(ec);
+  REQUIRE(found);
+  CHECK(read_all(*found, ec) == "octets");
+  for (const auto name : {"a/link/file", "a/b/link", "a/b", "a/absent", "absent/file", "fifo",
+                          "outside/file", "a/../outside", ""}) {
+    CAPTURE(name);
+    CHECK_FALSE(sink.existing(name, ec));
+    CHECK(ec);
+  }
+}
+
 TEST_CASE("the folder is one, and may be reached by a link") {
   const scratch_folder folder;
   write_file(folder / "file", "octets");
