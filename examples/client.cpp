@@ -21,6 +21,7 @@ exit_code run(int argc, char** argv) {
     case client_job::list: code = list(at); break;
     case client_job::upload: code = upload(at); break;
     case client_job::download: code = download(at); break;
+    case client_job::verify: code = verify(at); break;
     case client_job::simulate: code = simulate(at); break;
   }
   return after_output(code);

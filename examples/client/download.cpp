@@ -74,7 +74,9 @@ class downloads {
 
   exit_code fetch_all() {
     named_files files;
-    if (const failure none = list_all(files); none.code != done) return report("list", none);
+    const failure none = list_bounded(
+        at_, {chosen_.prefix, true}, [&](const listed& file) { files[file.name].push_back(file); });
+    if (none.code != done) return report("list", none);
     if (files.empty() && !chosen_.prefix.empty()) {
       return report(chosen_.prefix, {refused, "the server has no file whose name begins so"});
     }
@@ -91,15 +93,6 @@ class downloads {
       if (!connected_) break;
     }
     return all.code();
-  }
-
-  failure list_all(named_files& files) {
-    std::size_t count = 0;
-    const std::size_t most = filexfer::client_options{}.max_entries;
-    return list_into(at_, {chosen_.prefix, true}, [&](const auto& file, std::error_code& ec) {
-      if (++count > most) ec = filexfer::errc::too_many_entries;
-      else files[file.name].emplace_back(file);
-    });
   }
 
   void fetch_versions(const std::string& name, std::vector<listed>& files, first_failure& all) {

@@ -10,12 +10,16 @@
 #include "common/foreground.hpp"
 #include "common/hash_of.hpp"
 #include "common/interruption.hpp"
+#include "common/listing.hpp"
 #include "common/progress.hpp"
 #include "common/remote.hpp"
 
+#include <filexfer/error.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/options.hpp>
 #include <filexfer/protocol.hpp>
 
+#include <cstddef>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -37,6 +41,7 @@ struct workplace {
 exit_code list(workplace& at);
 exit_code upload(workplace& at);
 exit_code download(workplace& at);
+exit_code verify(workplace& at);
 
 /// Steps 3 to 22 of the simulation.
 exit_code simulate(workplace& at);
@@ -70,6 +75,17 @@ failure list_into(workplace& at, const filexfer::list_request& wanted, OnEntry o
         [&](auto handler) { client.async_list_files(wanted, on_entry, std::move(handler)); }));
   });
   return ec ? at.server.explain(ec) : failure{};
+}
+
+/// The same for a job that keeps what it sees, as a `listed`, and so wants an end to it.
+template <class OnListed>
+failure list_bounded(workplace& at, const filexfer::list_request& wanted, OnListed on_listed) {
+  std::size_t count = 0;
+  const std::size_t most = filexfer::client_options{}.max_entries;
+  return list_into(at, wanted, [&](const auto& file, std::error_code& ec) {
+    if (++count > most) ec = filexfer::errc::too_many_entries;
+    else on_listed(listed{file});
+  });
 }
 
 }  // namespace programs

@@ -9,10 +9,10 @@ namespace programs {
 namespace {
 
 constexpr const char* exit_codes =
-    "Exit codes: 0 done; 1 a digest did not match; 2 wrong usage; 3 the server refused;\n"
-    "4 the connection failed or broke, or the server broke the protocol; 5 a local file could\n"
-    "not be read or written; 130 interrupted, with nothing half-done left. Of several files all\n"
-    "are tried, and the exit code is the first failure's.";
+    "Exit codes: 0 done; 1 a digest did not match, or verify found a file that the server lacks;\n"
+    "2 wrong usage; 3 the server refused; 4 the connection failed or broke, or the server broke\n"
+    "the protocol; 5 a local file could not be read or written; 130 interrupted, with nothing\n"
+    "half-done left. Of several files all are tried, and the exit code is the first failure's.";
 
 auto take_words(client_settings& chosen) {
   return [&chosen](const auto& words) { chosen.words = words; };
@@ -136,6 +136,17 @@ void add_download(CLI::App& app, client_settings& chosen) {
   });
 }
 
+void add_verify(CLI::App& app, client_settings& chosen) {
+  auto& verify = *app.add_subcommand(
+      "verify",
+      "Tell of each file whether the server holds it, that is, its digest under its name");
+  add_words(verify, "FILE", take_words(chosen),
+            "Files and folders, whose names are those that upload gives them")
+      ->required();
+  add_links(verify, chosen);
+  verify.callback([&] { chosen.job = client_job::verify; });
+}
+
 void add_simulate(CLI::App& app, client_settings& chosen) {
   auto& simulate = *app.add_subcommand(
       "simulate", "Send a file, fetch it again, and show what went over the wire");
@@ -154,7 +165,7 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
   app.footer(exit_codes)->require_subcommand(0, 1)->fallthrough();
   app.callback([&] {  // which comes after a word that is no command was found
     if (!app.get_subcommands().empty()) return;
-    throw CLI::RequiredError{"A command (list, upload, download or simulate)"};
+    throw CLI::RequiredError{"A command (list, upload, download, verify or simulate)"};
   });
   add_server(app, chosen);
   const auto hide = [&] { chosen.show_progress = progress::shown::never; };
@@ -162,6 +173,7 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
   add_list(app, chosen);
   add_upload(app, chosen);
   add_download(app, chosen);
+  add_verify(app, chosen);
   add_simulate(app, chosen);
   return parse(app, argc, argv);
 }

@@ -21,7 +21,7 @@ namespace programs {
 /// Which of several files of one name are downloaded.
 enum class versions { newest, all };
 
-enum class client_job { list, upload, download, simulate };
+enum class client_job { list, upload, download, verify, simulate };
 
 /// What the command line of filexfer-client asks for.
 struct client_settings {

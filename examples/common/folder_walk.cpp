@@ -66,7 +66,7 @@ bool folder_walk::visit(const char* leaf) {
   int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW;
   if (S_ISLNK(status.st_mode)) {
     if (links_ == symlinks::skipped) {
-      skip("is a symbolic link: skipped; --follow-links sends what it leads to");
+      skip("is a symbolic link: skipped; --follow-links takes what it leads to");
       return false;
     }
     if (::fstatat(folder, leaf, &status, 0) != 0) return fail(last_error());

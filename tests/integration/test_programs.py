@@ -190,7 +190,7 @@ class Usage(Case):
                 ("--grace", "s"), ("--read-only=perhaps",)),
             "filexfer-client": (
                 (), ("nonsense",), ("--nonsense",), ("list", "--nonsense"), ("list", "a", "extra"), ("upload",),
-                ("download",), ("simulate",), ("simulate", "a", "a"), ("--server", "nowhere", "list"),
+                ("download",), ("verify",), ("simulate",), ("simulate", "a", "a"), ("--server", "nowhere", "list"),
                 ("upload", "a", "a", "--name", "one"), ("upload", "a", "--size", "5"), ("upload", "-", "--size", "x"),
                 ("upload", "-", "--size", "5", "--skip-existing"), ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list", "list")),
             "filexfer-simulation": ((), ("a", "a"), ("a", "--transport", "pigeon"), ("a", "--nonsense")),
@@ -204,7 +204,7 @@ class Usage(Case):
         for program in ("filexfer-server", "filexfer-client", "filexfer-simulation"):
             self.assertIn(b"Exit codes", self.run_program(program, "--help"))
             self.assertRegex(self.run_program(program, "--version"), rb"filexfer \d+\.\d+\.\d+\n")
-        for command in ("list", "upload", "download", "simulate"):
+        for command in ("list", "upload", "download", "verify", "simulate"):
             text = self.run_program("filexfer-client", command, "--help")
             self.assertIn(b"130", text)
         self.assertIn(b"verified", self.run_program("filexfer-client", "download", "--help"))
@@ -213,7 +213,7 @@ class Usage(Case):
         self.run_program("filexfer-client", "nonsense", expect=USAGE)
         self.assertIn("nonsense", self.said)
         self.run_program("filexfer-client", expect=USAGE)
-        self.assertIn("list, upload, download or simulate", self.said)
+        self.assertIn("list, upload, download, verify or simulate", self.said)
 
     def test_a_temporary_folder_that_is_not_there(self):
         server = self.serve()

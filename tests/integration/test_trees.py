@@ -4,6 +4,7 @@
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
+import hashlib
 import os
 import random
 import re
@@ -335,6 +336,42 @@ class Again(Trees):
             out = self.client(server, "download", *words).decode()
             self.assertEqual(out, "Already there  %s  out/sub/a\n" % HELLO_ID)
         self.assertEqual(os.stat(self.path("out/sub/a")).st_mtime, 1000)
+
+
+class Verifying(Trees):
+    def test_what_the_server_holds_and_lacks(self):
+        for digest, hash in (("md5", hashlib.md5), ("sha256", hashlib.sha256)):
+            server = self.serve("--digest", digest)
+            files = self.plant(digest)
+            self.client(server, "upload", digest)
+            out = self.client(server, "verify", digest).decode().splitlines()
+            self.assertEqual(len(out), len(files))
+            self.assertEqual({line.split("  ")[0] for line in out}, {"Held"})
+            # Other octets, the same octets by another name, and a file that never went up.
+            self.write(digest + "/sub.txt", b"changed")
+            self.write(digest + "/twin three", b"twins")
+            self.write(digest + "/new", b"new")
+            out = self.client(server, "verify", digest, expect=WRONG_DIGEST).decode().splitlines()
+            self.assertEqual(len(out), len(files) + 2)
+            self.assertEqual([line for line in out if not line.startswith("Held  ")], [
+                "Lacks  %s  %s" % (hash(octets).hexdigest(), name)
+                for octets, name in ((b"new", "new"), (b"changed", "sub.txt"), (b"twins", "twin three"))])
+            self.assertIn("Held  %s  twin one" % hash(b"twins").hexdigest(), out)
+
+    def test_files_by_name(self):
+        server = self.serve()
+        self.write("sub/a", HELLO)
+        self.client(server, "upload", "sub/a")
+        self.assertEqual(self.client(server, "verify", "sub/a", "sub").decode(), 2 * ("Held  %s  a\n" % HELLO_ID))
+        self.write("b", HELLO)
+        out = self.client(server, "verify", "b", "sub/a", expect=WRONG_DIGEST).decode()
+        self.assertEqual(out, "Lacks  %s  b\nHeld  %s  a\n" % (HELLO_ID, HELLO_ID))
+        self.client(server, "verify", "missing", expect=LOCAL_FILE)
+        os.symlink("a", self.path("sub/link"))
+        self.client(server, "verify", "sub")
+        self.assertIn("sub/link: ", self.said)
+        self.client(server, "verify", "--follow-links", "sub", expect=WRONG_DIGEST)
+        self.client("unix:nobody", "verify", "sub", expect=BROKEN)
 
 
 if __name__ == "__main__":
