@@ -1,4 +1,5 @@
 #include "client/jobs.hpp"
+#include "client/retries.hpp"
 #include "common/download_sink.hpp"
 #include "common/name_lookup.hpp"
 
@@ -13,6 +14,10 @@
 #include <iostream>
 #include <map>
 #include <optional>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace programs {
@@ -119,20 +124,31 @@ class downloads {
     if (const exit_code none = connect(word); none != done) return none;
     if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
       stdout_sink sink{at_.shown};
-      return at_.server.with_client(
-          [&](auto& client) { return fetch_with(client, sink, id, word); });
+      const attempt only =
+          at_.server.with_client([&](auto& client) { return fetch_with(client, sink, id, word); });
+      return only.why.code == done ? done : report(only.subject.value_or(word), only.why);
     }
     if (const auto code = keep(id, file)) return *code;
-    // Reading the file may have taken longer than the server waits.
-    if (const exit_code none = connect(word); none != done) return none;
     const interruption::interruptible scope;
-    std::error_code ec;
-    sink_->begin(std::move(file), ec);
-    if (ec) return report(sink_->target().string(), explain_target(ec));
-    const exit_code code =
-        at_.server.with_client([&](auto& client) { return fetch_with(client, *sink_, id, word); });
-    sink_->give_up();
-    return code;
+    bool part_was_wrong = false;
+    const attempt last = with_retries(at_, word, [&](auto& client) -> attempt {
+      std::error_code ec;
+      sink_->begin(file, ".filexfer-" + id + ".part", ec);
+      if (ec) return {explain_target(ec), 0, sink_->target().string()};
+      const bool had_part = sink_->held() > 0;
+      attempt made = fetch_with(client, *sink_, id, word);
+      const bool wrong_part =
+          had_part && (made.why.code == wrong_digest || made.why.code == refused);
+      if (wrong_part) made.why.may_pass = !std::exchange(part_was_wrong, true);
+      if (!file) file = sink_->wanted();
+      // What is left of a connection that broke is gone on with, now or by another download.
+      if (made.why.may_pass && !wrong_part && !interruption::came()) sink_->keep();
+      else sink_->give_up();
+      return made;
+    });
+    connected_ = last.was_connected;
+    if (last.why.code == done) return done;
+    return report(last.subject.value_or(word), last.why);
   }
 
   /// Where that file is there already, it is told and gets its time, as far as that is known.
@@ -161,10 +177,10 @@ class downloads {
   }
 
   template <class Client, class Sink>
-  exit_code fetch_with(Client& client, Sink& sink, const std::string& id, const std::string& word) {
+  attempt fetch_with(Client& client, Sink& sink, const std::string& id, const std::string& word) {
     using digest = typename Client::digest_type;
     const auto wanted = digest::from_hex(id);
-    if (!wanted) return report(word, {refused, "the server's ids are other digests now"});
+    if (!wanted) return {{refused, "the server's ids are other digests now"}, 0, word};
     std::error_code ec;
     typename Client::download_result result;
     std::tie(ec, result) = at_.operations.run<decltype(result)>(
@@ -172,19 +188,21 @@ class downloads {
     at_.shown.end();
     if (ec == filexfer::errc::digest_mismatch) {
       const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
-      return report(word, {wrong_digest, "what arrived is " + result.computed_here.to_string() +
-                                             ", not " + wanted->to_string() + kept});
+      return {{wrong_digest, "what arrived is " + result.computed_here.to_string() + ", not " +
+                                 wanted->to_string() + kept},
+              result.octets,
+              word};
     }
     const std::string target = sink.target().string();
     if constexpr (std::same_as<Sink, download_sink>) {
       if (!ec) tell("Success", id, target);
       if (ec == filexfer::errc::file_exists) {  // under a name that was not known before
-        if (const auto code = keep(id, sink.wanted())) return *code;
+        if (const auto code = keep(id, sink.wanted())) return {{*code, {}}};
       }
     }
-    if (!ec) return done;
+    if (!ec) return {};
     const bool here = client.last_failure() == filexfer::failure_origin::local;
-    return report(here && !target.empty() ? target : word, at_.server.explain(ec));
+    return {at_.server.explain(ec), result.octets, here && !target.empty() ? target : word};
   }
 
   workplace& at_;

@@ -1,15 +1,25 @@
 #include "client/jobs.hpp"
+#include "client/retries.hpp"
 #include "common/folder_walk.hpp"
 #include "common/stdin_source.hpp"
 
 #include <filexfer/error.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/md5.hpp>
 #include <filexfer/printable.hpp>
+#include <filexfer/sha256.hpp>
+#include <filexfer/transfer.hpp>
 
 #include <concepts>
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
 namespace programs {
 namespace {
@@ -62,66 +72,102 @@ class uploads {
   template <class Source>
   exit_code send(Source& file, const std::string& path, std::string name) {
     if (chosen_.name) name = *chosen_.name;
-    if (const exit_code none = connect(path); none != done) return none;
-    std::string id;
-    if constexpr (std::same_as<Source, filexfer::file_source>) {
-      std::error_code ec;
-      if (chosen_.skip_existing) id = id_of(at_, file, ec);
-      if (ec) return report(path, explain_local(ec));
-      // Reading the file may have taken longer than the server waits.
-      if (const exit_code none = connect(path); none != done) return none;
-    }
     std::optional<interruption::interruptible> scope;
     if (!std::same_as<Source, stdin_source>) scope.emplace();  // that would wait for the input
-    counted_source source{file, at_.shown};
-    return at_.server.with_client(
-        [&](auto& client) { return send_with(client, source, path, name, id); });
+    using kind =
+        std::conditional_t<filexfer::seekable_source<Source>, resumable<Source>, sending<Source>>;
+    kind one{file, at_.shown, std::move(name)};
+    const attempt last =
+        with_retries(at_, path, [&](auto& client) { return try_once(client, one); });
+    connected_ = last.was_connected;
+    if (last.why.code == done) return done;
+    return report(last.subject.value_or(path), last.why);
   }
 
-  exit_code connect(const std::string& path) {
-    const failure none = at_.server.connect();
-    connected_ = none.code == done;
-    return connected_ ? done : report(path, none);
+  template <class Source>
+  struct sending {
+    sending(Source& file, progress& shown, std::string its_name)
+        : source{file, shown}, name{std::move(its_name)} {}
+
+    counted_source<Source> source;
+    std::string name;
+  };
+
+  /// A file on its way, by however many attempts.
+  template <class Source>
+  struct resumable : sending<Source> {
+    using sending<Source>::sending;
+
+    std::variant<std::monostate, filexfer::upload_attempts<filexfer::md5, counted_source<Source>>,
+                 filexfer::upload_attempts<filexfer::sha256, counted_source<Source>>>
+        attempts{};
+
+    template <class Hasher, class Request>
+    auto& attempts_with(Request wanted) {
+      using type = filexfer::upload_attempts<Hasher, counted_source<Source>>;
+      if (!std::holds_alternative<type>(attempts)) {
+        attempts.template emplace<type>(this->source, std::move(wanted));
+      }
+      return std::get<type>(attempts);
+    }
+  };
+
+  /// What can be read once only is sent once.
+  template <class Client>
+  attempt try_once(Client& client, sending<stdin_source>& one) {
+    return send_with(client, one, {one.name}, [](auto...) { return false; });
   }
 
-  /// `id`: the file's, if what the server has is not to be sent; else it is empty.
   template <class Client, class Source>
-  exit_code send_with(Client& client, Source& source, const std::string& path,
-                      const std::string& name, const std::string& id) {
-    typename Client::upload_request wanted{name, Client::digest_type::from_hex(id)};
-    if constexpr (requires { source.modified(); }) wanted.modified = source.modified();
+  attempt try_once(Client& client, resumable<Source>& one) {
+    typename Client::upload_request wanted{one.name};
+    wanted.modified = one.source.modified();
+    auto& attempts = one.template attempts_with<typename Client::hasher_type>(wanted);
     std::error_code ec;
-    typename Client::upload_result result;
-    if (wanted.expected) {
+    if (chosen_.skip_existing) attempts.hash(ec);
+    if (!ec) wanted = attempts.next(ec);
+    if (ec) return {explain_local(ec)};
+    if (chosen_.skip_existing) {
       bool held = false;
       std::tie(ec, held) = at_.operations.run<bool>([&](auto handler) {
-        client.async_add_name(*wanted.expected, source.size(), name, wanted.modified,
+        client.async_add_name(*wanted.expected, one.source.size(), one.name, wanted.modified,
                               std::move(handler));
       });
-      if (held) return tell("Already there", id, name);
+      if (held) tell("Already there", wanted.expected->to_string(), one.name);
+      if (held || ec) return {ec ? at_.server.explain(ec) : failure{}};
     }
-    if (!ec) {
-      at_.shown.begin(name, source.size());
-      std::tie(ec, result) = at_.operations.run<decltype(result)>(
-          [&](auto handler) { client.async_upload(source, wanted, std::move(handler)); });
-      at_.shown.end();
-    }
-    if (ec == filexfer::errc::digest_mismatch) {
-      tell("Fail", result.computed_here.to_string(),
-           result.computed_there.to_string() + "  " + name);
-      return report(path,
-                    {wrong_digest, "the server computed " + result.computed_there.to_string() +
-                                       ", this file is " + result.computed_here.to_string() +
-                                       ": damaged on the way; upload it again"});
-    }
-    const bool by_name = chosen_.name && ec == filexfer::errc::bad_name;
-    if (ec) return report(by_name ? name : path, at_.server.explain(ec));
-    return tell(result.sent ? "Success" : "Already there", result.computed_there.to_string(), name);
+    return send_with(client, one, std::move(wanted),
+                     [&](auto... how) { return attempts.may_pass(how...); });
   }
 
-  static exit_code tell(const char* outcome, const std::string& id, const std::string& name) {
+  template <class Client, class Source, class MayPass>
+  attempt send_with(Client& client, sending<Source>& one, typename Client::upload_request wanted,
+                    MayPass may_pass) {
+    std::error_code ec;
+    typename Client::upload_result result;
+    at_.shown.begin(one.name, one.source.size());
+    std::tie(ec, result) = at_.operations.run<decltype(result)>([&](auto handler) {
+      client.async_upload(one.source, std::move(wanted), std::move(handler));
+    });
+    at_.shown.end();
+    if (ec == filexfer::errc::digest_mismatch) {
+      tell("Fail", result.computed_here.to_string(),
+           result.computed_there.to_string() + "  " + one.name);
+      return {{wrong_digest, "the server computed " + result.computed_there.to_string() +
+                                 ", this file is " + result.computed_here.to_string() +
+                                 ": damaged on the way; upload it again"}};
+    }
+    attempt made{{}, result.octets};
+    if (ec) made.why = at_.server.explain(ec);
+    made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
+    if (chosen_.name && ec == filexfer::errc::bad_name) made.subject = one.name;
+    if (!ec)
+      tell(result.sent ? "Success" : "Already there", result.computed_there.to_string(), one.name);
+    return made;
+  }
+
+  static void tell(const char* outcome, const std::string& id, const std::string& name) {
     std::cout << outcome << "  " << id << "  " << filexfer::printable(name) << std::endl;
-    return done;
   }
 
   workplace& at_;

@@ -168,6 +168,11 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
     throw CLI::RequiredError{"A command (list, upload, download, verify or simulate)"};
   });
   add_server(app, chosen);
+  add_option(
+      app, "--retry-for", chosen.retry_for, parse_duration,
+      "How long to try again after a connection broke, since octets last moved; 0 for not at "
+      "all")
+      ->type_name("TIME [30s]");
   const auto hide = [&] { chosen.show_progress = progress::shown::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
   add_list(app, chosen);

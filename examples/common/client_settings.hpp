@@ -11,6 +11,7 @@
 
 #include <filexfer/file.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,6 +39,7 @@ struct client_settings {
   std::string output;      ///< Empty if not given.
   bool all_names = false;  ///< Download all that have the prefix.
   versions wanted = versions::newest;
+  std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
   filexfer::on_existing policy = filexfer::on_existing::keep;
 };
 

@@ -40,12 +40,12 @@ std::optional<filexfer::file_source> download_sink::existing(
   return ec ? std::nullopt : std::optional{std::move(found)};
 }
 
-void download_sink::begin(std::optional<named_file> wanted, std::error_code& ec) {
+void download_sink::begin(std::optional<named_file> wanted, std::string part, std::error_code& ec) {
   give_up();
   ec.clear();
   wanted_ = std::move(wanted);
-  if (!tree_) file_.emplace(*where_.file, policy_, ec);
-  else if (wanted_) tree_->open(wanted_->name, ec);
+  if (!tree_) file_.emplace(*where_.file, policy_, std::move(part), ec);
+  else if (wanted_) tree_->open(wanted_->name, std::move(part), ec);
 }
 
 void download_sink::announce(named_file file, std::error_code& ec) {
@@ -59,6 +59,28 @@ void download_sink::announce(named_file file, std::error_code& ec) {
   if (wanted_->modified && tree_) tree_->modified(*wanted_->modified);
   if (wanted_->modified && file_) file_->modified(*wanted_->modified);
   shown_.begin(wanted_->name, size);
+  shown_.begins_at(held());
+}
+
+std::uint64_t download_sink::held() const noexcept {
+  if (tree_) return tree_->held();
+  return file_ ? file_->held() : 0;
+}
+
+std::size_t download_sink::read_held(std::span<std::byte> to, std::uint64_t offset,
+                                     std::error_code& ec) {
+  return tree_ ? tree_->read_held(to, offset, ec) : file_->read_held(to, offset, ec);
+}
+
+void download_sink::drop_held(std::error_code& ec) {
+  if (tree_) tree_->drop_held(ec);
+  else file_->drop_held(ec);
+}
+
+void download_sink::keep() {
+  if (tree_) tree_->keep();
+  else file_->keep();
+  give_up();
 }
 
 void download_sink::write(std::span<const std::byte> octets, std::error_code& ec) {

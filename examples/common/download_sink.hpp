@@ -56,8 +56,9 @@ class download_sink {
   std::optional<filexfer::file_source> existing(const std::optional<named_file>& wanted) const;
 
   /// Begins a download, of which the file's name and time may be known. What can be found wrong
-  /// before the server is asked for it, is.
-  void begin(std::optional<named_file> wanted, std::error_code& ec);
+  /// before the server is asked for it, is. What an earlier attempt has left as `part`, beside the
+  /// file, is gone on with.
+  void begin(std::optional<named_file> wanted, std::string part, std::error_code& ec);
 
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
@@ -65,6 +66,13 @@ class download_sink {
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec);
+
+  std::uint64_t held() const noexcept;
+  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec);
+  void drop_held(std::error_code& ec);
+
+  /// Leaves what has come as the part.
+  void keep();
 
   /// Removes what was begun and not committed.
   void give_up();
@@ -88,6 +96,7 @@ class download_sink {
 };
 
 static_assert(filexfer::announced_sink<download_sink, filexfer::digest<16>>);
+static_assert(filexfer::resumable_sink<download_sink>);
 
 /// Gives a file of this side another time of modification.
 void set_modified(const filexfer::file_source& file, filexfer::file_time time, std::error_code& ec);

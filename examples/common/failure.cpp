@@ -4,6 +4,7 @@
 
 #include <filexfer/error.hpp>
 #include <filexfer/printable.hpp>
+#include <filexfer/transfer.hpp>
 
 #include <iostream>
 
@@ -36,7 +37,9 @@ failure explain_local(std::error_code ec) {
   return {local_file, ec.message()};
 }
 
-failure explain(std::error_code ec, failure_origin origin, const std::string& reply) {
+namespace {
+
+failure describe(std::error_code ec, failure_origin origin, const std::string& reply) {
   if (interruption::came()) return {interrupted, "interrupted; nothing half-done was left"};
   if (origin == failure_origin::local) return explain_local(ec);
   if (ec == condition::refused) {
@@ -48,6 +51,14 @@ failure explain(std::error_code ec, failure_origin origin, const std::string& re
   }
   if (ec == errc::wrong_digest_kind) return {broken, ec.message()};
   return {broken, ec.message() + trying_again_is_safe};
+}
+
+}  // namespace
+
+failure explain(std::error_code ec, failure_origin origin, const std::string& reply) {
+  failure why = describe(ec, origin, reply);
+  why.may_pass = filexfer::may_try_again(ec, origin);
+  return why;
 }
 
 exit_code report(std::string_view subject, const failure& what) {

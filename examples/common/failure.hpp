@@ -18,6 +18,7 @@ namespace programs {
 struct failure {
   exit_code code = done;
   std::string text;
+  bool may_pass = false;  ///< Another try can succeed.
 };
 
 /// What is said of a connection that failed.

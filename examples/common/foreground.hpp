@@ -11,7 +11,9 @@
 #include <asio/cancellation_type.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
 
+#include <chrono>
 #include <optional>
 #include <system_error>
 #include <tuple>
@@ -45,6 +47,12 @@ class foreground {
     if (interruption::came()) cancel_.emit(asio::cancellation_type::terminal);
     while (!ended) context_.run_one();
     return std::move(*ended);
+  }
+
+  /// Lets some time pass, or less if there is an interruption.
+  void wait(std::chrono::milliseconds time) {
+    asio::steady_timer timer{context_, time};
+    run<>([&](auto handler) { timer.async_wait(std::move(handler)); });
   }
 
  private:

@@ -4,6 +4,9 @@
 /// \file
 /// How far a transfer is, on a terminal.
 
+#include "common/interruption.hpp"
+
+#include <filexfer/fields.hpp>
 #include <filexfer/storage.hpp>
 
 #include <asio/io_context.hpp>
@@ -34,6 +37,9 @@ class progress {
   /// `octets` have moved, on any thread.
   void moved(std::size_t octets) noexcept { moved_ += octets; }
 
+  /// The first `octets` are there already.
+  void begins_at(std::uint64_t octets) noexcept { moved_ = octets; }
+
  private:
   using clock = std::chrono::steady_clock;
 
@@ -50,7 +56,7 @@ class progress {
   clock::time_point begun_{};
 };
 
-/// A source that tells how far it was read.
+/// A source that tells how far it was read, and ends at an interruption.
 template <filexfer::byte_source Source>
 class counted_source {
  public:
@@ -59,9 +65,20 @@ class counted_source {
   std::uint64_t size() const noexcept { return source_.size(); }
 
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
+    if (interruption::came()) {
+      ec = std::make_error_code(std::errc::operation_canceled);
+      return 0;
+    }
     const std::size_t octets = source_.read(to, ec);
     shown_.moved(octets);
     return octets;
+  }
+
+  void seek(std::uint64_t offset, std::error_code& ec)
+    requires filexfer::seekable_source<Source>
+  {
+    source_.seek(offset, ec);
+    shown_.begins_at(offset);
   }
 
   filexfer::file_time modified() const noexcept

@@ -53,6 +53,7 @@ class remote {
     }
     failure none;
     any_stream connection = reach(operations_, place_, none);
+    none.may_pass = was_connected_;  // a server that never answered is not waited for
     if (none.code != done) return none;
     std::error_code ec;
     auto& asking = make_client<filexfer::md5>(std::move(connection));
@@ -61,9 +62,15 @@ class remote {
         [&](auto handler) { asking.async_features(std::move(handler)); });
     if (const auto why = why_ended(asking, ec)) {
       const std::string& said = asking.last_reply();  // a login's greeting, most likely
-      return {broken, *why + (said.empty() ? " before it answered" : " after \"" + said + '"')};
+      return {broken, *why + (said.empty() ? " before it answered" : " after \"" + said + '"'),
+              was_connected_};
     }
-    if (ec) return explain(ec);
+    if (ec) {
+      failure why = explain(ec);
+      why.may_pass = why.may_pass && (was_connected_ || why.code == refused);
+      return why;
+    }
+    was_connected_ = true;
     if (known.version == 0 && !asking.last_reply().starts_with("ERROR")) {  // HTTP, most likely
       client_ = {};
       return {broken, "the other side does not speak the protocol"};
@@ -96,7 +103,8 @@ class remote {
   /// Why the last operation failed.
   failure explain(std::error_code ec) {
     return with_client([&](auto& c) {
-      if (const auto why = why_ended(c, ec)) return failure{broken, *why + trying_again_is_safe};
+      if (const auto why = why_ended(c, ec))
+        return failure{broken, *why + trying_again_is_safe, true};
       return programs::explain(ec, c.last_failure(), c.last_reply());
     });
   }
@@ -129,6 +137,7 @@ class remote {
 
   foreground& operations_;
   server_place place_;
+  bool was_connected_ = false;
   asio::thread_pool work_{2};  // one hashes, one writes, while the octets move
   std::variant<std::unique_ptr<client<filexfer::md5>>, std::unique_ptr<client<filexfer::sha256>>>
       client_;

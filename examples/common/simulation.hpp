@@ -71,7 +71,7 @@ class simulation {
     filexfer::file_source file{what.file, ec};
     if (ec) return report(what.file.string(), explain_local(ec));
     download_sink copy{what.copy, what.policy, progress_, ec};
-    if (!ec) copy.begin(named_file{what.name}, ec);
+    if (!ec) copy.begin(named_file{what.name}, {}, ec);
     if (ec) return report(what.copy.file_for(what.name).string(), explain_local(ec));
     const exit_code code =
         first_of([&] { return list(3, nullptr); }, [&] { return upload(file, what.name); },

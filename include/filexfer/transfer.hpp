@@ -93,16 +93,22 @@ class upload_attempts {
     if (wanted_.resume.empty()) wanted_.resume = detail::random_name();
   }
 
+  /// Hashes all of the source, if its digest is not known; for one who asks what the server holds.
+  ///
+  /// Fails with what the source reports.
+  const std::optional<digest_type>& hash(std::error_code& ec) {
+    ec.clear();
+    if (!wanted_.expected) hash_source(ec);
+    return wanted_.expected;
+  }
+
   /// What to ask for next; the source is at its beginning then. May hash all of the source.
   ///
   /// Fails with what the source reports.
   upload_request<digest_type> next(std::error_code& ec) {
     ec.clear();
-    if (attempts_++ > 0) {
-      source_.seek(0, ec);
-      if (!ec && !wanted_.expected) hash_source(ec);
-      if (!ec) source_.seek(0, ec);
-    }
+    if (attempts_++ > 0) hash(ec);
+    if (!ec) source_.seek(0, ec);
     return wanted_;
   }
 
@@ -117,6 +123,8 @@ class upload_attempts {
 
  private:
   void hash_source(std::error_code& ec) {
+    source_.seek(0, ec);
+    if (ec) return;
     Hasher hash;
     std::vector<std::byte> buffer(default_chunk_octets);
     for (std::uint64_t left = source_.size(); left > 0;) {

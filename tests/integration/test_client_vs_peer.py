@@ -62,7 +62,7 @@ class ClientCase(unittest.TestCase):
     def start(self, server, *arguments, **keywords):
         address = server if isinstance(server, str) else server.address
         return subprocess.Popen(
-            [peer.program("filexfer-client"), "--server", address, *arguments], cwd=self.folder,
+            [peer.program("filexfer-client"), "--server", address, "--retry-for", "0", *arguments], cwd=self.folder,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=peer.restore_signals, **keywords)
 
     def run_client(self, server, *arguments, expect=DONE, stdin=None):
@@ -465,10 +465,21 @@ class Breaches(ClientCase):
         for octets in (0, 1, 4):
             for server in self.misbehaving(truncate_download=octets):
                 for arguments in ((HELLO_ID,), (HELLO_ID, "-o", "chosen"), (HELLO_ID, "-o", "-")):
-                    self.fails(server, "download", *arguments, expect=BROKEN)
+                    self.leaves_a_part(server, *arguments)
         self.write("hello.txt", b"my own")
         for server in self.misbehaving(truncate_download=3):
-            self.fails(server, "download", HELLO_ID, "--force", expect=BROKEN)
+            self.leaves_a_part(server, HELLO_ID, "--force")
+
+    def leaves_a_part(self, server, *arguments):
+        """A download that breaks leaves what has come, to go on with, and nothing else."""
+        before = self.tree()
+        self.run_client(server, "download", *arguments, expect=BROKEN)
+        after = self.tree()
+        for path in [path for path in after if os.path.basename(path) == ".filexfer-%s.part" % HELLO_ID]:
+            self.assertTrue(HELLO.startswith(after.pop(path)))
+            os.remove(os.path.join(self.outside, path))
+        self.assertEqual(after, before, self.scene(server))
+        self.assertNotIn("Success", self.said)
 
     def test_a_connection_closed_at_any_line(self):
         self.write("local", b"octets")

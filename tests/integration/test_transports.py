@@ -177,7 +177,7 @@ class Via(Case):
 
     def start(self, command, *arguments, **keywords):
         process = subprocess.Popen(
-            [peer.program("filexfer-client"), "--via", command, *arguments], cwd=self.folder, env=self.environment,
+            [peer.program("filexfer-client"), *self.patience, "--via", command, *arguments], cwd=self.folder, env=self.environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=peer.restore_signals,
             **keywords)
         self.addCleanup(self.end, process)

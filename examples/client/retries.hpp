@@ -1,0 +1,56 @@
+#ifndef PROGRAMS_CLIENT_RETRIES_HPP
+#define PROGRAMS_CLIENT_RETRIES_HPP
+
+/// \file
+/// One file's transfer over as many connections as it takes.
+
+#include "client/jobs.hpp"
+
+#include <filexfer/printable.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/transfer.hpp>
+
+#include <asio/error.hpp>
+
+#include <cstdint>
+#include <iostream>
+#include <optional>
+#include <string>
+
+namespace programs {
+
+/// What an attempt came to.
+struct attempt {
+  failure why;                              ///< `why.code` is `done` if it succeeded.
+  std::uint64_t octets = 0;                 ///< That moved.
+  std::optional<std::string> subject = {};  ///< What the failure is about, if not the file.
+  bool was_connected = true;
+};
+
+/// Connects and calls `try_once(client)`, which returns an `attempt`, until that succeeds or there
+/// is no sense in another; returns the last.
+template <class TryOnce>
+attempt with_retries(workplace& at, const std::string& what, TryOnce try_once) {
+  filexfer::retry_schedule<> schedule{{.patience = at.chosen.retry_for}};
+  for (;;) {
+    attempt last{at.server.connect()};
+    last.was_connected = last.why.code == done;
+    if (last.was_connected) last = at.server.with_client(try_once);
+    if (last.why.code == done) return last;
+    if (interruption::came()) {
+      last.why = explain(asio::error::operation_aborted, filexfer::failure_origin::stream, {});
+      return last;
+    }
+    if (last.octets > 0) schedule.progress();
+    const auto pause = last.why.may_pass ? schedule.next() : std::nullopt;
+    if (!pause) return last;
+    if (at.chosen.show_progress != progress::shown::never) {
+      std::cerr << filexfer::printable(what) << ": " << last.why.text << "; trying again\n";
+    }
+    at.operations.wait(*pause);
+  }
+}
+
+}  // namespace programs
+
+#endif

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""filexfer-client over connections that break: it goes on where it stopped.
+
+Between client and server stands a relay, which counts octets and cuts connections.
+"""
+
+import os
+import socket
+import threading
+import time
+
+import peer
+from test_programs import DONE, HELLO, REFUSED, Case, octets_of
+
+BROKEN = 4
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Relay:
+    """Passes on what comes, both ways, and cuts each connection after so many octets in all."""
+
+    def __init__(self, to):
+        host, port = to.rsplit(":", 1)
+        self.to = host, int(port)
+        self.cut_after = []  # of the connections to come; then none is cut
+        self.passed = 0
+        self.connections = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            left = [self.cut_after.pop(0) if self.cut_after else None]
+            threading.Thread(target=self.serve, args=(client, left), daemon=True).start()
+
+    def serve(self, client, left):
+        with client:
+            try:
+                server = socket.create_connection(self.to)
+            except OSError:
+                return
+            with server:
+                back = threading.Thread(target=self.move, args=(server, client, left), daemon=True)
+                back.start()
+                self.move(client, server, left)
+                back.join()
+
+    def move(self, source, target, left):
+        try:
+            while True:
+                octets = source.recv(64 * KIB)
+                if not octets:
+                    break
+                if left[0] is not None:
+                    octets = octets[:left[0]]
+                    left[0] -= len(octets)
+                target.sendall(octets)
+                self.passed += len(octets)
+                if left[0] == 0:
+                    break
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+class Retries(Case):
+    patience = ()
+
+    def relay(self, server):
+        relay = Relay(server.address)
+        self.addCleanup(relay.close)
+        return relay
+
+    def test_a_broken_upload_goes_on(self):
+        octets = octets_of(8 * MIB)
+        self.write("file", octets)
+        for digest in ("md5", "sha256"):
+            server = self.serve("--digest", digest, store=digest)
+            relay = self.relay(server)
+            relay.cut_after = [1 * MIB, 2 * MIB, 3 * MIB]
+            out = self.client(relay.address, "upload", "file").decode()
+            self.assertTrue(out.startswith("Success  "), out)
+            self.assertIn("trying again", self.said)
+            self.assertEqual(relay.connections, 4)
+            self.assertLess(relay.passed, 1.2 * len(octets))
+            self.assertEqual(self.read(os.path.join(digest, out.split()[1], "file")), octets)
+            self.assertEqual(os.listdir(self.path(digest, ".partial")), [])
+
+    def test_a_broken_download_goes_on(self):
+        octets = octets_of(8 * MIB)
+        self.write("file", octets)
+        server = self.serve(store="store")
+        id = self.client(server, "upload", "file").decode().split()[1]
+        relay = self.relay(server)
+        for number, wanted in enumerate(("file", id)):
+            for target in ("copy%d" % number, "folder%d" % number):
+                if target.startswith("folder"):
+                    os.mkdir(self.path(target))
+                relay.cut_after = [1 * MIB, 2 * MIB, 3 * MIB]
+                relay.passed = 0
+                self.client(relay.address, "download", wanted, "-o", target)
+                copy = target if target.startswith("copy") else target + "/file"
+                self.assertEqual(self.read(copy), octets)
+                # Where the name is not known before, the first attempt has nothing to go on with.
+                self.assertLess(relay.passed, (1.2 if target + wanted != "folder1" + id else 1.4) * len(octets))
+                self.assertEqual([name for name in os.listdir(self.folder) if name.startswith(".filexfer")], [])
+
+    def test_a_download_goes_on_with_what_an_earlier_one_left(self):
+        octets = octets_of(4 * MIB)
+        self.write("file", octets)
+        server = self.serve(store="store")
+        id = self.client(server, "upload", "file").decode().split()[1]
+        relay = self.relay(server)
+        part = ".filexfer-%s.part" % id
+        relay.cut_after = [3 * MIB]
+        self.client(relay.address, "--retry-for", "0", "download", "file", "-o", "copy", expect=BROKEN)
+        self.assertGreater(os.stat(self.path(part)).st_size, 2 * MIB)
+        relay.passed = 0
+        self.client(relay.address, "download", "file", "-o", "copy")
+        self.assertLess(relay.passed, 2 * MIB)
+        self.assertEqual(self.read("copy"), octets)
+        self.assertFalse(os.path.exists(self.path(part)))
+        # One that is wrong, or too long, is dropped, and all is fetched again.
+        for wrong in (b"x" * MIB, b"x" * 5 * MIB):
+            self.write(part, wrong)
+            self.client(server, "download", id, "-o", "another", "--force")
+            self.assertEqual(self.read("another"), octets)
+            self.assertFalse(os.path.exists(self.path(part)))
+            os.remove(self.path("another"))
+
+    def test_a_server_that_is_killed_and_comes_back(self):
+        octets = octets_of(32 * MIB)
+        self.write("file", octets)
+        for job in (("upload", "file"), ("download", "file", "-o", "copy")):
+            server = self.serve(store="store")
+            relay = self.relay(server)
+            client = self.start_client(relay, *job)
+            for _ in range(3):
+                before = relay.passed
+                end = time.monotonic() + 10
+                while relay.passed < before + MIB and client.poll() is None and time.monotonic() < end:
+                    time.sleep(0.001)
+                server.kill()
+                server = self.serve(store="store")
+                host, port = server.address.rsplit(":", 1)
+                relay.to = host, int(port)
+            out, said = client.communicate(timeout=60)
+            self.assertEqual(client.returncode, DONE, said.decode())
+            self.assertTrue(out.startswith(b"Success"), out)
+            self.assertLess(relay.passed, 1.3 * len(octets))
+            server.stop()
+        self.assertEqual(self.read("copy"), octets)
+
+    def test_what_will_be_refused_again_is_not_tried_again(self):
+        self.write("file", HELLO)
+        server = self.serve("--read-only")
+        begin = time.monotonic()
+        self.client(server, "upload", "file", expect=REFUSED)
+        self.client("127.0.0.1:1", "upload", "file", expect=BROKEN)  # nobody has ever answered there
+        self.assertLess(time.monotonic() - begin, 10)
+        self.assertNotIn("trying again", self.said)
+
+    def test_patience_ends(self):
+        self.write("file", octets_of(MIB))
+        relay = self.relay(self.serve(store="store"))
+        relay.cut_after = [100 * KIB] + [0] * 1000
+        self.client(relay.address, "--retry-for", "1s", "upload", "file", expect=BROKEN)
+        self.assertIn("trying again", self.said)
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client")
