@@ -167,9 +167,9 @@ class downloads {
   }
 
   exit_code connect(const std::string& word) {
-    const failure none = at_.server.connect();
-    connected_ = none.code == done;
-    return connected_ ? done : report(word, none);
+    const attempt made = with_retries(at_, word, [](auto&) { return attempt{}; });
+    connected_ = made.was_connected;
+    return connected_ ? done : report(word, made.why);
   }
 
   static void tell(const char* outcome, const std::string& id, const std::string& target) {

@@ -16,6 +16,7 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace programs {
 
@@ -45,7 +46,11 @@ attempt with_retries(workplace& at, const std::string& what, TryOnce try_once) {
     const auto pause = last.why.may_pass ? schedule.next() : std::nullopt;
     if (!pause) return last;
     if (at.chosen.show_progress != progress::shown::never) {
-      std::cerr << filexfer::printable(what) << ": " << last.why.text << "; trying again\n";
+      std::string_view why = last.why.text;
+      if (why.ends_with(trying_again_is_safe)) {
+        why.remove_suffix(std::string_view{trying_again_is_safe}.size());
+      }
+      std::cerr << filexfer::printable(what) << ": " << why << "; trying again\n";
     }
     at.operations.wait(*pause);
   }
