@@ -130,25 +130,36 @@ class downloads {
     }
     if (const auto code = keep(id, file)) return *code;
     const interruption::interruptible scope;
-    bool part_was_wrong = false;
-    const attempt last = with_retries(at_, word, [&](auto& client) -> attempt {
-      std::error_code ec;
-      sink_->begin(file, ".filexfer-" + id + ".part", ec);
-      if (ec) return {explain_target(ec), 0, sink_->target().string()};
-      const bool had_part = sink_->held() > 0;
-      attempt made = fetch_with(client, *sink_, id, word);
-      const bool wrong_part =
-          had_part && (made.why.code == wrong_digest || made.why.code == refused);
-      if (wrong_part) made.why.may_pass = !std::exchange(part_was_wrong, true);
-      if (!file) file = sink_->wanted();
-      // What is left of a connection that broke is gone on with, now or by another download.
-      if (made.why.may_pass && !wrong_part && !interruption::came()) sink_->keep();
-      else sink_->give_up();
-      return made;
-    });
+    fetched one{id, word, std::move(file)};
+    const attempt last =
+        with_retries(at_, word, [&](auto& client) { return try_once(client, one); });
     connected_ = last.was_connected;
     if (last.why.code == done) return done;
     return report(last.subject.value_or(word), last.why);
+  }
+
+  /// A file on its way, by however many attempts.
+  struct fetched {
+    std::string id;
+    std::string word;
+    std::optional<named_file> file;
+    bool part_was_wrong = false;
+  };
+
+  template <class Client>
+  attempt try_once(Client& client, fetched& one) {
+    std::error_code ec;
+    sink_->begin(one.file, ".filexfer-" + one.id + ".part", ec);
+    if (ec) return {explain_target(ec), 0, sink_->target().string()};
+    const bool had_part = sink_->held() > 0;
+    attempt made = fetch_with(client, *sink_, one.id, one.word);
+    const bool wrong_part = had_part && (made.why.code == wrong_digest || made.why.code == refused);
+    if (wrong_part) made.why.may_pass = !std::exchange(one.part_was_wrong, true);
+    if (!one.file) one.file = sink_->wanted();
+    // What is left of a connection that broke is gone on with, now or by another download.
+    if (made.why.may_pass && !wrong_part && !interruption::came()) sink_->keep();
+    else sink_->give_up();
+    return made;
   }
 
   /// Where that file is there already, it is told and gets its time, as far as that is known.

@@ -85,8 +85,7 @@ class directory_store {
                   std::error_code& ec)
       : folder_{directory, std::move(options.log), ec},
         quota_{options.quota.value_or(detail::quota::unlimited)},
-        partials_{{options.partial_age, options.partial_octets}} {
-    if (!ec) partials_.remove_old(folder_.root());
+        partials_{folder_.root(), {options.partial_age, options.partial_octets}, ec} {
     if (!ec && quota_.limited()) quota_.set_used(count_octets(ec));
   }
 
@@ -140,14 +139,14 @@ class directory_store {
 
   std::uint64_t count_octets(std::error_code& ec) {
     const auto stored = detail::count_octets<digest_type>(folder_.root(), ec);
-    return ec ? 0 : stored + partials_.count_octets(folder_.root(), ec);
+    return ec ? 0 : stored + partials_.count_octets(ec);
   }
 
   /// Sets `octets` aside in the quota; where there is no room, what is left of broken uploads gives
   /// way.
   detail::quota::reservation reserve(std::uint64_t octets, std::error_code& ec) {
     const auto count = [this](std::error_code& failed) {
-      partials_.remove_all(folder_.root());
+      partials_.remove_all();
       return count_octets(failed);
     };
     return quota_.reserve(octets, count, ec);
@@ -158,7 +157,7 @@ class directory_store {
                                        std::error_code& ec) {
     auto reserved = reserve(octets, ec);
     if (ec || disk_has(coming)) return reserved;
-    partials_.remove_all(folder_.root());
+    partials_.remove_all();
     if (!disk_has(coming)) ec = errc::no_space;
     return reserved;
   }
@@ -335,8 +334,8 @@ auto directory_store<Hasher>::resume(const upload_details<digest_type>& details,
   const auto key = detail::partials::key_of(details.resume, details.size);
   auto claim = partials_.take(key);
   if (!claim) return std::nullopt;
-  partials_.remove_old(folder_.root());
-  auto file = partials_.open(folder_.root(), key, ec);
+  partials_.remove_old();
+  auto file = partials_.open(key, ec);
   if (ec == std::errc::operation_would_block) return create(details, ec);
   if (ec) return std::nullopt;
   const auto left = static_cast<std::uint64_t>(detail::status_of(file.handle(), ec).st_size);

@@ -197,6 +197,16 @@ def kill_at(point: KillPoint, folder: str, scenario: Scenario) -> Tuple[bool, Li
                     for text in wrong]
 
 
+def kill_after_answer(folder: str, scenario: Scenario) -> Tuple[bool, List[str]]:
+    """The same for a server that is killed once it has answered."""
+    store = os.path.join(folder, "answered")
+    shutil.copytree(os.path.join(folder, "before"), store)
+    with serving(store) as server:
+        acknowledged = upload(server)
+        server.kill()
+    return True, ["killed after the answer: " + text for text in check_store(store, acknowledged, scenario.before)]
+
+
 def kill_everywhere(scenario: Scenario) -> Tuple[int, List[str]]:
     """At how many places the server was killed, and what did not hold then."""
     with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
@@ -204,6 +214,7 @@ def kill_everywhere(scenario: Scenario) -> Tuple[int, List[str]]:
         points = kill_points(folder)
         with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
             results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
+        results.append(kill_after_answer(folder, scenario))
     killed = sum(result[0] for result in results)
     print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), killed), flush=True)
     # How often threads wait for each other differs from run to run; the rest must not.

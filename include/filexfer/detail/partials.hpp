@@ -29,7 +29,11 @@ struct partial_limits {
 /// process its claim.
 class partials {
  public:
-  explicit partials(partial_limits limits) noexcept : limits_{limits} {}
+  /// In the store's `root`; does nothing where that is not open.
+  partials(int root, partial_limits limits, std::error_code& ec) : limits_{limits} {
+    if (!ec) folder_ = make_and_open_folder(root, ".partial", ec);
+    if (!ec) remove_old();
+  }
 
   /// Takes the claim on a token; false if somebody in this process has it, who is told to give up.
   token_claims::claim take(const std::string& key) { return claims_.take(key); }
@@ -46,54 +50,44 @@ class partials {
     return key + '-' + std::to_string(size);
   }
 
-  /// Opens the file of a claimed token, or creates it; the store's `root` is open. Fails with
-  /// `EWOULDBLOCK` if another process is writing it.
-  temporary open(int root, const std::string& key, std::error_code& ec) {
-    int folder = -1;
-    {
-      const std::lock_guard lock{mutex_};
-      if (!folder_) folder_ = make_and_open_folder(root, folder_name, ec);
-      folder = folder_.get();
-    }
-    return folder < 0 ? temporary{} : temporary{folder, key, ec};
+  /// Opens the file of a claimed token, or creates it. Fails with `EWOULDBLOCK` if another process
+  /// is writing it.
+  temporary open(const std::string& key, std::error_code& ec) const {
+    return temporary{folder_.get(), key, ec};
   }
 
   /// Removes what is too old, or the oldest of what is too much. Looks once a minute at most;
   /// failures are left to the next time.
-  void remove_old(int root) {
+  void remove_old() {
     const auto now = std::chrono::steady_clock::now();
     {
       const std::lock_guard lock{mutex_};
       if (now < next_look_) return;
       next_look_ = now + std::chrono::minutes{1};
     }
-    remove_beyond(root, limits_);
+    remove_beyond(limits_);
   }
 
   /// Removes all that nobody is writing: it gives way to what arrives.
-  void remove_all(int root) { remove_beyond(root, {std::chrono::seconds::max(), 0}); }
+  void remove_all() { remove_beyond({std::chrono::seconds::max(), 0}); }
 
   /// Octets of what is kept, but not of what is arriving in this process.
-  std::uint64_t count_octets(int root, std::error_code& ec) {
+  std::uint64_t count_octets(std::error_code& ec) {
     std::uint64_t octets = 0;
-    for (const auto& one : find_all(root, ec)) octets += one.octets;
+    for (const auto& one : find_all(ec)) octets += one.octets;
     return octets;
   }
 
  private:
-  static constexpr const char* folder_name = ".partial";
-
   struct kept {
     std::string key;
     file_time modified;
     std::uint64_t octets;
   };
 
-  std::vector<kept> find_all(int root, std::error_code& ec) {
+  std::vector<kept> find_all(std::error_code& ec) {
     std::vector<kept> all;
-    auto folder = open_folder(root, folder_name, ec);
-    if (is_absent(ec)) ec.clear();
-    folder_reader reader{std::move(folder), ec};
+    folder_reader reader{reopen_folder(folder_.get(), ec), ec};
     while (reader && !ec) {
       const auto entry = reader.next(ec);
       if (entry.name == nullptr) break;
@@ -106,11 +100,10 @@ class partials {
     return all;
   }
 
-  void remove_beyond(int root, const partial_limits& limits) {
+  void remove_beyond(const partial_limits& limits) {
     std::error_code ec;
-    auto all = find_all(root, ec);
-    const auto folder = ec ? descriptor{} : open_folder(root, folder_name, ec);
-    if (!folder) return;
+    auto all = find_all(ec);
+    if (ec) return;
     const auto newest_first = [](const kept& a, const kept& b) { return a.modified > b.modified; };
     std::sort(all.begin(), all.end(), newest_first);
     const auto now = std::chrono::system_clock::now();
@@ -119,15 +112,15 @@ class partials {
       octets += one.octets;
       const auto age = std::chrono::floor<std::chrono::seconds>(now - one.modified);
       if (octets > limits.octets || age > limits.age) {
-        remove_if_abandoned(folder.get(), one.key.c_str());
+        remove_if_abandoned(folder_.get(), one.key.c_str());
       }
     }
   }
 
   const partial_limits limits_;
   token_claims claims_;
-  std::mutex mutex_;
   descriptor folder_;
+  std::mutex mutex_;
   std::chrono::steady_clock::time_point next_look_{};
 };
 
