@@ -1,12 +1,13 @@
 #!/bin/bash
-# tests/run.sh [PRESET]: installs what is missing, builds and runs all tests.
+# tests/run.sh [PRESET [OPTION...]]: installs what is missing, builds and runs all tests.
 #
-# PRESET is release (the default), debug, asan, tsan or clang. FILEXFER_JOBS=N runs N tests at once
-# (2). Ends with ctest's own closing line and with its exit code.
+# PRESET is release (the default), debug, asan, tsan or clang; OPTIONs are ctest's, such as -R REGEX.
+# FILEXFER_JOBS=N runs N tests at once (2). Ends with ctest's own closing line and its exit code.
 
 set -eu -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 preset=${1:-release}
+options=("${@:2}")
 
 cmake/install.sh
 cmake --preset "$preset"
@@ -15,7 +16,8 @@ cmake --build --preset "$preset"
 log="build/$preset/Testing/run.log"
 mkdir -p "$(dirname "$log")"
 status=0
-ctest --preset "$preset" --parallel "${FILEXFER_JOBS:-2}" 2>&1 </dev/null | tee "$log" || status=$?
+ctest --preset "$preset" --parallel "${FILEXFER_JOBS:-2}" ${options[@]+"${options[@]}"} \
+  2>&1 </dev/null | tee "$log" || status=$?
 
 # After its closing line ctest lists what failed or was skipped. The closing line comes last here.
 grep -E '^[0-9]+% tests passed' "$log" | tail -n 1

@@ -27,6 +27,7 @@ class Relay:
         self.passed = 0
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)  # its connections', too
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -143,7 +144,7 @@ class Retries(Case):
             os.remove(self.path("another"))
 
     def test_a_server_that_is_killed_and_comes_back(self):
-        octets = octets_of(32 * MIB)
+        octets = octets_of(64 * MIB)  # for some megabytes are in the system's buffers at each kill
         self.write("file", octets)
         for job in (("upload", "file"), ("download", "file", "-o", "copy")):
             server = self.serve(store="store")
