@@ -8,7 +8,6 @@
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
-#include "common/hash_of.hpp"
 #include "common/interruption.hpp"
 #include "common/listing.hpp"
 #include "common/progress.hpp"
@@ -18,6 +17,7 @@
 #include <filexfer/file.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/transfer.hpp>
 
 #include <cstddef>
 #include <string>
@@ -51,7 +51,8 @@ exit_code simulate(workplace& at);
 inline std::string id_of(workplace& at, filexfer::file_source& file, std::error_code& ec) {
   return at.server.with_client([&](auto& client) {
     using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
-    return hash_of<hasher>(file, ec).to_string();
+    counted_source source{file, at.shown};  // which ends at an interruption
+    return filexfer::hash_of<hasher>(source, ec).to_string();
   });
 }
 

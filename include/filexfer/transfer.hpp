@@ -76,6 +76,31 @@ class retry_schedule {
   typename Clock::time_point last_progress_ = Clock::now();
 };
 
+/// The digest of all that `source` holds, which is at its beginning afterwards.
+///
+/// Fails with what the source reports, `errc::source_changed` if it changes meanwhile.
+template <hasher Hasher, seekable_source Source>
+typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
+  Hasher hash;
+  source.seek(0, ec);
+  std::vector<std::byte> buffer(
+      static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), default_chunk_octets)));
+  for (std::uint64_t left = source.size(); left > 0 && !ec;) {
+    const auto part = std::span{buffer}.first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer.size())));
+    const std::size_t got = source.read(part, ec);
+    if (!ec && got < part.size()) ec = errc::short_source;
+    if (ec) break;
+    hash.update(part);
+    left -= got;
+  }
+  if constexpr (guarded_source<Source>) {
+    if (!ec) source.check_unchanged(ec);
+  }
+  if (!ec) source.seek(0, ec);
+  return hash.finish();
+}
+
 /// The attempts at one upload. The first one names a token only. Before the next the file is
 /// hashed, so that the server may answer how much it has; nothing is glued: what the server stores
 /// hashes to what was hashed here, or is refused.
@@ -98,7 +123,9 @@ class upload_attempts {
   /// Fails with what the source reports.
   const std::optional<digest_type>& hash(std::error_code& ec) {
     ec.clear();
-    if (!wanted_.expected) hash_source(ec);
+    if (wanted_.expected) return wanted_.expected;
+    const digest_type digest = hash_of<Hasher>(source_, ec);
+    if (!ec) wanted_.expected = digest;
     return wanted_.expected;
   }
 
@@ -122,24 +149,6 @@ class upload_attempts {
   }
 
  private:
-  void hash_source(std::error_code& ec) {
-    source_.seek(0, ec);
-    if (ec) return;
-    Hasher hash;
-    std::vector<std::byte> buffer(default_chunk_octets);
-    for (std::uint64_t left = source_.size(); left > 0;) {
-      const auto part = std::span{buffer}.first(
-          static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer.size())));
-      const std::size_t got = source_.read(part, ec);
-      if (!ec && got < part.size()) ec = errc::short_source;
-      if (ec) return;
-      hash.update(part);
-      left -= got;
-    }
-    if constexpr (guarded_source<Source>) source_.check_unchanged(ec);
-    if (!ec) wanted_.expected = hash.finish();
-  }
-
   Source& source_;
   upload_request<digest_type> wanted_;
   int attempts_ = 0;
