@@ -273,12 +273,13 @@ TEST_CASE("an operation that has ended leaves nothing behind that a context woul
   std::array<std::byte, 4> into{};
   auto reading = read_into(into);
   auto writing = write_of("written");
-  std::array<std::byte, 4> watched{};
-  writing.watch = watched;
+  writing.io = io_kind::exchange;
+  std::array<std::byte, 4> stands{};
+  writing.into = stands;
   operation_on_a_pipe::outcomes call;
   op.start(call, {&reading, &writing});
   op.say("1234");
-  // Neither its timer nor its watching read.
+  // Neither its timer nor the read that stands.
   CHECK(call.called());
   op.context.restart();
   CHECK(op.context.run() == 0);
@@ -1105,67 +1106,87 @@ TEST_CASE("a flow goes on after an action that timed out") {
   CHECK_FALSE(got[1].error);
 }
 
-// ------------------------------------------------------------------------------------- watching reads
+// ----------------------------------------------------------------------------------------- exchanges
 
 namespace {
 
-struct watched_write : operation_on_a_pipe {
-  explicit watched_write(std::size_t capacity = 16) : operation_on_a_pipe{capacity} {
-    first.watch = into;
-    second.watch = into;
-  }
+action exchange_of(std::string_view from, std::span<std::byte> into) {
+  action both = write_of(from);
+  both.io = io_kind::exchange;
+  both.into = into;
+  return both;
+}
+
+struct exchange_on_a_pipe : operation_on_a_pipe {
+  explicit exchange_on_a_pipe(std::size_t capacity = 16) : operation_on_a_pipe{capacity} {}
   std::array<std::byte, 8> into{};
-  action first = write_of("first, ");
-  action second = write_of("second");
+  action first = exchange_of("first, ", into);
+  action rest = exchange_of("first, ", {});  // of the same write
+  action second = exchange_of("second", into);
+  action only_reads = exchange_of("", into);
   action reading = read_into(into, io_kind::read_some);
+  action stopping;
   outcomes call;
 };
 
 }  // namespace
 
-TEST_CASE("a read that watches a write, and sees nothing, is the read that follows") {
-  watched_write op;
-  op.start(op.call, {&op.first, &op.second, &op.reading});
-  settle(op.context);
-  CHECK(op.hear(100) == "first, second");
-  CHECK_FALSE(op.call.called());
-  op.say("reply");
-  const auto& got = std::get<1>(op.call.result());
-  REQUIRE(got.size() == 3);
-  CHECK_FALSE(got[0].watched);
-  CHECK_FALSE(got[1].watched);
-  CHECK_FALSE(got[2].error);
-  CHECK(got[2].octets == 5);
-  CHECK(text_of(op.into).substr(0, 5) == "reply");
+TEST_CASE("an exchange that has written leaves its read standing, for what follows to join") {
+  for (const bool exchanges : {true, false}) {
+    exchange_on_a_pipe op;
+    op.start(op.call, {&op.first, &op.second, exchanges ? &op.only_reads : &op.reading});
+    settle(op.context);
+    CHECK(op.hear(100) == "first, second");
+    CHECK_FALSE(op.call.called());
+    op.say("reply");
+    const auto& got = std::get<1>(op.call.result());
+    REQUIRE(got.size() == 3);
+    CHECK(got[0].wrote);
+    CHECK_FALSE(got[0].came);
+    CHECK(got[1].wrote);
+    CHECK_FALSE(got[1].came);
+    CHECK_FALSE(got[2].error);
+    CHECK_FALSE(got[2].wrote);
+    if (exchanges) REQUIRE(got[2].came);
+    CHECK((exchanges ? got[2].came->octets : got[2].octets) == 5);
+    CHECK(text_of(op.into).substr(0, 5) == "reply");
+  }
 }
 
-TEST_CASE("what comes while a flow writes is told with the end of that write") {
-  watched_write op{4};
-  op.start(op.call, {&op.first, &op.reading});
+TEST_CASE("an exchange that has read leaves its write standing, for what follows to join") {
+  exchange_on_a_pipe op{4};
+  op.start(op.call, {&op.first, &op.first, &op.reading, &op.rest});
   settle(op.context);
   op.say("now");
+  op.say("then");
+  op.say("last");  // read while the write stands
   CHECK_FALSE(op.call.called());
   CHECK(op.hear(4) == "firs");
-  op.hear(4);
-  op.say("then");
+  CHECK(op.hear(4) == "t, ");
   const auto& got = std::get<1>(op.call.result());
-  REQUIRE(got.size() == 2);
-  REQUIRE(got[0].watched);
-  CHECK(got[0].watched->octets == 3);
-  CHECK_FALSE(got[0].watched->error);
-  CHECK(got[0].octets == 7);
-  CHECK(got[1].octets == 4);  // a read of its own
+  REQUIRE(got.size() == 4);
+  for (const int n : {0, 1}) {
+    REQUIRE(got[n].came);
+    CHECK(got[n].came->octets == (n == 0 ? 3 : 4));
+    CHECK_FALSE(got[n].came->error);
+    CHECK_FALSE(got[n].wrote);
+    CHECK_FALSE(got[n].error);
+  }
+  CHECK(got[2].octets == 4);
+  CHECK(got[3].wrote);
+  CHECK_FALSE(got[3].came);
 }
 
-TEST_CASE("what comes between two writes is told with the second, or is the read that follows") {
+TEST_CASE("what comes between two exchanges is told with the second, which has begun to write") {
   for (const bool writes : {true, false}) {
-    watched_write op;
+    exchange_on_a_pipe op;
     asio::thread_pool pool{1};
     op.settings.work_executor = pool.get_executor();
     held_work pause;
     action working;
     working.does(pause.call);
-    op.start(op.call, {&op.first, &working, writes ? &op.second : &op.reading});
+    action end_of_second = exchange_of("second", {});
+    op.start(op.call, {&op.first, &working, writes ? &op.second : &op.reading, &end_of_second});
     settle(op.context);
     REQUIRE(pause.begins());
     op.say("now");
@@ -1173,46 +1194,45 @@ TEST_CASE("what comes between two writes is told with the second, or is the read
     pool.wait();
     settle(op.context);
     const auto& got = std::get<1>(op.call.result());
-    REQUIRE(got.size() == 3);
-    if (writes) {
-      REQUIRE(got[2].watched);
-      CHECK(got[2].watched->octets == 3);
-    } else {
-      CHECK(got[2].octets == 3);
-    }
+    REQUIRE(got.size() == 4);
+    if (writes) REQUIRE(got[2].came);
+    CHECK((writes ? got[2].came->octets : got[2].octets) == 3);
     CHECK(text_of(op.into).substr(0, 3) == "now");
+    CHECK(op.hear(100) == "first, second");
   }
 }
 
-TEST_CASE("the end of the stream is seen by a watching read") {
-  watched_write op{4};
-  op.start(op.call, {&op.first, &op.reading});
+TEST_CASE("the end of the stream is seen by an exchange") {
+  exchange_on_a_pipe op{4};
+  op.start(op.call, {&op.first, &op.rest, &op.reading});
   settle(op.context);
   op.theirs.shutdown(asio::socket_base::shutdown_send);
   op.hear(4);
   op.hear(4);
   const auto& got = std::get<1>(op.call.result());
-  REQUIRE(got[0].watched);
-  CHECK(got[0].watched->error == errc::end_of_stream);
+  REQUIRE(got[0].came);
+  CHECK(got[0].came->error == errc::end_of_stream);
   CHECK_FALSE(got[0].error);
-  CHECK(got[1].error == errc::end_of_stream);
+  CHECK(got[1].wrote);
+  CHECK(got[2].error == errc::end_of_stream);
 }
 
-TEST_CASE("a watched write that fails tells what was seen") {
-  watched_write op{4};
-  op.start(op.call, {&op.first, &op.reading});
+TEST_CASE("an exchange whose write fails tells it, and what was read") {
+  exchange_on_a_pipe op{4};
+  op.start(op.call, {&op.first, &op.rest, &op.reading});
   settle(op.context);
   op.say("bye");
   op.theirs.close();
   settle(op.context);
   const auto& got = std::get<1>(op.call.result());
-  CHECK(got[0].error == asio::error::broken_pipe);
-  REQUIRE(got[0].watched);
-  CHECK(got[0].watched->octets == 3);
+  REQUIRE(got[0].came);
+  CHECK(got[0].came->octets == 3);
+  CHECK(got[1].error == asio::error::broken_pipe);
+  CHECK_FALSE(got[1].wrote);
 }
 
-TEST_CASE("a watched write has its deadline, and the read that joins the watch its own") {
-  watched_write op{4};
+TEST_CASE("an exchange has its deadline, and the read that joins what it has left its own") {
+  exchange_on_a_pipe op{4};
   op.reading.deadline = deadline::reply;
   op.start(op.call, {&op.first, &op.reading, &op.reading});
   settle(op.context);
@@ -1224,62 +1244,48 @@ TEST_CASE("a watched write has its deadline, and the read that joins the watch i
   pass(op.context, 600s);
   const auto& got = std::get<1>(op.call.result());
   CHECK(got[0].error == errc::timed_out);
+  CHECK_FALSE(got[0].wrote);
   CHECK_FALSE(got[1].error);
   CHECK(got[1].octets == 4);
   CHECK(got[2].error == errc::timed_out);
 }
 
-TEST_CASE("a write that is stuck has little time left once the peer has spoken") {
-  watched_write op{4};
-  op.start(op.call, {&op.first});
-  settle(op.context);
-  op.say("no");
-  pass(op.context, 2s - just_under);
-  CHECK_FALSE(op.call.called());
-  pass(op.context, just_under);
-  REQUIRE(op.call.called());
-  const auto& got = std::get<1>(op.call.result());
-  CHECK(got[0].error == errc::timed_out);
-  REQUIRE(got[0].watched);
-  CHECK(got[0].watched->octets == 2);
-}
-
-TEST_CASE("a write that begins after the peer has spoken has little time, too") {
-  watched_write op{4};
-  asio::thread_pool pool{1};
-  op.settings.work_executor = pool.get_executor();
-  held_work held;
-  op.first.from[0] = octets_of("1234");  // which the pipe takes at once
-  op.first.does(held.call);
-  op.start(op.call, {&op.first, &op.second});
-  settle(op.context);
-  REQUIRE(held.begins());
-  op.say("no");
-  held.go_on();
-  pool.join();
-  settle(op.context);
-  pass(op.context, 2s - just_under);
-  CHECK_FALSE(op.call.called());
-  pass(op.context, just_under);
-  REQUIRE(op.call.called());
-  CHECK(std::get<1>(op.call.result())[1].error == errc::timed_out);
-}
-
-TEST_CASE("a read that has joined a watch times out, and is cancelled, like any other") {
-  for (const bool cancels : {true, false}) {
-    watched_write op;
-    op.start(op.call, {&op.first, &op.reading});
+TEST_CASE("what moves either way in an exchange gives it time") {
+  for (const bool reads : {true, false}) {
+    exchange_on_a_pipe op{4};
+    op.settings.limits.least_rate = 0;
+    action same = op.first;
+    same.continues_deadline = true;
+    op.start(op.call, {&op.first, &same});
     settle(op.context);
-    if (cancels) op.signal.emit(cancel::terminal);
-    pass(op.context, cancels ? 0s : 60s);
-    const auto& got = std::get<1>(op.call.result());
-    CHECK_FALSE(got[0].error);
-    CHECK(got[1].error == (cancels ? aborted : make_error_code(errc::timed_out)));
+    pass(op.context, 60s - just_under);
+    if (reads) op.say("now");
+    else op.hear(1);
+    pass(op.context, 60s - just_under);
+    CHECK_FALSE(op.call.called());
+    pass(op.context, just_under);
+    REQUIRE(op.call.called());
+    CHECK(std::get<1>(op.call.result())[reads ? 1 : 0].error == errc::timed_out);
   }
 }
 
-TEST_CASE("a watched write that is cancelled ends the watch with it") {
-  watched_write op{4};
+TEST_CASE("an exchange that only reads times out, and is cancelled, like any read") {
+  for (const bool cancels : {true, false}) {
+    for (const bool exchanges : {true, false}) {
+      exchange_on_a_pipe op;
+      op.start(op.call, {&op.first, exchanges ? &op.only_reads : &op.reading});
+      settle(op.context);
+      if (cancels) op.signal.emit(cancel::terminal);
+      pass(op.context, cancels ? 0s : 60s);
+      const auto& got = std::get<1>(op.call.result());
+      CHECK_FALSE(got[0].error);
+      CHECK(got[1].error == (cancels ? aborted : make_error_code(errc::timed_out)));
+    }
+  }
+}
+
+TEST_CASE("an exchange that is cancelled ends with its read and its write") {
+  exchange_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.reading});
   settle(op.context);
   op.signal.emit(cancel::terminal);
@@ -1289,6 +1295,33 @@ TEST_CASE("a watched write that is cancelled ends the watch with it") {
   CHECK(got[1].error == aborted);
   op.say("rest");  // nobody reads it
   CHECK(text_of(op.into).substr(0, 1) == std::string(1, '\0'));
+}
+
+TEST_CASE("a write that stands is stopped on request, and before an operation that was cancelled") {
+  for (const bool cancels : {true, false}) {
+    exchange_on_a_pipe op{4};
+    op.stopping.io = io_kind::stop_writing;
+    action& last = cancels ? op.rest : op.stopping;
+    asio::thread_pool pool{1};
+    op.settings.work_executor = pool.get_executor();
+    held_work pause;
+    action working;
+    working.does(pause.call);
+    op.start(op.call, {&op.first, &working, &last});
+    settle(op.context);
+    op.say("now");
+    REQUIRE(pause.begins());
+    if (cancels) op.signal.emit(cancel::terminal);
+    pause.go_on();
+    pool.join();
+    settle(op.context);
+    const auto& got = std::get<1>(op.call.result());
+    REQUIRE(got.size() == 3);
+    CHECK(got[2].error == (cancels ? aborted : std::error_code{}));
+    op.ours.close();
+    CHECK(op.hear(100) == "firs");  // and nothing more
+    CHECK_THROWS(op.hear(1));
+  }
 }
 
 // ------------------------------------------------------------------------------------- many threads

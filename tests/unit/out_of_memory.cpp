@@ -91,7 +91,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
       filexfer::detail::client_state state;
       state.link.chunk_octets = test::chunk_octets;
       hand_driver driver{scripted_peer{talk, who::client}};
-      driver.watches = false;
+      driver.exchanges = false;
       filexfer::memory_source source{s.octets};
       std::string name = "f";
       // What the driver notes itself does not count.

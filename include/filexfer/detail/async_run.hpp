@@ -6,9 +6,9 @@
 //
 // All state of an operation lives in one allocation, which every handler under way shares. An
 // action has up to three parts, I/O and two pieces of work that it waits for; the last one to end
-// resumes the flow. Beside them other work may go on, a watching read may stand, and one wait of
-// the timer, which is not restarted for each action: when it fires early, it waits again. The
-// operation completes when nothing is under way any more.
+// resumes the flow. Beside them other work may go on, a read and a write may stand that an exchange
+// has left, and one wait of the timer, which is not restarted for each action: when it fires early,
+// it waits again. The operation completes when nothing is under way any more.
 //
 // Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
 // place. Memory that lacks to hand on what was done (by the work executor's thread, or to the
@@ -176,11 +176,11 @@ class async_operation
   /// Starts the parts of the action; true if they have all ended at once.
   bool start_parts() {
     parts_ = 1;  // this function's hold
-    if (cancelled_) {
+    if (!cancelled_ || action_->io == io_kind::exchange || action_->io == io_kind::stop_writing) {
+      start_io();
+    } else {
       if (action_->io == io_kind::close) close_stream(stream_);
       context_.result.error = asio::error::operation_aborted;
-    } else {
-      start_io();
     }
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
       if (work_base* const piece = action_->begins[lane]) begin_work(lane, *piece);
@@ -236,12 +236,6 @@ class async_operation
     end_part();
   }
 
-  /// Delivers what the watching read has brought, if it has ended.
-  void deliver_watched() {
-    if (!watch_ended_) return;
-    context_.result.watched = std::exchange(watch_ended_, std::nullopt);
-  }
-
   // -------------------------------------------------------------------------------------------- I/O
 
   void start_io() {
@@ -251,9 +245,11 @@ class async_operation
       case io_kind::shutdown_send: shutdown_send(stream_); return;
       case io_kind::close: close_stream(stream_); return;
       case io_kind::pause: start_pause(); return;
+      case io_kind::exchange: start_exchange(); return;
+      case io_kind::stop_writing: stop_writing(); return;
       case io_kind::read_some:
       case io_kind::read_full:
-        if (join_watch()) return;
+        if (join_read()) return;
         break;
       case io_kind::write:
       case io_kind::send_file: break;
@@ -265,7 +261,6 @@ class async_operation
     }
     ++parts_;
     io_under_way_ = true;
-    if (!action_->watch.empty() && !watch_under_way_ && !watch_ended_) start_watch();
     if (const auto failed = start_safely([this] {
           set_deadline();
           initiate_io();
@@ -336,7 +331,6 @@ class async_operation
       else if (stopping_ && action_->interruptible) ec = errc::shutting_down;
     }
     context_.result.error = translated(ec);
-    deliver_watched();
     end_part();
   }
 
@@ -351,45 +345,137 @@ class async_operation
     return sent;
   }
 
-  // A read that stands while the flow writes.
+  // A read and a write at once, each of which may outlive its action.
 
-  void start_watch() {
-    watch_under_way_ = true;
-    const auto failed = start_safely([this] {
-      const auto into = action_->watch;
-      stream_.async_read_some(
-          asio::buffer(into.data(), into.size()),
-          io_handler{this->shared_from_this(), watch_signal_, &async_operation::on_watch});
-    });
-    if (failed) watch_under_way_ = false;  // it was only to know early
+  void start_exchange() {
+    if (cancelled_) {
+      context_.result.error = asio::error::operation_aborted;
+      stop_writing();
+      return;
+    }
+    deadline_.begin(*action_, octets_wanted(*action_));
+    const auto& from = action_->from;
+    const bool writes = !from[0].empty() || !from[1].empty();
+    if (writes && !write_under_way_ && !write_ended_) {
+      writing_ = from;
+      written_ = 0;
+      go_on_writing();
+    }
+    if (!action_->into.empty() && !read_under_way_ && !read_ended_) start_standing_read();
+    if (deliver_exchange() || !(write_under_way_ || read_under_way_)) return;
+    ++parts_;
+    io_under_way_ = true;
+    exchanging_ = true;
+    if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
   }
 
-  /// A read while a watching read stands is that read. True if it is taken care of.
-  bool join_watch() {
-    if (watch_ended_) {
+  /// Hands on which of the two has ended; whether one has.
+  bool deliver_exchange() {
+    outcome& out = context_.result;
+    const bool one_has_ended = write_ended_ || read_ended_;
+    if (write_ended_) {
+      out.error = *write_ended_;
+      out.wrote = !out.error;
+      write_ended_.reset();
+    }
+    out.came = std::exchange(read_ended_, std::nullopt);
+    return one_has_ended;
+  }
+
+  void end_exchange() {
+    const bool ends_early = cancelled_ || abort_reason_;
+    if (!exchanging_ || (ends_early && write_under_way_)) return;
+    exchanging_ = false;
+    io_under_way_ = false;
+    deliver_exchange();
+    if (cancelled_) context_.result.error = asio::error::operation_aborted;
+    else if (abort_reason_) context_.result.error = abort_reason_;
+    end_part();
+  }
+
+  void go_on_writing() {
+    write_under_way_ = true;
+    const auto failed = start_safely([this] {
+      stream_.async_write_some(
+          buffers_after(writing_, written_),
+          io_handler{this->shared_from_this(), write_signal_, &async_operation::on_write});
+    });
+    if (failed) end_write(failed);
+  }
+
+  void end_write(std::error_code ec) {
+    write_under_way_ = false;
+    write_ended_ = translated(ec);
+  }
+
+  void on_write(std::error_code ec, std::size_t octets) {
+    written_ += octets;
+    const bool goes_on = !ec && written_ < writing_[0].size() + writing_[1].size();
+    if (goes_on && (cancelled_ || stops_writing_ || (exchanging_ && abort_reason_))) {
+      end_write(asio::error::operation_aborted);
+    } else if (goes_on) {
+      if (exchanging_) deadline_.progress(*action_);
+      go_on_writing();
+    } else {
+      end_write(ec);
+    }
+    if (write_under_way_) return;
+    if (std::exchange(stops_writing_, false)) {
+      write_ended_.reset();
+      end_part();
+    } else {
+      end_exchange();
+    }
+  }
+
+  void stop_writing() {
+    write_ended_.reset();
+    if (!write_under_way_) return;
+    ++parts_;
+    stops_writing_ = true;
+    write_signal_.emit(asio::cancellation_type::terminal);
+  }
+
+  void start_standing_read() {
+    read_under_way_ = true;
+    const auto failed = start_safely([this] {
+      const auto into = action_->into;
+      stream_.async_read_some(
+          asio::buffer(into.data(), into.size()),
+          io_handler{this->shared_from_this(), read_signal_, &async_operation::on_read});
+    });
+    if (!failed) return;
+    read_under_way_ = false;
+    read_ended_ = read_end{failed, 0};
+  }
+
+  /// A read while one stands is that one. True if it is taken care of.
+  bool join_read() {
+    if (read_ended_) {
       deadline_.begin(*action_, octets_wanted(*action_));  // which the next read may continue
-      context_.result.error = watch_ended_->error;
-      context_.result.octets = watch_ended_->octets;
-      watch_ended_.reset();
+      context_.result.error = read_ended_->error;
+      context_.result.octets = read_ended_->octets;
+      read_ended_.reset();
       return true;
     }
-    if (!watch_under_way_) return false;
+    if (!read_under_way_) return false;
     ++parts_;
-    watch_joined_ = true;
+    read_joined_ = true;
     io_under_way_ = true;
     if ((abort_reason_ = start_safely([this] { set_deadline(); }))) abort_io();
     return true;
   }
 
-  void on_watch(std::error_code ec, std::size_t octets) {
-    watch_under_way_ = false;
-    if (watch_joined_) {
-      watch_joined_ = false;
+  void on_read(std::error_code ec, std::size_t octets) {
+    read_under_way_ = false;
+    if (read_joined_) {
+      read_joined_ = false;
       context_.result.octets = octets;
       end_io(ec);
     } else {
-      watch_ended_ = watch_end{translated(ec), octets};
-      if (io_under_way_ && !abort_reason_) hurry();
+      read_ended_ = read_end{translated(ec), octets};
+      if (exchanging_) deadline_.progress(*action_);
+      end_exchange();
     }
   }
 
@@ -397,14 +483,7 @@ class async_operation
 
   void set_deadline() {
     deadline_.begin(*action_, octets_wanted(*action_));
-    if (watch_ended_) deadline_.hurry();
     start_timer();
-  }
-
-  /// The peer has spoken, or left, before it had everything: it may never take the rest.
-  void hurry() {
-    deadline_.hurry();
-    if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
   }
 
   void start_timer() {
@@ -436,7 +515,12 @@ class async_operation
   }
 
   void abort_io() {
-    (watch_joined_ ? watch_signal_ : io_signal_).emit(asio::cancellation_type::terminal);
+    const bool writes = exchanging_ && write_under_way_;  // its read may stand on
+    const bool reads = exchanging_ || read_joined_;
+    (writes  ? write_signal_
+     : reads ? read_signal_
+             : io_signal_)
+        .emit(asio::cancellation_type::terminal);
   }
 
   void cancel(asio::cancellation_type type) {
@@ -454,12 +538,13 @@ class async_operation
   // ------------------------------------------------------------------------------------- completion
 
   void end_what_stands() {
-    if (watch_under_way_) watch_signal_.emit(asio::cancellation_type::terminal);
+    if (read_under_way_) read_signal_.emit(asio::cancellation_type::terminal);
     if (timer_under_way_) timer_.cancel();
   }
 
   bool nothing_under_way() const noexcept {
-    return flow_ended_ && !watch_under_way_ && !timer_under_way_ && lanes_at_work_ == 0;
+    return flow_ended_ && !read_under_way_ && !write_under_way_ && !timer_under_way_ &&
+           lanes_at_work_ == 0;
   }
 
   struct completion : part_handler {
@@ -504,18 +589,25 @@ class async_operation
 
   std::array<work_lane, 2> lanes_;
   asio::cancellation_signal io_signal_;
-  asio::cancellation_signal watch_signal_;
+  asio::cancellation_signal read_signal_;   ///< Of the standing read.
+  asio::cancellation_signal write_signal_;  ///< Of the standing write.
   running_deadline<clock> deadline_;
   Timer timer_;
 
   action* action_ = nullptr;
-  std::optional<watch_end> watch_ended_;
+  std::optional<read_end> read_ended_;
+  std::optional<std::error_code> write_ended_;
+  std::array<std::span<const std::byte>, 2> writing_;  ///< By the standing write.
+  std::uint64_t written_ = 0;
   std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
   int parts_ = 0;
   int lanes_at_work_ = 0;
   bool io_under_way_ = false;
-  bool watch_under_way_ = false;
-  bool watch_joined_ = false;
+  bool read_under_way_ = false;
+  bool read_joined_ = false;
+  bool write_under_way_ = false;
+  bool stops_writing_ = false;
+  bool exchanging_ = false;  ///< The action is an exchange that has not ended.
   bool timer_under_way_ = false;
   bool cancelled_ = false;
   bool stopping_ = false;

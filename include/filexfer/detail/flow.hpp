@@ -42,6 +42,8 @@ enum class io_kind {
   read_some,      ///< At least one octet into `into`.
   read_full,      ///< All of `into`.
   write,          ///< All of `from`.
+  exchange,       ///< Writes all of `from` and reads into `into`, until either has ended.
+  stop_writing,   ///< Cancels a write that an exchange has left, and lets it end.
   send_file,      ///< `file`, if `connection::sends_files` says that the stream can.
   pause,          ///< Lets `pause` pass.
   shutdown_send,  ///< Ends the sending side, if the stream can.
@@ -81,6 +83,12 @@ class work_base {
 };
 
 /// What a flow asks of its driver: I/O, or work, or both at once.
+///
+/// An exchange that ends because one of the two has ended leaves the other standing, if it has
+/// begun. A standing write goes on beside whatever follows, until an exchange with the same `from`
+/// joins it; a standing read is joined by the next exchange or read, which must be into the same
+/// octets. One that fails leaves no write standing; no flow may end while its write stands. The
+/// blocking driver can't do both, and only writes.
 struct action {
   io_kind io = io_kind::none;
   std::span<std::byte> into;
@@ -96,11 +104,6 @@ struct action {
   const std::atomic<bool>* revoked = nullptr;
   std::chrono::milliseconds pause{};
 
-  /// Stands beside a write: read into it meanwhile if the driver can. That read outlives the
-  /// action; `outcome::watched` tells when it has ended. The next read joins it, and must be
-  /// into the same octets.
-  std::span<std::byte> watch;
-
   /// Work that begins with this action and may outlive it. There are two lanes: what was begun in
   /// one is done one after the other, beside what was begun in the other.
   std::array<work_base*, 2> begins{};
@@ -111,18 +114,19 @@ struct action {
   void does(work_base& piece) noexcept { begins[0] = awaits[0] = &piece; }
 };
 
-/// Octets that a watching read brought, or its error, once it has ended. Not nested in `outcome`,
-/// where clang says that an optional can't construct it from nothing.
-struct watch_end {
+/// What the read of an exchange has come to. Not nested in `outcome`, where clang says that an
+/// optional can't construct it from nothing.
+struct read_end {
   std::error_code error;
   std::size_t octets = 0;
 };
 
 /// What became of an action's I/O. The end of the stream is `errc::end_of_stream`.
 struct outcome {
-  std::error_code error;
-  std::uint64_t octets = 0;
-  std::optional<watch_end> watched;
+  std::error_code error;         ///< Of an exchange: of its write, its deadline or its cancelling.
+  std::uint64_t octets = 0;      ///< Moved; not told of an exchange.
+  bool wrote = false;            ///< All that an exchange had to write has left.
+  std::optional<read_end> came;  ///< Set once the read of an exchange has ended.
 };
 
 /// The code that an exception becomes at a flow's or a work's edge.

@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_RUN_HPP
 
 // The blocking driver: does what a flow asks, one thing after the other, on the calling thread.
-// It knows no deadlines, watches nothing while it writes, and can't be interrupted.
+// It knows no deadlines, reads nothing while it writes, and can't be interrupted.
 
 #include <filexfer/detail/flow.hpp>
 #include <filexfer/detail/send_file.hpp>
@@ -43,7 +43,8 @@ inline std::uint64_t octets_wanted(const action& a) noexcept {
   switch (a.io) {
     case io_kind::read_some: return a.into.empty() ? 0 : 1;
     case io_kind::read_full: return a.into.size();
-    case io_kind::write: return a.from[0].size() + a.from[1].size();
+    case io_kind::write:
+    case io_kind::exchange: return a.from[0].size() + a.from[1].size();
     case io_kind::send_file: return a.file.octets;
     default: return 0;
   }
@@ -58,7 +59,8 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
       const auto into = a.into.subspan(static_cast<std::size_t>(done));
       return stream.read_some(asio::buffer(into.data(), into.size()), ec);
     }
-    case io_kind::write: return stream.write_some(buffers_after(a.from, done), ec);
+    case io_kind::write:
+    case io_kind::exchange: return stream.write_some(buffers_after(a.from, done), ec);
     default: break;
   }
   if constexpr (file_sending_stream<Stream>) {
@@ -95,6 +97,7 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
       else out.octets += do_some(stream, *a, out.octets, out.error);
     }
     out.error = translated(out.error);
+    out.wrote = !out.error;
     if (a->io == io_kind::pause) std::this_thread::sleep_for(a->pause);
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);
     if (a->io == io_kind::close) close_stream(stream);

@@ -53,9 +53,6 @@ class running_deadline {
     when_ = std::min(after(Clock::now(), limits_.idle), latest_);
   }
 
-  /// What the I/O was for has come to its end: it has no longer than a peer that was told to close.
-  void hurry() { when_ = latest_ = std::min(when_, after(Clock::now(), limits_.linger)); }
-
   /// The driver has looked whether the I/O was revoked.
   void looked() {
     if (look_ != time_point::max()) look_ = after(Clock::now(), look_interval);

@@ -265,25 +265,32 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
   }
   work_base* last_begun = std::exchange(moving.begins[0], nullptr);
   t.local_error = ring.front().fetching.error();
-  moving.io = io_kind::write;
+  moving.io = watching == watch::yes ? io_kind::exchange : io_kind::write;
   for (std::size_t n = 0; !t.local_error && (t.octets < count || !header.empty()); ++n) {
     auto& leaving = ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
     moving.from = {header, std::span<const std::byte>{leaving.octets}};
     moving.awaits[0] = small ? nullptr : &next.fetching;
     if (moving.begins[0] != nullptr) last_begun = moving.begins[0];
-    if (watching == watch::yes) moving.watch = c.in.space();
-    const outcome written = co_await moving;
-    t.stream_error = written.error;
-    if (written.watched) {
-      c.in.filled(written.watched->octets);
-      if (!written.error) t.stream_error = written.watched->error;
+    if (watching == watch::yes) moving.into = c.in.space();
+    outcome written = co_await moving;
+    const auto came = written.came;
+    if (came) c.in.filled(came->octets);
+    if (came && !written.error && !written.wrote) {
+      // The peer has spoken, or left, before it had everything: it may never take the rest.
+      action last;
+      last.io = io_kind::exchange;
+      last.from = moving.from;
+      last.deadline = deadline::linger;
+      written = co_await last;
     }
+    t.stream_error = written.error;
     if (written.error) break;
+    if (came) t.stream_error = came->error;
     t.octets += leaving.octets.size();
     header = {};
     t.local_error = next.fetching.error();
-    if (written.watched) break;
+    if (came) break;
     leaving.octets = next_part(leaving.memory);
     moving.begins[0] = leaving.octets.empty() ? nullptr : &leaving.fetching;
   }

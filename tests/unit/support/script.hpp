@@ -158,8 +158,8 @@ class hand_driver {
   std::size_t cancelled_from = any_number;
   // Instead of doing this one, the flow is destroyed, and `flow_dropped` thrown.
   std::size_t dropped_at = any_number;
-  // Whether a watching read is done; then it brings, at the end of a write, what can be read.
-  bool watches = true;
+  // Whether an exchange reads; if it writes, too, it then brings what can be read after that.
+  bool exchanges = true;
 
   // What happened.
   struct step {
@@ -225,6 +225,8 @@ class hand_driver {
         break;
       }
       case io_kind::write: write(wanted, fails, out); break;
+      case io_kind::exchange: exchange(wanted, fails, out); break;
+      case io_kind::stop_writing: return;
       default: out.error = make_error_code(std::errc::operation_not_supported);
     }
     if (fails && !out.error) out.error = failure.error;
@@ -251,14 +253,18 @@ class hand_driver {
       out.octets += moved.size();
       left -= moved.size();
     }
-    if (!watches || wanted.watch.empty()) return;
-    const auto octets = peer.read(std::min(wanted.watch.size(), chunk));
-    if (!octets.empty()) {
-      std::memcpy(wanted.watch.data(), octets.data(), octets.size());
-      out.watched.emplace().octets = octets.size();
-    } else if (peer.has_ended()) {
-      out.watched.emplace().error = filexfer::errc::end_of_stream;
-    }
+  }
+
+  void exchange(const action& wanted, bool fails, outcome& out) {
+    const bool writes = !wanted.from[0].empty() || !wanted.from[1].empty();
+    if (writes) write(wanted, fails, out);
+    out.wrote = writes && !fails;
+    if (!exchanges || wanted.into.empty() || (fails && !writes)) return;
+    const auto into = wanted.into.first(std::min(wanted.into.size(), chunk));
+    outcome got;
+    if (!writes || !peer.readable().empty() || peer.has_ended()) read(into, got);
+    else return;
+    out.came = filexfer::detail::read_end{got.error, static_cast<std::size_t>(got.octets)};
   }
 };
 
