@@ -127,14 +127,31 @@ struct upload_details {
   /// What the client calls this upload, to go on with it after a lost connection; see
   /// `is_resume_token`. Empty if it will not.
   std::string resume{};
+  /// The octets follow at once, without waiting for the ready line.
+  bool nowait = false;
 };
 
+namespace detail {
+
+/// Whether `key` stands behind the first field of a line, which may be malformed.
+inline bool mentions(std::string_view line, std::string_view key) noexcept {
+  while (take_field(line)) {
+    const auto field = line.substr(0, line.find(';'));
+    if (field.substr(0, field.find('=')) == key) return true;
+  }
+  return false;
+}
+
+}  // namespace detail
+
 /// Reads a details line. The size is judged first, then the name, then the parameters; what was
-/// judged before a refusal is set.
+/// judged before a refusal is set, and always whether `nowait` and `have` stand there.
 template <class Digest>
 upload_details<Digest> parse_upload_details(std::string_view line, std::error_code& ec) {
   ec.clear();
   upload_details<Digest> result;
+  result.nowait = detail::mentions(line, "nowait");
+  result.have = detail::mentions(line, "have");
   auto rest = line;
   const auto name_text = detail::take_field(rest);
   if (!name_text) {
@@ -156,7 +173,8 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   const auto params = parameters::parse(rest, ec);
   if (ec) return result;
   const auto id_text = params.value("id", ec);
-  result.have = params.flag("have", ec);
+  params.flag("nowait", ec);
+  params.flag("have", ec);
   if (result.have && !id_text) ec = errc::bad_request;
   if (!ec) result.modified = detail::time_value(params, ec);
   const auto token = params.value("resume", ec);
@@ -173,6 +191,7 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   std::string line = escape_name(details.name) + ';' + std::to_string(details.size);
   if (details.id) line.append(";id=") += details.id->to_string();
   if (details.have) line += ";have";
+  if (details.nowait) line += ";nowait";
   if (!details.resume.empty()) line.append(";resume=") += details.resume;
   return line + detail::format_modified(details.modified);
 }
@@ -209,7 +228,8 @@ struct server_features {
   std::string digest;                     ///< As `Hasher::name()` has it; empty if not said.
   std::optional<std::uint64_t> max_size;  ///< Octets of the largest file that it takes.
   bool resume = false;                    ///< Keeps what arrived of an upload that broke.
-  bool have = false;                      ///< Takes `have` in a details line.
+  bool have = false;                      ///< Takes `have` in a details line,
+  bool nowait = false;                    ///< and `nowait`.
   bool prefix = false;                    ///< Takes `prefix` in a LIST_FILES line.
   bool mtime = false;                     ///< Keeps times, and tells of them.
 };
@@ -225,6 +245,7 @@ inline server_features with_feature(server_features features, std::string_view l
   if (key == "digest") features.digest = value;
   if (line == "resume") features.resume = true;
   if (line == "have") features.have = true;
+  if (line == "nowait") features.nowait = true;
   if (line == "prefix") features.prefix = true;
   if (line == "mtime") features.mtime = true;
   if (key == "version" || key == "max-size") {
@@ -242,6 +263,7 @@ inline std::string format_features(const server_features& features) {
   lines.append("\ndigest=") += features.digest;
   if (features.resume) lines += "\nresume";
   if (features.have) lines += "\nhave";
+  if (features.nowait) lines += "\nnowait";
   if (features.mtime) lines += "\nmtime";
   if (features.prefix) lines += "\nprefix";
   if (features.max_size) lines.append("\nmax-size=") += std::to_string(*features.max_size);

@@ -508,15 +508,15 @@ TEST_CASE("FEATURES is answered as on the page") {
   CHECK(filexfer::format_features({1, "md5", {}}) == "version=1\ndigest=md5\n\n");
   CHECK(filexfer::format_features({1, "md5", 1073741824}) ==
         "version=1\ndigest=md5\nmax-size=1073741824\n\n");
-  CHECK(filexfer::format_features({1, "md5", {}, true, true, true, true}) ==
-        "version=1\ndigest=md5\nresume\nhave\nmtime\nprefix\n\n");
+  CHECK(filexfer::format_features({1, "md5", {}, true, true, true, true, true}) ==
+        "version=1\ndigest=md5\nresume\nhave\nnowait\nmtime\nprefix\n\n");
 }
 
 TEST_CASE("the features that are known are read, the others skipped") {
   filexfer::server_features features;
   for (const auto* line :
-       {"resume", "version=1", "have", "digest=md5", "", "=", "x=y=z", "max-size=1073741824",
-        "prefix", "versions=7", "Version=8", "max-siz=1", "digest2=a"}) {
+       {"resume", "version=1", "have", "nowait", "digest=md5", "", "=", "x=y=z",
+        "max-size=1073741824", "prefix", "versions=7", "Version=8", "max-siz=1", "digest2=a"}) {
     std::error_code ec = errc::io;
     features = filexfer::with_feature(features, line, ec);
     CHECK_FALSE(ec);
@@ -525,6 +525,7 @@ TEST_CASE("the features that are known are read, the others skipped") {
   CHECK(features.digest == "md5");
   CHECK(features.max_size == 1073741824);
   CHECK(features.have);
+  CHECK(features.nowait);
   CHECK(features.prefix);
 }
 

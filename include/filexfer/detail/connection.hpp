@@ -29,6 +29,8 @@ inline std::span<const std::byte> octets_of(std::string_view text) noexcept {
 class line_buffer {
  public:
   bool empty() const noexcept { return begin_ == end_; }
+  std::size_t size() const noexcept { return end_ - begin_; }
+  bool holds_line() const noexcept { return unused().find('\n') != std::string_view::npos; }
 
   /// Takes the first whole line, without its end; valid until `space()` is called.
   std::optional<std::string_view> take_line() noexcept {

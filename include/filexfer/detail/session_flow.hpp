@@ -2,6 +2,9 @@
 #define FILEXFER_DETAIL_SESSION_FLOW_HPP
 
 // The server's side of the protocol: one connection, from its first line to its close.
+//
+// Replies are gathered, and leave before the session waits for its peer: whoever sends many
+// commands ahead is answered in few writes, and nobody waits for a reply that was not sent.
 
 #include <filexfer/detail/connection.hpp>
 #include <filexfer/detail/flow.hpp>
@@ -34,8 +37,10 @@ struct session_state {
   session_observer on_end;
 };
 
-/// Octets of list entries that are gathered before they are written.
-inline constexpr std::size_t list_batch_octets = std::size_t{16} * 1024;
+/// Octets of replies that are gathered before they are written.
+inline constexpr std::size_t gathered_octets = std::size_t{16} * 1024;
+/// Room for replies that an idle connection keeps.
+inline constexpr std::size_t kept_reply_octets = 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
 inline constexpr std::size_t list_batch_entries = 1024;
 
@@ -79,21 +84,17 @@ class session_flow {
 
   /// Reads a command line and answers it; false if the connection is over.
   flow<bool> serve_line(std::error_code& ec) {
-    const std::string_view line =
-        co_await read_line(link(), deadline::line, interruptible::yes, ec);
-    if (ec) {
-      co_await leave(ec);
-      co_return false;
-    }
+    const auto line = co_await next_line(interruptible::yes, ec);
+    if (!line) co_return false;
     in_command_ = true;
     if (state_.on_start) state_.on_start();
-    if (!is_clean_line(line)) ec = errc::bad_request;
-    const command_line asked = ec ? command_line{} : parse_command(line, ec);
+    if (!is_clean_line(*line)) ec = errc::bad_request;
+    const command_line asked = ec ? command_line{} : parse_command(*line, ec);
     if (!ec) {
       event_.verb = asked.verb;
       co_await answer(asked, ec);
     } else if (ec == errc::unknown_command) {
-      co_await refuse(errc::unknown_command, {}, ec);
+      refuse(errc::unknown_command, {}, ec);
     } else {
       co_await refuse_and_close(errc::bad_request, ec);
     }
@@ -102,29 +103,51 @@ class session_flow {
 
   flow<void> answer(const command_line& asked, std::error_code& ec) {
     switch (asked.verb) {
-      case command::list_files: return answer_list(asked.params, ec);
-      case command::upload: return answer_upload(ec);
-      case command::download: return answer_download(ec);
-      case command::features: return answer_features(ec);
+      case command::list_files: co_await answer_list(asked.params, ec); break;
+      case command::upload: co_await answer_upload(ec); break;
+      case command::download: co_await answer_download(ec); break;
+      case command::features: answer_features(); break;
     }
-    return close(link());
   }
 
   // ------------------------------------------------------------------------------ lines and refusals
 
-  /// Answers with an ERROR line after which the next line is a command.
-  flow<void> refuse(errc refusal, std::error_code cause, std::error_code& ec) {
+  /// Writes what was gathered; if that fails, closes.
+  flow<void> flush(std::error_code& ec) {
+    ec.clear();
+    if (out_.empty()) co_return;
+    co_await write_text(link(), out_, ec);
+    out_.clear();
+    if (out_.capacity() > kept_reply_octets) out_ = {};
+    if (ec) co_await close(link());
+  }
+
+  /// Reads a line, without its end; valid until the next read. Nothing if the connection is over,
+  /// with `ec` clear if that was orderly.
+  flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
+    const bool waits = !link().in.holds_line();
+    if (waits || out_.size() >= gathered_octets) co_await flush(ec);
+    if (ec) co_return std::nullopt;
+    const std::string_view line = co_await read_line(link(), deadline::line, stop, ec);
+    if (!ec) co_return line;
+    const bool ended = ec == errc::end_of_stream;
+    co_await leave(ec);
+    if (ended && in_command_) ec = errc::truncated;
+    co_return std::nullopt;
+  }
+
+  /// Answers with an ERROR line after which the next line is a command; clears `ec`.
+  void refuse(errc refusal, std::error_code cause, std::error_code& ec) {
     event_.error = refusal;
     event_.cause = cause;
-    out_ = format_error(refusal, text_of(refusal)) + '\n';
-    co_await write_text(link(), out_, ec);
-    if (ec) co_await close(link());
+    out_ += format_error(refusal, text_of(refusal)) + '\n';
+    ec.clear();
   }
 
   /// Answers with an ERROR line and ends the connection; `ec` is the refusal.
   flow<void> refuse_and_close(errc refusal, std::error_code& ec) {
     event_.error = refusal;
-    out_ = format_error(refusal, text_of(refusal)) + '\n';
+    out_ += format_error(refusal, text_of(refusal)) + '\n';
     std::error_code ignored;
     co_await write_text(link(), out_, ignored);
     co_await end_connection(link(), ignored);
@@ -157,23 +180,10 @@ class session_flow {
     }
   }
 
-  /// Sends the prompt and reads the line that answers it. An unclean line is `errc::bad_request`,
-  /// which goes on; any other error has ended the connection.
-  flow<std::string_view> ask(std::string_view prompt, std::error_code& ec) {
-    out_ = prompt;
-    out_ += '\n';
-    co_await write_text(link(), out_, ec);
-    if (ec) {
-      co_await close(link());
-      co_return std::string_view{};
-    }
-    const std::string_view line = co_await read_line(link(), deadline::line, interruptible::no, ec);
-    if (ec) {
-      const bool ended = ec == errc::end_of_stream;
-      co_await leave(ec);
-      if (ended) ec = errc::truncated;
-    }
-    co_return line;
+  /// Sends the prompt and reads the line that answers it; as `next_line`.
+  flow<std::optional<std::string_view>> ask(std::string_view prompt, std::error_code& ec) {
+    out_.append(prompt) += '\n';
+    return next_line(interruptible::no, ec);
   }
 
   // ------------------------------------------------------------------------------------------- lists
@@ -185,16 +195,15 @@ class session_flow {
       co_return;
     }
     if (ec) {
-      co_await refuse(to_refusal(ec), {}, ec);
+      refuse(to_refusal(ec), {}, ec);
       co_return;
     }
     std::optional<typename Store::cursor> cursor;
     bool ended = false;
     work gathering{[&](std::error_code& failed) {
-      out_.clear();
       if (!cursor) cursor.emplace(store_.list(failed));
       std::size_t seen = 0;
-      while (!failed && !ended && out_.size() < list_batch_octets && ++seen <= list_batch_entries) {
+      while (!failed && !ended && out_.size() < gathered_octets && ++seen <= list_batch_entries) {
         auto file = cursor->next(failed);
         ended = !file;
         if (file && file->name.starts_with(wanted.prefix)) {
@@ -216,41 +225,41 @@ class session_flow {
         if (event_.size == 0) out_.append(no_files_words) += '\n';
         out_ += '\n';
       }
-      co_await write_text(link(), out_, ec);
-      if (ec) {
-        co_await close(link());
-        co_return;
-      }
+      if (!ended) co_await flush(ec);
+      if (ec) co_return;
     }
-    out_ = {};  // an idle connection holds little
   }
 
-  flow<void> answer_features(std::error_code& ec) {
+  void answer_features() {
     server_features features{protocol_version, std::string{Hasher::name()},
                              state_.options.max_size};
     features.resume = resumes;
-    features.have = features.mtime = features.prefix = true;
-    out_ = format_features(features);
-    co_await write_text(link(), out_, ec);
-    if (ec) co_await close(link());
+    features.have = features.nowait = features.mtime = features.prefix = true;
+    out_ += format_features(features);
   }
 
   // ----------------------------------------------------------------------------------------- uploads
 
   flow<void> answer_upload(std::error_code& ec) {
-    const std::string_view line = co_await ask(upload_prompt, ec);
-    if (ec) co_return;
-    if (!is_clean_line(line)) ec = errc::bad_request;
-    auto details = ec ? upload_details<digest_type>{} : parse_upload_details<digest_type>(line, ec);
+    const auto line = co_await ask(upload_prompt, ec);
+    if (!line) co_return;
+    auto details = parse_upload_details<digest_type>(*line, ec);
+    if (!is_clean_line(*line)) ec = errc::bad_request;
     event_.name = details.name;
     event_.size = details.size;
-    if (!ec && state_.options.access == access::read_only) ec = errc::read_only;
-    if (!ec && details.size > state_.options.max_size.value_or(max_file_size)) ec = errc::too_large;
-    if (ec) {
-      const errc refusal = to_refusal(ec);
-      co_await refuse(refusal, {}, ec);
+    if (details.nowait && (ec == errc::bad_size || ec == errc::bad_request)) {
+      co_await refuse_and_close(to_refusal(ec), ec);  // where the octets end is unknown
       co_return;
     }
+    if (!ec && state_.options.access == access::read_only) ec = errc::read_only;
+    if (!ec && details.size > state_.options.max_size.value_or(max_file_size)) ec = errc::too_large;
+    details.nowait = details.nowait && !details.have;
+    if (ec) {
+      co_await refuse_upload(details, to_refusal(ec), {}, ec);
+      co_return;
+    }
+    // What comes in any case is judged once it is there, and begins afresh.
+    const auto expected = details.nowait ? std::exchange(details.id, std::nullopt) : details.id;
 
     std::optional<typename Store::upload> upload;
     bool held = false;
@@ -275,15 +284,24 @@ class session_flow {
       co_await perform(opening);
     }
     if (!opening.error() && !held && !upload) {
-      co_await refuse(errc::io, std::make_error_code(std::errc::timed_out), ec);
+      const auto waited_enough = std::make_error_code(std::errc::timed_out);
+      co_await refuse_upload(details, errc::io, waited_enough, ec);
     } else if (opening.error()) {
-      co_await refuse(to_refusal(opening.error()), opening.error(), ec);
+      co_await refuse_upload(details, to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
-      out_ = details.have ? std::string{} : format_ready({details.size}) + '\n';
-      co_await answer_id(*details.id, ec);
+      if (!details.have) out_ += format_ready({details.size}) + '\n';
+      answer_id(*details.id);
     } else {
-      co_await receive(details, upload, ec);
+      co_await receive(details, expected, upload, ec);
     }
+  }
+
+  /// Refuses an upload at its details line.
+  flow<void> refuse_upload(const upload_details<digest_type>& details, errc refusal,
+                           std::error_code cause, std::error_code& ec) {
+    ec.clear();
+    if (details.nowait) co_await give_up(details.size, refusal, cause, ec);
+    else refuse(refusal, cause, ec);
   }
 
   std::optional<typename Store::upload> begin_upload(const upload_details<digest_type>& details,
@@ -295,6 +313,7 @@ class session_flow {
   }
 
   flow<void> receive(const upload_details<digest_type>& details,
+                     const std::optional<digest_type>& expected,
                      std::optional<typename Store::upload>& upload, std::error_code& ec) {
     Hasher hash;
     std::uint64_t offset = 0;
@@ -302,20 +321,18 @@ class session_flow {
     if (ec) {
       const std::error_code unread = ec;
       drop_or_keep(details, upload, unread);
-      co_await refuse(errc::io, unread, ec);
+      co_await refuse_upload(details, errc::io, unread, ec);
       co_return;
     }
-    out_ = format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
-    co_await write_text(link(), out_, ec);
+    const std::uint64_t count = details.size - offset;
+    out_ += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
+    if (link().in.size() < count) co_await flush(ec);
     if (ec) {
       drop_or_keep(details, upload, {});
-      co_await close(link());
       co_return;
     }
-    out_.clear();
     const std::atomic<bool>* revoked = nullptr;
     if constexpr (resumes) revoked = &upload->revoked();
-    const std::uint64_t count = details.size - offset;
     const transfer arrived = co_await receive_octets(link(), *upload, hash, count, revoked);
     event_.octets = arrived.octets;
     event_.cause = arrived.local_error;
@@ -326,14 +343,15 @@ class session_flow {
     }
     if (arrived.local_error) {
       upload.reset();
-      co_await give_up(count - arrived.octets, arrived.local_error, ec);
+      co_await give_up(count - arrived.octets, to_refusal(arrived.local_error), arrived.local_error,
+                       ec);
       co_return;
     }
     const digest_type id = hash.finish();
     event_.id = id.to_string();
-    if (details.id && *details.id != id) {
+    if (expected && *expected != id) {
       upload.reset();
-      co_await refuse(errc::mismatch, {}, ec);
+      refuse(errc::mismatch, {}, ec);
       co_return;
     }
     work committing{[&](std::error_code& failed) {
@@ -342,9 +360,9 @@ class session_flow {
     }};
     co_await perform(committing);
     if (committing.error()) {
-      co_await refuse(to_refusal(committing.error()), committing.error(), ec);
+      refuse(to_refusal(committing.error()), committing.error(), ec);
     } else {
-      co_await answer_id(id, ec);
+      answer_id(id);
     }
   }
 
@@ -358,29 +376,24 @@ class session_flow {
     upload.reset();
   }
 
-  /// Writes `out_` and the id: the final reply of an upload.
-  flow<void> answer_id(const digest_type& id, std::error_code& ec) {
+  /// The final reply of an upload.
+  void answer_id(const digest_type& id) {
     event_.id = id.to_string();
     out_ += event_.id + '\n';
-    co_await write_text(link(), out_, ec);
-    if (ec) co_await close(link());
   }
 
-  /// The store failed with `left` octets still to come (section 5, "failure during the octets").
-  flow<void> give_up(std::uint64_t left, std::error_code cause, std::error_code& ec) {
-    const errc refusal = to_refusal(cause);
+  /// Refuses an upload of which `left` octets still come (section 5, "failure during the octets").
+  flow<void> give_up(std::uint64_t left, errc refusal, std::error_code cause, std::error_code& ec) {
+    event_.cause = cause;
     if (left > state_.options.drain_octets) {
-      event_.cause = cause;
       co_await refuse_and_close(refusal, ec);
       co_return;
     }
+    if (link().in.size() < left) co_await flush(ec);
+    if (ec) co_return;
     co_await drop_octets(link(), left, ec);
-    if (ec) {
-      event_.cause = cause;
-      co_await abandon(ec, ec);
-    } else {
-      co_await refuse(refusal, cause, ec);
-    }
+    if (ec) co_await abandon(ec, ec);
+    else refuse(refusal, cause, ec);
   }
 
   /// The stream failed during an upload's octets.
@@ -397,14 +410,12 @@ class session_flow {
   // --------------------------------------------------------------------------------------- downloads
 
   flow<void> answer_download(std::error_code& ec) {
-    const std::string_view line = co_await ask(download_prompt, ec);
-    if (ec) co_return;
-    if (!is_clean_line(line)) ec = errc::bad_request;
-    const auto wanted =
-        ec ? download_request<digest_type>{} : parse_download_request<digest_type>(line, ec);
+    const auto line = co_await ask(download_prompt, ec);
+    if (!line) co_return;
+    const auto wanted = parse_download_request<digest_type>(*line, ec);
+    if (!is_clean_line(*line)) ec = errc::bad_request;
     if (ec) {
-      const errc refusal = to_refusal(ec);
-      co_await refuse(refusal, {}, ec);
+      refuse(to_refusal(ec), {}, ec);
       co_return;
     }
     event_.id = wanted.id.to_string();
@@ -426,7 +437,7 @@ class session_flow {
     }};
     opening.run();
     if (opening.error()) {
-      co_await refuse(to_refusal(opening.error()), opening.error(), ec);
+      refuse(to_refusal(opening.error()), opening.error(), ec);
       co_return;
     }
     event_.name = file->info.name;
@@ -434,7 +445,7 @@ class session_flow {
     download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
     if (wanted.length) entry.length = count;
     if (!wanted.mtime) entry.file.modified.reset();
-    out_ = format_entry(entry) + '\n';
+    out_ += format_entry(entry) + '\n';
     co_await send(file->reader, wanted.offset.value_or(0), count, ec);
   }
 
@@ -454,6 +465,7 @@ class session_flow {
       const auto nobody = [](std::span<const std::byte>) {};
       sent = co_await send_octets(link(), octets_of(out_), reader, nobody, count, watch::no);
     }
+    out_.clear();
     event_.octets = sent.octets;
     event_.cause = sent.local_error;
     ec = sent.local_error ? sent.local_error : sent.stream_error;

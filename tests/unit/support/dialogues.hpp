@@ -41,7 +41,7 @@ inline const sample hello{"hello", "5d41402abc4b2a76b9719d911017c592"};
 inline const sample abc{"abc", "900150983cd24fb0d6963f7d28e17f72"};
 
 // What a server that can do all tells of itself, but for max-size.
-inline const std::string all_features = "version=1\ndigest=md5\nhave\nmtime\nprefix\n";
+inline const std::string all_features = "version=1\ndigest=md5\nhave\nnowait\nmtime\nprefix\n";
 
 inline constexpr std::size_t chunk_octets = 65536;  // the least that a transfer takes
 
@@ -476,6 +476,46 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"an upload that does not hash to the id that it declares",
        {C("UPLOAD\n"), S(details_prompt), C("new;3;id=" + hello.id + "\n"), S(ready_words),
         C(abc.octets), S(refusal(errc::mismatch)), C("LIST_FILES\n"), S(no_files)}},
+      {"uploads whose octets follow at once, and what was sent behind them",
+       {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nb;3;nowait;id=" + abc.id + "\nabcLIST_FILES\n"),
+        S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words + abc.id +
+          "\n" + hello.id + ";a;5\n" + abc.id + ";b;3\n\n")},
+       {},
+       {},
+       {hello.id + ";a;5", abc.id + ";b;3"}},
+      {"an upload whose octets follow at once though they are there",
+       {C("UPLOAD\nagain;5;id=" + hello.id + ";nowait\nhello"),
+        S(details_prompt + ready_words + hello.id + "\n")},
+       {},
+       {hello},
+       {hello_entry, hello.id + ";again;5"}},
+      {"uploads whose octets follow at once and are refused, each after its last octet",
+       {C("UPLOAD\nnew;3;nowait;id=" + hello.id + "\nabc"),
+        S(details_prompt + ready_words + refusal(errc::mismatch)),
+        C("UPLOAD\n../new;5;nowait\nhello"), S(details_prompt + refusal(errc::bad_name)),
+        C("UPLOAD\nnew;5;nowait;id=5d\nhello"), S(details_prompt + refusal(errc::bad_id)),
+        C("UPLOAD\nnew;1000001;nowait\n" + pattern(1'000'001)),
+        S(details_prompt + refusal(errc::too_large, 1'000'000)), C("LIST_FILES\n"), S(no_files)}},
+      {"a question that says that octets follow at once: none do",
+       {C("UPLOAD\nnew;5;nowait;have;id=" + hello.id + "\n"),
+        S(details_prompt + refusal(errc::not_found)),
+        C("UPLOAD\n..;5;nowait;have;id=" + hello.id + "\n"),
+        S(details_prompt + refusal(errc::bad_name)), C("LIST_FILES\n"), S(no_files)}},
+      {"octets that follow at once behind a size that is none",
+       {C("UPLOAD\nnew;five;nowait\n"), S(details_prompt + refusal(errc::bad_size))},
+       errc::bad_size},
+      {"octets that follow at once behind a line that is malformed",
+       {C("UPLOAD\nnew;5;x;nowait;x\n"), S(details_prompt + refusal(errc::bad_request))},
+       errc::bad_request},
+      {"octets that follow at once, as a line says that holds a control character",
+       {C("UPLOAD\nnew\t;5;nowait\n"), S(details_prompt + refusal(errc::bad_request))},
+       errc::bad_request},
+      {"a client that leaves in the middle of octets that follow at once",
+       {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nnew;5;nowait\nhell"),
+        S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words)},
+       errc::truncated,
+       {},
+       {hello.id + ";a;5"}},
       {"an upload whose octets look like commands",
        {C("UPLOAD\n"), S(details_prompt), C("new;16\n"), S(ready_words), C("EOF\nDONE\nUPLOAD\n"),
         S("532eead0f1915d2ffdb43c3d6d1c761f\n"), C("LIST_FILES\n"),
