@@ -122,12 +122,19 @@ TEST_CASE("a client waits for each kind of line and octets under the deadline me
   CHECK(limits == std::vector<deadline>{deadline::octets, deadline::reply, deadline::line});
 }
 
+namespace {
+
+bool writes(const test::hand_driver::step& step) {
+  return step.io == io_kind::write || step.io == io_kind::exchange;
+}
+
+}  // namespace
+
 TEST_CASE("an upload sends its octets while the next ones are read and hashed") {
   client_by_hand client{big_talk + dialogue{C(big), S("7bdb1004b1d46218e255eaf082c14e64\n")}};
   CHECK_FALSE(client(upload_big).ec);
-  const auto writes = std::count_if(client.driver.steps.begin(), client.driver.steps.end(),
-                                    [](const auto& step) { return step.io == io_kind::write; });
-  CHECK(writes == 2 + 3);
+  const auto& steps = client.driver.steps;
+  CHECK(std::count_if(steps.begin(), steps.end(), writes) == 2 + 3);
 }
 
 // --------------------------------------------------------------------------------- failing streams
@@ -144,8 +151,7 @@ TEST_CASE("a stream that fails at any action fails the operation and leaves the 
     const auto& steps = whole.driver.steps;
     for (std::size_t action = 0; action < steps.size(); ++action) {
       for (const std::error_code error : errors) {
-        const bool writes = steps[action].io == io_kind::write;
-        if (writes && error == errc::end_of_stream) continue;
+        if (writes(steps[action]) && error == errc::end_of_stream) continue;
         for (const std::size_t octets : {std::size_t{0}, std::size_t{1}, any_number}) {
           for (const lasts duration : {lasts::once, lasts::for_good}) {
             CAPTURE(action);

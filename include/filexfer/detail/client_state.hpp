@@ -108,20 +108,30 @@ inline bool goes_on(errc refusal, bool command_line) noexcept {
 
 enum class reply_to { command, argument, octets };
 
-/// Reads a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
-inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
-                                         std::error_code& ec) {
-  const std::string_view line = co_await read_line(state.link, limit, interruptible::no, ec);
-  if (ec == errc::end_of_stream) ec = errc::truncated;
-  if (ec == errc::line_too_long || (!ec && !is_clean_line(line))) ec = errc::malformed_reply;
-  if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
-  if (ec) co_return std::string_view{};
+/// Judges a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
+inline void judge_reply(client_state& state, std::string_view line, reply_to what,
+                        std::error_code& ec) {
+  if (!is_clean_line(line)) {
+    blame(state, failure_origin::peer, errc::malformed_reply, ec);
+    return;
+  }
   constexpr std::size_t shown_octets = 512;
   state.last_reply = printable(line, shown_octets);
   if (const auto refusal = parse_error(line)) {
     blame(state, failure_origin::peer, *refusal, ec);
     state.in_step = goes_on(*refusal, what == reply_to::command);
   }
+}
+
+/// Reads a reply line, and judges it.
+inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
+                                         std::error_code& ec) {
+  const std::string_view line = co_await read_line(state.link, limit, interruptible::no, ec);
+  if (ec == errc::end_of_stream) ec = errc::truncated;
+  if (ec == errc::line_too_long) ec = errc::malformed_reply;
+  if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
+  if (ec) co_return std::string_view{};
+  judge_reply(state, line, what, ec);
   co_return line;
 }
 
@@ -139,15 +149,22 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
   state.in_step = false;
 }
 
-/// Sends a command, reads its prompt, and sends `argument`, a whole line without its end. Returns
-/// the reply to that; valid until the next read.
+/// Sends a command and `argument`, a whole line without its end, and reads the prompt: after it has
+/// come, if the server may not take more lines at once. Returns the reply to the argument; valid
+/// until the next read.
 inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
                                   std::error_code& ec) {
-  const std::string line = std::string{to_string(verb)} + '\n';
+  const bool at_once = state.features && state.features->version > 0;
+  std::string line = std::string{to_string(verb)} + '\n';
+  argument += '\n';
+  if (at_once) line += argument;
   co_await request(state, line, ec);
   if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
-  argument += '\n';
-  if (!ec) co_await request(state, argument, ec);
+  if (ec) {
+    state.in_step = state.in_step && !at_once;
+    co_return std::string_view{};
+  }
+  if (!at_once) co_await request(state, argument, ec);
   if (ec) co_return std::string_view{};
   co_return co_await read_reply(state, deadline::reply, reply_to::argument, ec);
 }

@@ -1,0 +1,180 @@
+#ifndef FILEXFER_DETAIL_SEND_AHEAD_HPP
+#define FILEXFER_DETAIL_SEND_AHEAD_HPP
+
+// Commands that leave before the replies to those before them have come (the protocol's section 7,
+// "pipelining"): thousands of small files cost a handful of round trips.
+
+#include <filexfer/detail/client_state.hpp>
+#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/flow.hpp>
+#include <filexfer/error.hpp>
+
+#include <array>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace filexfer::detail {
+
+/// Commands that are sent and not answered, at most; half of them leave at once.
+inline constexpr std::size_t commands_ahead = 2048;
+
+using octet_buffer = std::vector<std::byte>;
+
+inline void append(octet_buffer& buffer, std::string_view text) {
+  const auto octets = octets_of(text);
+  buffer.insert(buffer.end(), octets.begin(), octets.end());
+}
+
+/// Requests made of the elements of `Range`, each of which is a `Flight` until it has been answered.
+/// What it makes of the next elements is done as work, while replies to those before are taken.
+template <class Range, class Flight>
+class requests_of {
+ public:
+  /// Whether there is something to be made ready, and room for it.
+  bool may_fill() const noexcept { return !at_end_ && in_flight_.size() <= commands_ahead / 2; }
+
+  /// Whether a reply is still to come.
+  bool expects() const noexcept { return !in_flight_.empty(); }
+
+ protected:
+  explicit requests_of(Range& range) : range_{range} {}
+
+  /// The next element; nullptr at the end.
+  auto* next() {
+    if (!next_) next_.emplace(std::begin(range_));
+    else if (std::exchange(passes_, false)) ++*next_;
+    at_end_ = *next_ == std::end(range_);
+    return at_end_ ? nullptr : &**next_;
+  }
+
+  /// The next element is done with.
+  void pass() noexcept { passes_ = true; }
+
+  bool is_full() const noexcept { return filled_.size() >= commands_ahead / 2; }
+
+  // Used as work only.
+  std::vector<Flight> filled_;  ///< What was made ready, and has not left.
+  bool at_end_ = false;
+
+  std::deque<Flight> in_flight_;
+
+ private:
+  Range& range_;
+  std::optional<decltype(std::begin(std::declval<Range&>()))> next_;
+  bool passes_ = false;
+};
+
+/// Sends what `requests` makes ready, and gives it the replies; `buffers` live until no write
+/// stands any more.
+///
+/// `requests` has `may_fill`, `expects`, `fill(buffer)`, which makes the next requests ready,
+/// `leaves()`, called when these are about to leave, and `take(line, ec)`, a flow, for each reply.
+template <class Requests>
+flow<void> send_and_take(client_state& state, Requests& requests,
+                         std::array<octet_buffer, 2>& buffers, std::error_code& ec) {
+  connection& c = state.link;
+  octet_buffer* leaving = &buffers[0];
+  octet_buffer* filling = &buffers[1];
+  work making{[&](std::error_code&) {
+    filling->clear();
+    requests.fill(*filling);
+  }};
+  bool filled = false;
+  bool writes = false;
+  bool reads = false;
+  bool waits_on = false;  // for what it has waited for before, under one deadline
+  action both;
+  both.io = io_kind::exchange;
+  std::error_code write_error;
+  for (;;) {
+    while (const auto line = c.in.take_line()) {
+      co_await requests.take(*line, ec);
+      if (ec) co_return;
+      waits_on = writes;
+    }
+    if (!writes && filled) {
+      std::swap(leaving, filling);
+      filled = false;
+      requests.leaves();
+      writes = !leaving->empty();
+      waits_on = false;
+    }
+    const bool makes = !filled && requests.may_fill();
+    if (makes && !writes) {
+      co_await perform(making);
+      if ((ec = making.error())) break;
+      filled = true;
+      continue;
+    }
+    if (!writes && !requests.expects()) co_return;
+    both.from[0] = writes ? std::span<const std::byte>{*leaving} : std::span<const std::byte>{};
+    if (!reads) both.into = requests.expects() ? c.in.space() : std::span<std::byte>{};
+    reads = !both.into.empty();
+    if (!reads && requests.expects()) {  // a line that is too long
+      break_off(state, ec);
+      co_return;
+    }
+    const auto limit = writes ? deadline::octets : deadline::reply;
+    both.continues_deadline = waits_on && both.deadline == limit;
+    both.deadline = limit;
+    waits_on = true;
+    both.begins[0] = both.awaits[0] = makes ? &making : nullptr;
+    const outcome moved = co_await both;
+    if (makes) {
+      filled = true;
+      if ((ec = making.error())) break;
+    }
+    if (moved.wrote) writes = false;
+    if (moved.came) {
+      reads = false;
+      c.in.filled(moved.came->octets);
+    }
+    write_error = moved.error;
+    if (write_error) break;
+    if (moved.came && moved.came->error) {
+      ec = moved.came->error;
+      if (ec != errc::end_of_stream) co_return;
+      blame(state, failure_origin::peer, errc::truncated, ec);
+      co_return;
+    }
+  }
+  if (ec) {
+    state.origin = failure_origin::local;
+    co_return;
+  }
+  // What the server said before its end, or before it took no more.
+  while (requests.expects()) {
+    const auto line = co_await read_line(c, deadline::linger, interruptible::no, ec);
+    if (!ec) co_await requests.take(line, ec);
+    if (ec) break;
+  }
+  if (ec != condition::refused) blame(state, failure_origin::stream, write_error, ec);
+}
+
+/// Sends all that `requests` has, and takes all replies. After an error the client is out of step.
+template <class Requests>
+flow<void> send_ahead(client_state& state, Requests& requests, std::error_code& ec) {
+  std::array<octet_buffer, 2> buffers;
+  std::exception_ptr thrown;
+  try {
+    co_await send_and_take(state, requests, buffers, ec);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  action stopping;
+  stopping.io = io_kind::stop_writing;
+  co_await stopping;
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+}  // namespace filexfer::detail
+
+#endif
