@@ -6,7 +6,10 @@
 
 #include <filexfer/detail/async_run.hpp>
 #include <filexfer/detail/client_flows.hpp>
+#include <filexfer/detail/download_batch.hpp>
 #include <filexfer/detail/run.hpp>
+#include <filexfer/detail/upload_batch.hpp>
+#include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
@@ -70,6 +73,7 @@ class client {
   using download_result = filexfer::download_result<digest_type>;
   using download_request = filexfer::download_request<digest_type>;
   using download_entry = filexfer::download_entry<digest_type>;
+  using name_request = filexfer::name_request<digest_type>;
 
   /// Whether `list_files` can call it for an entry.
   template <class OnEntry>
@@ -353,7 +357,107 @@ class client {
     return async_run(range_flow(wanted, sink), std::forward<Token>(token));
   }
 
+  // -------------------------------------------------------------------------------------- many files
+
+  /// Uploads all that `files` has, and calls `on_result(request, error, result)` for each in its
+  /// order, once it is known what became of it: `error` as of `upload`, which `last_failure()` and
+  /// `last_reply()` tell of, too, as long as `on_result` runs.
+  ///
+  /// The asynchronous form sends files ahead of the replies to those before (the protocol's section
+  /// 5, `nowait`, and section 7, "pipelining"), if the server takes that, so that thousands of
+  /// small ones cost a handful of round trips. It asks for FEATURES first if that was not done, and
+  /// holds about 1 MiB. Files above `client_options::nowait_octets` are sent by themselves, in
+  /// their turn. The blocking form sends each after the one before.
+  ///
+  /// \param files  an `upload_range`; must live until the operation has ended. It is gone through
+  ///        on the work executor, ahead of the results, and a file of up to
+  ///        `client_options::chunk_octets` is read whole when it is its turn; so a range may open
+  ///        each file when it is incremented.
+  /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`; runs
+  /// on
+  ///        the handler's executor. Its exceptions end the operation.
+  ///
+  /// Succeeds if `on_result` was called for each file, whatever it was told. Else the error, as of
+  /// `upload`, is why the connection is of no more use: what `on_result` was not called for was not
+  /// sent, or nobody knows; to send it again is safe.
+  template <class Files, class OnResult>
+  void upload_all(Files& files, OnResult on_result, std::error_code& ec)
+    requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
+  {
+    run(uploads_flow<in_turn>(files, std::move(on_result)), ec);
+  }
+  template <class Files, class OnResult>
+  void upload_all(Files& files, OnResult on_result)
+    requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
+  {
+    run(uploads_flow<in_turn>(files, std::move(on_result)));
+  }
+  /// Handler: `void(std::error_code)`.
+  template <class Files, class OnResult, class Token>
+  auto async_upload_all(Files& files, OnResult on_result, Token&& token)
+    requires async_stream<next_layer_type> && upload_range<Files, digest_type>
+  {
+    return async_run(uploads_flow<ahead>(files, std::move(on_result)), std::forward<Token>(token));
+  }
+
+  /// Asks for each of `files` whether the server holds it, as `add_name` does, and calls
+  /// `on_result(asked, error, held)` in their order. Otherwise as `upload_all`.
+  ///
+  /// \param files  a `name_range`; must live until the operation has ended.
+  /// \param on_result  `void(const name_request&, std::error_code, bool)`.
+  template <class Files, class OnResult>
+  void add_names(Files& files, OnResult on_result, std::error_code& ec)
+    requires sync_stream<next_layer_type> && name_range<Files, digest_type>
+  {
+    run(names_flow<in_turn>(files, std::move(on_result)), ec);
+  }
+  template <class Files, class OnResult>
+  void add_names(Files& files, OnResult on_result)
+    requires sync_stream<next_layer_type> && name_range<Files, digest_type>
+  {
+    run(names_flow<in_turn>(files, std::move(on_result)));
+  }
+  /// Handler: `void(std::error_code)`.
+  template <class Files, class OnResult, class Token>
+  auto async_add_names(Files& files, OnResult on_result, Token&& token)
+    requires async_stream<next_layer_type> && name_range<Files, digest_type>
+  {
+    return async_run(names_flow<ahead>(files, std::move(on_result)), std::forward<Token>(token));
+  }
+
+  /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
+  /// order: `error` as of `download`. A sink is told of its file (`announced_sink`) when the octets
+  /// are about to come, and may open its place only then; what it holds already is not asked about.
+  /// Whole files are fetched. Otherwise as `upload_all`.
+  ///
+  /// \param files  a `download_range`, whose elements must live until their result has come, and
+  ///        which must live until the operation has ended.
+  /// \param on_result  `void(element&, std::error_code, const download_result&)`.
+  template <class Files, class OnResult>
+  void download_all(Files& files, OnResult on_result, std::error_code& ec)
+    requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
+  {
+    run(downloads_flow<in_turn>(files, std::move(on_result)), ec);
+  }
+  template <class Files, class OnResult>
+  void download_all(Files& files, OnResult on_result)
+    requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
+  {
+    run(downloads_flow<in_turn>(files, std::move(on_result)));
+  }
+  /// Handler: `void(std::error_code)`.
+  template <class Files, class OnResult, class Token>
+  auto async_download_all(Files& files, OnResult on_result, Token&& token)
+    requires async_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
+  {
+    return async_run(downloads_flow<ahead>(files, std::move(on_result)),
+                     std::forward<Token>(token));
+  }
+
  private:
+  static constexpr auto in_turn = detail::pace::in_turn;
+  static constexpr auto ahead = detail::pace::ahead;
+
   // What makes each operation's flow, once its driver has a place for the error.
 
   auto features_flow() {
@@ -383,8 +487,9 @@ class client {
 
   auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name,
                      std::optional<file_time> modified) {
-    return [this, id, size, name = std::move(name), modified](std::error_code& ec) mutable {
-      return detail::add_name<Hasher>(state_, id, size, std::move(name), modified, ec);
+    return [this, asked = name_request{std::move(name), size, id, modified}](
+               std::error_code& ec) mutable {
+      return detail::add_name<Hasher>(state_, std::move(asked), ec);
     };
   }
 
@@ -407,6 +512,34 @@ class client {
     return [this, wanted, &sink](std::error_code& ec) {
       return detail::download_range<Hasher>(state_, wanted, sink, ec);
     };
+  }
+
+  template <detail::pace Pace, class Files, class OnResult>
+  auto uploads_flow(Files& files, OnResult on_result) {
+    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
+      return detail::upload_all<Hasher, Pace>(state_, files, std::move(on_result), ec);
+    };
+  }
+
+  template <detail::pace Pace, class Files, class OnResult>
+  auto names_flow(Files& files, OnResult on_result) {
+    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
+      return detail::add_names<Hasher, Pace>(state_, files, std::move(on_result), ec);
+    };
+  }
+
+  template <detail::pace Pace, class Files, class OnResult>
+  auto downloads_flow(Files& files, OnResult on_result) {
+    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
+      return detail::download_all<Hasher, Pace>(state_, files, std::move(on_result), ec);
+    };
+  }
+
+  template <class MakeFlow>
+  void run(MakeFlow make_flow) {
+    std::error_code ec;
+    run(std::move(make_flow), ec);
+    if (ec) throw std::system_error{ec};
   }
 
   template <class MakeFlow>

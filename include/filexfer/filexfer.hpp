@@ -4,6 +4,7 @@
 /// \file
 /// All of the library.
 
+#include <filexfer/batch.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/directory_store.hpp>

@@ -41,6 +41,9 @@ struct client_options {
   time_limits limits{};
   std::size_t chunk_octets = default_chunk_octets;
   std::size_t small_octets = default_small_octets;
+  /// Files up to this size leave at once when many are uploaded. One that the server refuses was
+  /// sent in vain, so for larger ones it is asked first, which costs a round trip or two.
+  std::uint64_t nowait_octets = std::uint64_t{8} * 1024 * 1024;
   /// Entries that `list_files` returns at most as a vector: a server may be hostile.
   std::size_t max_entries = 1'000'000;
 };

@@ -7,6 +7,7 @@
 #include <filexfer/detail/connection.hpp>
 #include <filexfer/detail/flow.hpp>
 #include <filexfer/detail/transfer.hpp>
+#include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/protocol.hpp>
 #include <filexfer/results.hpp>
@@ -133,14 +134,20 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
   co_return files;
 }
 
+template <class Digest>
+upload_details<Digest> details_of(const client_state& state, const name_request<Digest>& asked) {
+  upload_details<Digest> details{asked.name, asked.size, asked.id};
+  details.have = true;
+  if (state.features->mtime) details.modified = asked.modified;
+  return details;
+}
+
 /// UPLOAD of what the server may hold already, without octets: whether it does, and has it under
 /// that name now.
 template <hasher Hasher>
-flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::uint64_t size,
-                    std::string name, std::optional<file_time> modified, std::error_code& ec) {
-  operation entered{state, ec};
-  if (!entered) co_return false;
-  if (!is_name(name)) {
+flow<bool> ask_for(client_state& state, const name_request<typename Hasher::digest_type>& asked,
+                   std::error_code& ec) {
+  if (!is_name(asked.name)) {
     decline(state, failure_origin::local, errc::bad_name, ec);
     co_return false;
   }
@@ -150,10 +157,7 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
     state.in_step = true;
     co_return false;
   }
-  upload_details<typename Hasher::digest_type> details{std::move(name), size, id};
-  details.have = true;
-  if (state.features->mtime) details.modified = modified;
-  std::string line = format_upload_details(details);
+  std::string line = format_upload_details(details_of(state, asked));
   const std::string_view reply = co_await ask(state, command::upload, std::move(line), ec);
   if (ec == errc::not_found && state.in_step) {
     ec.clear();
@@ -161,7 +165,7 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
     co_return false;
   }
   if (ec) co_return false;
-  if (Hasher::digest_type::from_hex(reply) != id) {
+  if (Hasher::digest_type::from_hex(reply) != asked.id) {
     break_off(state, ec);
     co_return false;
   }
@@ -169,15 +173,21 @@ flow<bool> add_name(client_state& state, typename Hasher::digest_type id, std::u
   co_return true;
 }
 
-/// UPLOAD of what `source` holds.
+template <hasher Hasher>
+flow<bool> add_name(client_state& state, name_request<typename Hasher::digest_type> asked,
+                    std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return false;
+  co_return co_await ask_for<Hasher>(state, asked, ec);
+}
+
+/// UPLOAD of what `source` holds, by an operation that has entered.
 template <hasher Hasher, byte_source Source>
-flow<upload_result<typename Hasher::digest_type>> upload(
+flow<upload_result<typename Hasher::digest_type>> upload_one(
     client_state& state, Source& source, upload_request<typename Hasher::digest_type> wanted,
     std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
   upload_result<digest_type> result;
-  operation entered{state, ec};
-  if (!entered) co_return result;
   if (!is_name(wanted.name)) {
     decline(state, failure_origin::local, errc::bad_name, ec);
     co_return result;
@@ -253,16 +263,20 @@ flow<upload_result<typename Hasher::digest_type>> upload(
   co_return result;
 }
 
-/// Asks for a file and reads its entry line, which is checked against what was asked for.
+template <hasher Hasher, byte_source Source>
+flow<upload_result<typename Hasher::digest_type>> upload(
+    client_state& state, Source& source, upload_request<typename Hasher::digest_type> wanted,
+    std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return upload_result<typename Hasher::digest_type>{};
+  co_return co_await upload_one<Hasher>(state, source, std::move(wanted), ec);
+}
+
+/// Reads a download's entry line, which is checked against what was asked for.
 template <class Digest>
-flow<download_entry<Digest>> open_download(client_state& state,
-                                           const download_request<Digest>& wanted,
-                                           std::error_code& ec) {
-  download_entry<Digest> entry;
-  std::string id_line = format_download_request(wanted);
-  const std::string_view line = co_await ask(state, command::download, std::move(id_line), ec);
-  if (ec) co_return entry;
-  entry = parse_entry<Digest>(line, ec);
+download_entry<Digest> judge_entry(client_state& state, std::string_view line,
+                                   const download_request<Digest>& wanted, std::error_code& ec) {
+  const auto entry = parse_entry<Digest>(line, ec);
   const std::uint64_t offset = wanted.offset.value_or(0);
   const bool as_asked = !ec && entry.file.id == wanted.id && entry.offset == wanted.offset &&
                         entry.length.has_value() == wanted.length.has_value() &&
@@ -271,7 +285,18 @@ flow<download_entry<Digest>> open_download(client_state& state,
       (wanted.length && *entry.length != std::min(*wanted.length, entry.file.size - offset))) {
     break_off(state, ec);
   }
-  co_return entry;
+  return entry;
+}
+
+/// Asks for a file, or a part of it.
+template <class Digest>
+flow<download_entry<Digest>> open_download(client_state& state,
+                                           const download_request<Digest>& wanted,
+                                           std::error_code& ec) {
+  std::string id_line = format_download_request(wanted);
+  const std::string_view line = co_await ask(state, command::download, std::move(id_line), ec);
+  if (ec) co_return download_entry<Digest>{};
+  co_return judge_entry(state, line, wanted, ec);
 }
 
 template <class Digest, class Sink>
@@ -295,16 +320,42 @@ flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& ha
   co_return arrived.octets;
 }
 
-/// DOWNLOAD of a whole file, or of what the sink does not hold yet: `sink` is committed once the
+/// Receives what an entry line has announced, behind what `hash` has seen; commits `sink` once the
 /// digest of all is right.
+template <class Sink, class Hasher>
+flow<download_result<typename Hasher::digest_type>> receive_file(
+    client_state& state, Sink& sink, Hasher& hash,
+    download_entry<typename Hasher::digest_type> entry, std::error_code& ec) {
+  download_result<typename Hasher::digest_type> result;
+  result.file = std::move(entry.file);
+  work announcing{[&](std::error_code& failed) { announce(sink, result.file, failed); }};
+  announcing.run();
+  if (announcing.error()) {
+    blame(state, failure_origin::local, announcing.error(), ec);
+    co_return result;
+  }
+  const std::uint64_t count = entry.length.value_or(result.file.size - entry.offset.value_or(0));
+  result.octets = co_await receive_download(state, sink, hash, count, ec);
+  if (ec) co_return result;
+  state.in_step = true;
+  result.computed_here = hash.finish();
+  if (result.computed_here != result.file.id) {
+    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
+    co_return result;
+  }
+  work committing{[&](std::error_code& failed) { sink.commit(failed); }};
+  co_await perform(committing);
+  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
+  co_return result;
+}
+
+/// DOWNLOAD of a whole file, or of what the sink does not hold yet, by an operation that has
+/// entered.
 template <hasher Hasher, byte_sink Sink>
-flow<download_result<typename Hasher::digest_type>> download(client_state& state,
-                                                             typename Hasher::digest_type id,
-                                                             Sink& sink, std::error_code& ec) {
+flow<download_result<typename Hasher::digest_type>> download_one(client_state& state,
+                                                                 typename Hasher::digest_type id,
+                                                                 Sink& sink, std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
-  download_result<digest_type> result;
-  operation entered{state, ec};
-  if (!entered) co_return result;
   download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
   wanted.mtime = state.features && state.features->mtime;
   Hasher hash;
@@ -314,30 +365,21 @@ flow<download_result<typename Hasher::digest_type>> download(client_state& state
     else if (sink.held() > 0) wanted.offset = co_await hash_held(state.link, sink, hash, ec);
     if (ec) {
       decline(state, failure_origin::local, ec, ec);
-      co_return result;
+      co_return download_result<digest_type>{};
     }
   }
-  const auto entry = co_await open_download(state, wanted, ec);
-  if (ec) co_return result;
-  result.file = entry.file;
-  work announcing{[&](std::error_code& failed) { announce(sink, result.file, failed); }};
-  announcing.run();
-  if (announcing.error()) {
-    blame(state, failure_origin::local, announcing.error(), ec);
-    co_return result;
-  }
-  result.octets = co_await receive_download(state, sink, hash, entry.octets(), ec);
-  if (ec) co_return result;
-  state.in_step = true;
-  result.computed_here = hash.finish();
-  if (result.computed_here != id) {
-    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
-    co_return result;
-  }
-  work committing{[&](std::error_code& failed) { sink.commit(failed); }};
-  co_await perform(committing);
-  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
-  co_return result;
+  auto entry = co_await open_download(state, wanted, ec);
+  if (ec) co_return download_result<digest_type>{};
+  co_return co_await receive_file(state, sink, hash, std::move(entry), ec);
+}
+
+template <hasher Hasher, byte_sink Sink>
+flow<download_result<typename Hasher::digest_type>> download(client_state& state,
+                                                             typename Hasher::digest_type id,
+                                                             Sink& sink, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return download_result<typename Hasher::digest_type>{};
+  co_return co_await download_one<Hasher>(state, id, sink, ec);
 }
 
 struct no_hash {

@@ -23,6 +23,9 @@
 
 namespace filexfer::detail {
 
+/// How many files are asked for: each once the one before is done with, or ahead.
+enum class pace { in_turn, ahead };
+
 /// Commands that are sent and not answered, at most; half of them leave at once.
 inline constexpr std::size_t commands_ahead = 2048;
 
@@ -33,8 +36,9 @@ inline void append(octet_buffer& buffer, std::string_view text) {
   buffer.insert(buffer.end(), octets.begin(), octets.end());
 }
 
-/// Requests made of the elements of `Range`, each of which is a `Flight` until it has been answered.
-/// What it makes of the next elements is done as work, while replies to those before are taken.
+/// Requests made of the elements of `Range`, each of which is a `Flight` until it has been
+/// answered. What it makes of the next elements is done as work, while replies to those before are
+/// taken.
 template <class Range, class Flight>
 class requests_of {
  public:
@@ -71,6 +75,27 @@ class requests_of {
   std::optional<decltype(std::begin(std::declval<Range&>()))> next_;
   bool passes_ = false;
 };
+
+/// Judges a reply to a command whose argument has left with it. Where the command itself is
+/// refused, nobody knows what its argument is taken for.
+inline void judge_reply_ahead(client_state& state, std::string_view line, bool was_prompted,
+                              std::error_code& ec) {
+  judge_reply(state, line, was_prompted ? reply_to::argument : reply_to::command, ec);
+  state.in_step = state.in_step && was_prompted;
+}
+
+/// Tells what a request has come to, if that is known; whether another may follow.
+template <class Tell>
+bool goes_on_after(client_state& state, std::error_code& ec, Tell tell) {
+  const bool lost = ec && !state.in_step;
+  if (lost && state.origin != failure_origin::local) return false;
+  tell();
+  if (lost) return false;
+  ec.clear();
+  state.origin = failure_origin::none;
+  state.in_step = false;
+  return true;
+}
 
 /// Sends what `requests` makes ready, and gives it the replies; `buffers` live until no write
 /// stands any more.
