@@ -180,7 +180,7 @@ class client_performance {
         const auto id = md5_digest::from_hex(asked.id.value()).value();
         const bool held = driver_.run(
             [&](std::error_code& e) {
-              return detail::add_name<md5>(state, id, asked.octets.size(), asked.name, {}, e);
+              return detail::add_name<md5>(state, {asked.name, asked.octets.size(), id}, e);
             },
             ec);
         return held ? "held" : "not held";
