@@ -20,6 +20,7 @@ import unittest
 
 import peer
 from peer import md5
+from sshd import Sshd
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, PATIENCE, REFUSED, USAGE, Case,
                            octets_of, until)
 
@@ -500,38 +501,17 @@ class Relay:
         self.thread.join()
 
 
-@unittest.skipUnless(shutil.which("sshd") and shutil.which("ssh") and shutil.which("ssh-keygen"), "there is no sshd")
 class Ssh(Case):
-    """A real sshd, on a port of the loopback."""
-
     def test_a_file_there_and_back(self):
-        for key in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.path(key)], check=True)
-        shutil.copy(self.path("user.pub"), self.path("authorized"))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        self.write("sshd_config", "\n".join((
-            "ListenAddress 127.0.0.1:%d" % port, "HostKey " + self.path("host"), "PidFile none", "UsePAM no",
-            "AuthorizedKeysFile " + self.path("authorized"), "StrictModes no", "PermitRootLogin yes", "")).encode())
-        daemon = subprocess.Popen([shutil.which("sshd"), "-D", "-e", "-f", self.path("sshd_config")],
-                                  stderr=open(self.path("sshd.log"), "wb"))
-        self.addCleanup(self.end, daemon)
-
-        def listens():
-            if daemon.poll() is not None:
-                self.skipTest("sshd does not start here: " + self.read("sshd.log").decode())
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        until(listens, "sshd")
-        ssh = ("ssh -F none -p %d -i %s -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes "
-               "127.0.0.1 " % (port, self.path("user")))
-        command = ssh + "%s --listen stdio --store %s" % (peer.program("filexfer-server"), self.path("store"))
+        os.mkdir(self.path("sshd"))
+        daemon = Sshd(self.path("sshd"))
+        self.addCleanup(daemon.stop)
+        command = daemon.command + "%s --listen stdio --store %s" % (peer.program("filexfer-server"), self.path("store"))
         octets = octets_of(3000000)
         self.write("a", octets)
         self.run_program("filexfer-client", "--via", command, "upload", "a")
         self.assertEqual(self.run_program("filexfer-client", "--via", command, "download", "a", "-o", "-"), octets)
-        self.run_program("filexfer-client", "--via", ssh + "exit 5", "list", expect=BROKEN)
+        self.run_program("filexfer-client", "--via", daemon.command + "exit 5", "list", expect=BROKEN)
         self.assertIn("exit status 5", self.said)
 
 
