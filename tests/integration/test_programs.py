@@ -25,6 +25,7 @@ import unittest
 
 import peer
 from peer import Behaviour, md5
+from places import folder_with
 
 DONE, WRONG_DIGEST, USAGE, REFUSED, BROKEN, LOCAL_FILE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -107,8 +108,11 @@ class Case(unittest.TestCase):
     # How often the client tries: what is broken here stays so. test_retries.py has the rest.
     patience = ("--retry-for", "0")
 
+    # Octets for tests of many files, that need no disk: in memory flushing costs nothing.
+    in_memory = 0
+
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="filexfer-")
+        self.folder = self.in_memory and folder_with(self.in_memory) or tempfile.mkdtemp(prefix="filexfer-")
         self.addCleanup(shutil.rmtree, self.folder)
         self.temporary = tempfile.mkdtemp(prefix="filexfer-tmp-")
         self.addCleanup(shutil.rmtree, self.temporary)

@@ -327,20 +327,21 @@ WITHOUT_TLS = not shutil.which("openssl") or b"without TLS" in subprocess.run(
     [peer.program("filexfer-client") or "true", "--server", "tls:localhost:1", "list"], capture_output=True).stderr
 
 
+def certificate(path, *alternatives):
+    """Makes `path`.crt, signed by itself, and `path`.key."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", "/CN=" + os.path.basename(path),
+                    "-addext", "subjectAltName=" + ",".join(alternatives),
+                    "-keyout", path + ".key", "-out", path + ".crt"], check=True, capture_output=True)
+
+
 @unittest.skipIf(WITHOUT_TLS, "the programs were built without TLS, or there is no openssl command")
 class Tls(Case):
     """tls:HOST:PORT at both ends."""
 
-    def certificate(self, name, *alternatives):
-        """Makes `name`.crt, signed by itself, and `name`.key."""
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-days", "2", "-subj", "/CN=" + name, "-addext", "subjectAltName=" + ",".join(alternatives),
-                        "-keyout", self.path(name + ".key"), "-out", self.path(name + ".crt")],
-                       check=True, capture_output=True)
-
     def serve_tls(self, *arguments, **keywords):
         if not os.path.exists(self.path("good.crt")):
-            self.certificate("good", "DNS:localhost", "IP:127.0.0.1")
+            certificate(self.path("good"), "DNS:localhost", "IP:127.0.0.1")
         keywords = {"listen": ("tls:127.0.0.1:0",), **keywords}
         server = self.serve("--cert", "good.crt", "--key", "good.key", *arguments, **keywords)
         self.port = server.address.rsplit(":", 1)[1]
@@ -378,11 +379,11 @@ class Tls(Case):
 
     def test_who_is_not_to_be_trusted(self):
         server = self.serve_tls()
-        self.certificate("other", "DNS:localhost", "IP:127.0.0.1")
+        certificate(self.path("other"), "DNS:localhost", "IP:127.0.0.1")
         for trusted, said in ((None, "self"), ("other.crt", "self")):
             self.client(server, "list", trusted=trusted, expect=BROKEN)
             self.assertIn("its certificate was refused: " + said, self.said)
-        self.certificate("elsewhere", "DNS:elsewhere.example", "IP:127.0.0.9")
+        certificate(self.path("elsewhere"), "DNS:elsewhere.example", "IP:127.0.0.9")
         named = self.serve("--cert", "elsewhere.crt", "--key", "elsewhere.key", listen=("tls:127.0.0.1:0",))
         for where, said in ((named.address, "IP address mismatch"),
                             (named.address.replace("127.0.0.1", "localhost"), "hostname mismatch")):
@@ -410,12 +411,12 @@ class Tls(Case):
 
     def test_certificates_that_cannot_be_used(self):
         self.serve_tls()
-        self.certificate("other", "DNS:localhost")
+        certificate(self.path("other"), "DNS:localhost")
         self.write("no.pem", HELLO)
         listen = ("--listen", "tls:127.0.0.1:0", "--store", "memory")
-        for certificate, key, file in (("missing", "good.key", "missing"), ("no.pem", "good.key", "no.pem"),
+        for cert, key, file in (("missing", "good.key", "missing"), ("no.pem", "good.key", "no.pem"),
                                        ("good.crt", "missing", "missing"), ("good.crt", "other.key", "other.key")):
-            self.run_program("filexfer-server", *listen, "--cert", certificate, "--key", key, expect=LOCAL_FILE)
+            self.run_program("filexfer-server", *listen, "--cert", cert, "--key", key, expect=LOCAL_FILE)
             self.assertIn(file, self.said)
         for arguments in ((), ("--cert", "good.crt"), ("--key", "good.key")):
             self.run_program("filexfer-server", *listen, *arguments, expect=USAGE)

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""The same jobs over every transport, with either digest.
+
+FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
+"""
+
+import hashlib
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import peer
+from sshd import Sshd
+from test_programs import REFUSED, WRONG_DIGEST, octets_of
+from test_transports import WITHOUT_TLS, certificate
+from test_trees import Trees
+
+SIZES = 0, 1, 65536, 65537, 700001, 3 * 2**20 + 1
+
+
+# Each starts a server, or says what will, and returns the client's arguments that lead to it.
+
+
+def tcp(test):
+    return "--server", test.serve("--digest", test.digest, store="store").address
+
+
+def tcp_over_ipv6(test):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        test.skipTest("no IPv6 here: %s" % error)
+    return "--server", test.serve("--digest", test.digest, store="store", listen=("[::1]:0",)).address
+
+
+def unix(test):
+    return "--server", test.serve("--digest", test.digest, store="store", listen=("unix:socket",)).address
+
+
+def tls(test):
+    if WITHOUT_TLS:
+        test.skipTest("the programs were built without TLS, or there is no openssl command")
+    certificate(test.path("server"), "IP:127.0.0.1")
+    server = test.serve("--digest", test.digest, "--cert", "server.crt", "--key", "server.key", store="store",
+                        listen=("tls:127.0.0.1:0",))
+    return "--server", server.address, "--ca", "server.crt"
+
+
+def serving_stdio(test):
+    return "%s --listen stdio --digest %s --store %s" % (
+        shlex.quote(peer.program("filexfer-server")), test.digest, shlex.quote(test.path("store")))
+
+
+def a_command(test):
+    return "--via", "sh -c " + shlex.quote(serving_stdio(test))
+
+
+def ssh(test):
+    return "--via", test.daemon().command + shlex.quote(serving_stdio(test))
+
+
+class Jobs:
+    """What is done in each cell of the table: a `transport`, with a `digest`."""
+
+    in_memory = 64 * 2**20
+
+    def setUp(self):
+        super().setUp()
+        self.hash = getattr(hashlib, self.digest)
+        self.reach = type(self).transport(self)
+
+    @classmethod
+    def daemon(cls):
+        """One for all tests of a cell."""
+        if not hasattr(cls, "its_daemon"):
+            folder = tempfile.mkdtemp(prefix="filexfer-sshd-")
+            cls.addClassCleanup(shutil.rmtree, folder)
+            cls.its_daemon = Sshd(folder)
+            cls.addClassCleanup(cls.its_daemon.stop)
+        return cls.its_daemon
+
+    def client(self, *arguments, **keywords):
+        return self.run_program("filexfer-client", *self.reach, *arguments, **keywords)
+
+    def said_of(self, outcome, names):
+        return "".join("%s  %s  %s\n" % (outcome, self.hash(self.files[name]).hexdigest(), name) for name in names)
+
+    def same(self, name, copy):
+        self.assertEqual(self.read(copy), self.files[name])
+        self.assertEqual(os.stat(self.path(copy)).st_mtime_ns, os.stat(self.path(name)).st_mtime_ns)
+
+    def test_files_of_all_sizes_go_up_once_and_come_down_by_id_and_by_name(self):
+        self.assertEqual(self.client("list"), b"")
+        self.files = {"size %d" % size: octets_of(size) for size in SIZES}
+        for number, (name, octets) in enumerate(self.files.items()):
+            os.utime(self.write(name, octets), ns=(0, (-1)**number * number * 123456789012345678))
+        ids = {name: self.hash(octets).hexdigest() for name, octets in self.files.items()}
+        listed = sorted("%s;%s;%d" % (ids[name], name, len(octets)) for name, octets in self.files.items())
+        for outcome, how in (("Success", ()), ("Already there", ("--skip-existing",))):
+            self.assertEqual(self.client("upload", *self.files, *how).decode(), self.said_of(outcome, self.files))
+            self.assertEqual(sorted(self.client("list").decode().splitlines()), listed)
+        os.mkdir(self.path("by id"))
+        os.mkdir(self.path("by name"))
+        self.client("download", *ids.values(), "-o", "by id")
+        self.client("download", *ids, "-o", "by name")
+        for name, octets in self.files.items():
+            self.assertEqual(self.read("store/%s/%s" % (ids[name], name)), octets)
+            self.same(name, "by id/" + name)
+            self.same(name, "by name/" + name)
+        self.no_temporaries()
+
+    def test_a_tree_goes_up_and_comes_down_the_same_and_verify_sees_a_change(self):
+        self.files = self.plant("tree")
+        self.assertEqual(self.client("upload", "tree").count(b"Success  "), len(self.files))
+        self.client("download", "--all", "-o", "copy")
+        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder, capture_output=True)
+        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+        for name in self.files:
+            self.assertEqual(os.stat(self.path("copy", name)).st_mtime_ns,
+                             os.stat(self.path("tree", name)).st_mtime_ns, name)
+        self.assertEqual(self.client("verify", "tree").count(b"Held  "), len(self.files))
+        self.files["large"] = self.files["large"][:-1] + bytes([self.files["large"][-1] ^ 1])
+        self.write("tree/large", self.files["large"])
+        out = self.client("verify", "tree", expect=WRONG_DIGEST).decode().splitlines(keepends=True)
+        self.assertEqual(len(out), len(self.files))
+        self.assertEqual([line for line in out if not line.startswith("Held  ")], [self.said_of("Lacks", ["large"])])
+
+    def test_an_id_that_is_not_there_is_refused(self):
+        self.write("a", b"a")
+        self.client("upload", "a")
+        id = self.hash(b"b").hexdigest()
+        self.client("download", id, "-o", "copy", expect=REFUSED)
+        self.assertIn(id, self.said)
+        self.assertFalse(os.path.exists(self.path("copy")))
+
+
+for transport in (tcp, tcp_over_ipv6, unix, tls, a_command, ssh):
+    for digest in ("md5", "sha256"):
+        name = "%s_with_%s" % (transport.__name__, digest)
+        globals()[name] = type(name, (Jobs, Trees), {
+            "__module__": __name__, "transport": transport, "digest": digest})
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client")
