@@ -5,77 +5,15 @@ Between client and server stands a relay, which counts octets and cuts connectio
 """
 
 import os
-import socket
-import threading
 import time
 
 import peer
+from relays import Relay
 from test_programs import DONE, HELLO, REFUSED, Case, octets_of
 
 BROKEN = 4
 KIB = 1024
 MIB = 1024 * KIB
-
-
-class Relay:
-    """Passes on what comes, both ways, and cuts each connection after so many octets in all."""
-
-    def __init__(self, to):
-        host, port = to.rsplit(":", 1)
-        self.to = host, int(port)
-        self.cut_after = []  # of the connections to come; then none is cut
-        self.passed = 0
-        self.connections = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)  # its connections', too
-        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            left = [self.cut_after.pop(0) if self.cut_after else None]
-            threading.Thread(target=self.serve, args=(client, left), daemon=True).start()
-
-    def serve(self, client, left):
-        with client:
-            try:
-                server = socket.create_connection(self.to)
-            except OSError:
-                return
-            with server:
-                back = threading.Thread(target=self.move, args=(server, client, left), daemon=True)
-                back.start()
-                self.move(client, server, left)
-                back.join()
-
-    def move(self, source, target, left):
-        try:
-            while True:
-                octets = source.recv(64 * KIB)
-                if not octets:
-                    break
-                if left[0] is not None:
-                    octets = octets[:left[0]]
-                    left[0] -= len(octets)
-                target.sendall(octets)
-                self.passed += len(octets)
-                if left[0] == 0:
-                    break
-        except OSError:
-            pass
-        for end in (source, target):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def close(self):
-        self.listener.close()
 
 
 class Retries(Case):
@@ -157,8 +95,7 @@ class Retries(Case):
                     time.sleep(0.001)
                 server.kill()
                 server = self.serve(store="store")
-                host, port = server.address.rsplit(":", 1)
-                relay.to = host, int(port)
+                relay.to = server.address
             out, said = client.communicate(timeout=60)
             self.assertEqual(client.returncode, DONE, said.decode())
             self.assertTrue(out.startswith(b"Success"), out)

@@ -7,7 +7,6 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 import fcntl
 import hashlib
 import os
-import select
 import shlex
 import shutil
 import signal
@@ -15,11 +14,11 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import unittest
 
 import peer
 from peer import md5
+from relays import Relay
 from sshd import Sshd
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, PATIENCE, REFUSED, USAGE, Case,
                            octets_of, until)
@@ -448,9 +447,10 @@ class Tls(Case):
         server = self.serve_tls()
         self.write("large", octets_of(3000000))
         self.client(server, "upload", "large")
-        relay = Relay(int(self.port), 1000000)
-        self.addCleanup(relay.stop)
-        self.client("tls:127.0.0.1:%d" % relay.port, "download", "large", "-o", "copy", expect=BROKEN)
+        relay = Relay("127.0.0.1:" + self.port)
+        self.addCleanup(relay.close)
+        relay.cut_after = [1000000]
+        self.client("tls:" + relay.address, "download", "large", "-o", "copy", expect=BROKEN)
         self.assertFalse(os.path.exists(self.path("copy")))
 
     def test_silence_is_not_waited_for_without_end(self):
@@ -472,34 +472,6 @@ class Tls(Case):
         rest = idle.makefile("rb").read()
         self.assertIn(b"ERROR shutting-down", rest)
         self.assertEqual(server.wait(), DONE)
-
-
-class Relay:
-    """Passes connections on to a port, and cuts them after so many octets have come from there."""
-
-    def __init__(self, port, octets):
-        self.target, self.octets = port, octets
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-
-    def serve(self):
-        near, _ = self.listener.accept()
-        with near, socket.create_connection(("127.0.0.1", self.target)) as far:
-            left = self.octets
-            while left > 0:
-                ready, _, _ = select.select([near, far], [], [], PATIENCE)
-                some = [(end, end.recv(65536)) for end in ready]
-                if not some or not all(octets for _, octets in some):
-                    return
-                for end, octets in some:
-                    (near if end is far else far).sendall(octets)
-                    left -= len(octets) if end is far else 0
-
-    def stop(self):
-        self.listener.close()
-        self.thread.join()
 
 
 class Ssh(Case):
