@@ -1,4 +1,8 @@
-"""What stands between a client and a server, and counts and cuts what passes."""
+"""What stands between a client and a server, and counts, cuts or holds what passes.
+
+Relay     passes on what comes, and cuts each connection after so many octets.
+Holding   stops at an octet, until the test tells it how to go on.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +87,8 @@ class Relay:
                 octets = source.recv(most) if most > 0 else b""
                 if not octets:
                     break
+                self.count(way, plan, len(octets))  # before anybody can have them
                 target.sendall(octets)
-                self.count(way, plan, len(octets))
         except OSError:
             pass
         for end in (source, target):
@@ -106,3 +110,58 @@ class Relay:
         self.passed += octets
         if plan[0] is not None:
             plan[0] -= octets
+
+
+class Hold:
+    """A place in a connection: `octets` have passed, which way is "up" (to the server) or "down"."""
+
+    def __init__(self, way: str, octets: int):
+        self.way, self.left = way, octets
+        self.held = False
+        self.settled = threading.Event()  # the place was reached, or the connection has ended before it
+        self.told = threading.Event()
+        self.cuts = False
+
+    def go_on(self) -> None:
+        self.told.set()
+
+    def cut(self) -> None:
+        self.cuts = True
+        self.told.set()
+
+
+class Holding(Relay):
+    """Stops the octets that go one way at a place in it, and takes no more from their sender."""
+
+    def __init__(self, to: str, path: Optional[str] = None):
+        self.holds: List[Hold] = []  # of the connections to come; then none is held
+        self.went = {"up": 0, "down": 0}
+        super().__init__(to, path)
+
+    def hold(self, way: str, octets: int) -> Hold:
+        """In the next connection for which none is planned."""
+        self.holds.append(Hold(way, octets))
+        return self.holds[-1]
+
+    def plan(self):
+        return self.holds.pop(0) if self.holds else None
+
+    def talk(self, client, server, plan) -> None:
+        super().talk(client, server, plan)
+        if plan:
+            plan.settled.set()
+
+    def room(self, way, plan) -> int:
+        if not plan or plan.way != way:
+            return 64 * KIB
+        if plan.left > 0:
+            return min(64 * KIB, plan.left)
+        plan.held = True
+        plan.settled.set()
+        plan.told.wait()
+        return 0 if plan.cuts else 64 * KIB
+
+    def count(self, way, plan, octets) -> None:
+        self.went[way] += octets
+        if plan and plan.way == way and not plan.held:
+            plan.left -= octets
