@@ -1,14 +1,19 @@
-"""What stands between a client and a server, and counts, cuts or holds what passes.
+"""What stands between a client and a server, and counts, cuts, holds or delays what passes.
 
 Relay     passes on what comes, and cuts each connection after so many octets.
 Holding   stops at an octet, until the test tells it how to go on.
+Lockstep  passes on only when both ends have no more to say, and counts how often.
+Delaying  makes every octet take its time.
 """
 
 from __future__ import annotations
 
+import collections
+import select
 import socket
 import threading
-from typing import List, Optional
+import time
+from typing import Deque, List, Optional, Tuple
 
 KIB = 1024
 
@@ -165,3 +170,99 @@ class Holding(Relay):
         self.went[way] += octets
         if plan and plan.way == way and not plan.held:
             plan.left -= octets
+
+
+class Lockstep(Relay):
+    """Neither end hears anything before both have said all that they can, as if the way were endless.
+
+    `rounds` counts how often what the client said was passed on: how often it had to wait for an answer
+    before it could go on. Who pauses for longer than `quiet` seconds in the middle is taken to have
+    finished, so that there may be more rounds than it needs, never fewer. After `most` of them everything
+    passes at once, and they are still counted.
+    """
+
+    receive_buffer = None
+
+    def __init__(self, to: str, quiet: float, most: int):
+        self.quiet, self.most = quiet, most
+        self.rounds = 0
+        super().__init__(to)
+
+    def talk(self, client, server, plan) -> None:
+        other = {client: server, server: client}
+        heard = {client: bytearray(), server: bytearray()}
+        passing = {client: bytearray(), server: bytearray()}
+        ended = set()  # whoever says no more
+        told = set()  # whose end the other one knows
+        for end in other:
+            end.setblocking(False)
+        try:
+            while len(told) < 2:
+                idle = not any(heard.values()) and not any(passing.values()) and ended == told
+                quiet = None if idle else self.quiet if self.rounds < self.most else 0
+                readable, writable, _ = select.select(
+                    [end for end in other if end not in ended],
+                    [other[end] for end in other if passing[end]], [], quiet)
+                for end in readable:
+                    octets = end.recv(1024 * KIB)
+                    heard[end] += octets
+                    if not octets:
+                        ended.add(end)
+                for end in writable:
+                    sent = end.send(passing[other[end]])
+                    del passing[other[end]][:sent]
+                if readable or writable or any(passing.values()):
+                    continue
+                self.rounds += bool(heard[client])
+                passing, heard = heard, passing
+                for end in ended - told:
+                    if not passing[end]:
+                        other[end].shutdown(socket.SHUT_WR)
+                        told.add(end)
+        except OSError:
+            pass  # one end has gone away; the other one sees it now
+
+
+class Delaying(Relay):
+    """Every octet takes `seconds` from end to end, and any number of them may be on their way."""
+
+    receive_buffer = None
+
+    def __init__(self, to: str, seconds: float):
+        self.seconds = seconds
+        super().__init__(to)
+
+    def talk(self, client, server, plan) -> None:
+        client.setblocking(False)
+        server.setblocking(False)
+        super().talk(client, server, plan)
+
+    def move(self, source, target, way, plan) -> None:
+        due: Deque[Tuple[float, memoryview]] = collections.deque()  # when they arrive; none is the end
+        ended = False
+        try:
+            while not ended or due:
+                pause = due[0][0] - time.monotonic() if due else None
+                arrived = pause is not None and pause <= 0
+                if arrived and not due[0][1]:
+                    due.popleft()
+                    target.shutdown(socket.SHUT_WR)
+                    continue
+                readable, writable, _ = select.select(
+                    [] if ended else [source], [target] if arrived else [], [], None if arrived else pause)
+                if readable:
+                    octets = source.recv(1024 * KIB)
+                    due.append((time.monotonic() + self.seconds, memoryview(octets)))
+                    ended = not octets
+                if writable:
+                    when, octets = due.popleft()
+                    sent = target.send(octets)
+                    self.passed += sent
+                    if sent < len(octets):
+                        due.appendleft((when, octets[sent:]))
+        except OSError:
+            for end in (source, target):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
