@@ -20,6 +20,8 @@ DEEP = "/".join("%d" % (level % 10) for level in range(100))
 
 
 class Trees(Case):
+    in_memory = 64 * 2**20
+
     def plant(self, folder):
         """Writes files whose names, sizes and times hurt. Returns their names and octets."""
         chance = random.Random(7)
