@@ -42,21 +42,26 @@ class Retries(Case):
     def test_a_broken_download_goes_on(self):
         octets = octets_of(8 * MIB)
         self.write("file", octets)
-        server = self.serve(store="store")
-        id = self.client(server, "upload", "file").decode().split()[1]
-        relay = self.relay(server)
-        for number, wanted in enumerate(("file", id)):
-            for target in ("copy%d" % number, "folder%d" % number):
-                if target.startswith("folder"):
-                    os.mkdir(self.path(target))
-                relay.cut_after = [1 * MIB, 2 * MIB, 3 * MIB]
-                relay.passed = 0
-                self.client(relay.address, "download", wanted, "-o", target)
-                copy = target if target.startswith("copy") else target + "/file"
-                self.assertEqual(self.read(copy), octets)
-                # Where the name is not known before, the first attempt has nothing to go on with.
-                self.assertLess(relay.passed, (1.2 if target + wanted != "folder1" + id else 1.4) * len(octets))
-                self.assertEqual([name for name in os.listdir(self.folder) if name.startswith(".filexfer")], [])
+        for digest in ("md5", "sha256"):
+            server = self.serve("--digest", digest, store=digest)
+            id = self.client(server, "upload", "file").decode().split()[1]
+            relay = self.relay(server)
+            for wanted in ("file", id):
+                for target in ("copy", "folder"):
+                    with self.subTest(digest=digest, wanted=wanted, target=target):
+                        copy = target
+                        if target == "folder":
+                            os.mkdir(self.path(target))
+                            copy = "folder/file"
+                        relay.cut_after = [1 * MIB, 2 * MIB, 3 * MIB]
+                        relay.passed = 0
+                        self.client(relay.address, "download", wanted, "-o", target)
+                        self.assertEqual(self.read(copy), octets)
+                        os.rename(self.path(target), self.path("%s %s %s" % (digest, wanted, target)))
+                        # Where the name is not known before, the first attempt has nothing to go on with.
+                        most = 1.4 if (wanted, target) == (id, "folder") else 1.2
+                        self.assertLess(relay.passed, most * len(octets))
+                        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith(".filexfer")], [])
 
     def test_a_download_goes_on_with_what_an_earlier_one_left(self):
         octets = octets_of(4 * MIB)
