@@ -76,7 +76,7 @@ class remote {
       return {broken, "the other side does not speak the protocol"};
     }
     if (known.digest == filexfer::sha256::name()) {
-      make_client<filexfer::sha256>(std::move(asking.next_layer()));
+      make_client<filexfer::sha256>(std::move(asking.next_layer())).known_features(known);
     } else if (!known.digest.empty() && known.digest != filexfer::md5::name()) {
       client_ = {};
       return {broken, "the server's ids are digests of a kind unknown here: " +

@@ -133,6 +133,10 @@ class client {
     return async_run(features_flow(), std::forward<Token>(token));
   }
 
+  /// What FEATURES has told to another client on this connection, of another digest perhaps, so that
+  /// it need not be asked for again. No operation may be under way.
+  void known_features(server_features features) { state_.features = std::move(features); }
+
   // ------------------------------------------------------------------------------------------- lists
 
   /// Lists the server's files (the protocol's section 4) and calls `on_entry(file_info)` for each
