@@ -137,6 +137,12 @@ TEST_CASE("an upload sends its octets while the next ones are read and hashed") 
   CHECK(std::count_if(steps.begin(), steps.end(), writes) == 2 + 3);
 }
 
+TEST_CASE("a stream that has ended while octets left is not read again") {
+  client_by_hand client{big_talk};
+  CHECK(client(upload_big).ec == errc::truncated);
+  CHECK(client.driver.steps.back().io == io_kind::exchange);
+}
+
 // --------------------------------------------------------------------------------- failing streams
 
 TEST_CASE("a stream that fails at any action fails the operation and leaves the client unusable") {

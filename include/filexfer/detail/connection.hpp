@@ -76,6 +76,9 @@ class line_buffer {
 /// One end of a connection, as flows see it.
 struct connection {
   line_buffer in;
+  /// Why the read of an exchange has failed: then there is nothing more to read. (A socket that has
+  /// told of a reset once may let the next read wait.)
+  std::error_code read_error;
   std::size_t chunk_octets = default_chunk_octets;
   /// Files up to this size move in one piece, on the thread that moves them: handing over costs
   /// more. Also the least that a chunk holds.
@@ -103,7 +106,9 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
       co_return std::string_view{};
     }
     reading.interruptible = stop == interruptible::yes && c.in.empty();
-    const outcome read = co_await reading;
+    outcome read;
+    if (c.read_error) read.error = c.read_error;
+    else read = co_await reading;
     if (read.error) {
       ec = read.error;
       if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
@@ -112,6 +117,12 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
     c.in.filled(static_cast<std::size_t>(read.octets));
     reading.continues_deadline = true;
   }
+}
+
+/// Takes what the read of an exchange has brought.
+inline void take_read(connection& c, const read_end& came) noexcept {
+  c.in.filled(came.octets);
+  c.read_error = came.error;
 }
 
 /// Writes `first` and then `second`; both must live until this has ended.

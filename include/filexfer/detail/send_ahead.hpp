@@ -160,12 +160,12 @@ flow<void> send_and_take(client_state& state, Requests& requests,
     if (moved.wrote) writes = false;
     if (moved.came) {
       reads = false;
-      c.in.filled(moved.came->octets);
+      take_read(c, *moved.came);
     }
     write_error = moved.error;
     if (write_error) break;
-    if (moved.came && moved.came->error) {
-      ec = moved.came->error;
+    if (c.read_error) {
+      ec = c.read_error;
       if (ec != errc::end_of_stream) co_return;
       blame(state, failure_origin::peer, errc::truncated, ec);
       co_return;

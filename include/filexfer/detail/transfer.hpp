@@ -275,7 +275,7 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
     if (watching == watch::yes) moving.into = c.in.space();
     outcome written = co_await moving;
     const auto came = written.came;
-    if (came) c.in.filled(came->octets);
+    if (came) take_read(c, *came);
     if (came && !written.error && !written.wrote) {
       // The peer has spoken, or left, before it had everything: it may never take the rest.
       action last;
