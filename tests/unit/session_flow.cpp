@@ -160,7 +160,7 @@ auto writes_of(const session& s) {
 TEST_CASE("a list of any length leaves in batches, each entry once") {
   session s{{C("LIST_FILES\n")}};
   std::string expected;
-  for (int i = 0; i < 2000; ++i) put(s.store.held, std::to_string(i), hello);
+  for (int i = 0; i < 8000; ++i) put(s.store.held, std::to_string(i), hello);
   for (const auto& entry : entries_of(s.store.held)) expected += entry + '\n';
   CHECK_FALSE(s.run());
   CHECK(s.said() == expected + "\n");
@@ -610,26 +610,35 @@ TEST_CASE("a stream that breaks while octets are dropped closes without a word")
 }
 
 TEST_CASE("a store that can't read on in a download closes without a word") {
-  for (const std::size_t size : {std::size_t{5}, 3 * test::chunk_octets + 1}) {
-    const auto s_file =
-        size == 5 ? hello : test::sample{pattern(size), "d88290b5bc21f4fdd6e144d8895146e6"};
-    for (std::size_t nth = 0; nth < (size == 5 ? 1 : 4); ++nth) {
-      CAPTURE(nth);
-      session s{{C("DOWNLOAD\n"), S(id_prompt), C(s_file.id + "\nLIST_FILES\n")}};
-      put(s.store.held, "a", s_file);
-      s.store.fail(store_call::read, std::make_error_code(std::errc::io_error), nth);
-      CHECK(s.run() == std::errc::io_error);
-      CHECK(s.driver.closed);
-      CHECK_FALSE(s.driver.sending_ended);
-      const auto whole =
-          id_prompt + s_file.id + ";a;" + std::to_string(size) + "\n" + s_file.octets;
-      CHECK(whole.starts_with(s.said()));
-      CHECK(s.said().size() < whole.size());
-      REQUIRE(s.events.size() == 1);
-      CHECK(s.events[0].verb == command::download);
-      CHECK(s.events[0].cause == std::errc::io_error);
-    }
+  const test::sample large{pattern(3 * test::chunk_octets + 1), "d88290b5bc21f4fdd6e144d8895146e6"};
+  for (std::size_t nth = 0; nth < 4; ++nth) {
+    CAPTURE(nth);
+    session s{{C("DOWNLOAD\n"), S(id_prompt), C(large.id + "\nLIST_FILES\n")}};
+    put(s.store.held, "a", large);
+    s.store.fail(store_call::read, std::make_error_code(std::errc::io_error), nth);
+    CHECK(s.run() == std::errc::io_error);
+    CHECK(s.driver.closed);
+    CHECK_FALSE(s.driver.sending_ended);
+    const auto whole =
+        id_prompt + large.id + ";a;" + std::to_string(large.octets.size()) + "\n" + large.octets;
+    CHECK(whole.starts_with(s.said()));
+    CHECK(s.said().size() < whole.size());
+    REQUIRE(s.events.size() == 1);
+    CHECK(s.events[0].verb == command::download);
+    CHECK(s.events[0].cause == std::errc::io_error);
   }
+}
+
+TEST_CASE("a small file that a store can't read is refused, and the next line is a command") {
+  session s{{C("DOWNLOAD\n"), S(id_prompt), C(hello.id + "\nLIST_FILES\n")}};
+  put(s.store.held, "a", hello);
+  s.store.fail(store_call::read, std::make_error_code(std::errc::io_error), 0);
+  CHECK_FALSE(s.run());
+  CHECK(s.said() == id_prompt + refusal(errc::io) + hello.id + ";a;5\n\n");
+  REQUIRE(s.events.size() == 2);
+  CHECK(s.events[0].error == errc::io);
+  CHECK(s.events[0].cause == std::errc::io_error);
+  CHECK_FALSE(s.events[1].error);
 }
 
 // ---------------------------------------------------------------------------------- failing streams

@@ -9,15 +9,16 @@
 #include <filexfer/options.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace filexfer::detail {
 
@@ -25,25 +26,30 @@ inline std::span<const std::byte> octets_of(std::string_view text) noexcept {
   return std::as_bytes(std::span{text});
 }
 
-/// Octets that have arrived and were not yet used; room for one line of the longest.
+/// Octets of a buffer that takes what a peer sends ahead.
+inline constexpr std::size_t wide_buffer_octets = std::size_t{64} * 1024;
+
+/// Octets that have arrived and were not yet used; room for one line of the longest, or more.
 class line_buffer {
  public:
   bool empty() const noexcept { return begin_ == end_; }
   std::size_t size() const noexcept { return end_ - begin_; }
-  bool holds_line() const noexcept { return unused().find('\n') != std::string_view::npos; }
+  bool holds_line() const noexcept { return line_end() != std::string_view::npos; }
 
-  /// Takes the first whole line, without its end; valid until `space()` is called.
+  /// Whether it begins with a line that is too long, be it whole or not.
+  bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_octets; }
+
+  /// Takes the first whole line, without its end; valid until the buffer is changed.
   std::optional<std::string_view> take_line() noexcept {
-    const auto held = unused();
-    const auto* lf = static_cast<const char*>(std::memchr(held.data(), '\n', held.size()));
-    if (lf == nullptr) return std::nullopt;
-    auto line = held.substr(0, static_cast<std::size_t>(lf - held.data()));
-    begin_ += line.size() + 1;
+    const auto end = line_end();
+    if (end == std::string_view::npos) return std::nullopt;
+    auto line = unused().substr(0, end);
+    begin_ += end + 1;
     if (line.ends_with('\r')) line.remove_suffix(1);
     return line;
   }
 
-  /// Takes up to `most` octets; valid until `space()` is called.
+  /// Takes up to `most` octets; valid until the buffer is changed.
   std::span<const std::byte> take(std::uint64_t most) noexcept {
     const auto held = unused();
     const auto taken =
@@ -52,7 +58,7 @@ class line_buffer {
     return octets_of(taken);
   }
 
-  /// Where the next octets may go; empty if the buffer is full.
+  /// Where the next octets may go; not empty if no line is held, nor one that is too long.
   std::span<std::byte> space() noexcept {
     std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -65,10 +71,28 @@ class line_buffer {
   /// `octets` were read into `space()`.
   void filled(std::size_t octets) noexcept { end_ += octets; }
 
+  /// Takes more at once from now on, if there is memory.
+  void widen() noexcept {
+    if (text_.size() >= wide_buffer_octets) return;
+    try {
+      text_.resize(wide_buffer_octets);
+    } catch (const std::bad_alloc&) {  // it does without
+    }
+  }
+
+  /// Frees what an idle connection needs not. The buffer is empty.
+  void narrow() noexcept {
+    if (text_.size() == max_line_octets) return;
+    clear();
+    text_.resize(max_line_octets);
+    text_.shrink_to_fit();
+  }
+
  private:
   std::string_view unused() const noexcept { return {text_.data() + begin_, end_ - begin_}; }
+  std::size_t line_end() const noexcept { return unused().substr(0, max_line_octets).find('\n'); }
 
-  std::array<char, max_line_octets> text_;
+  std::vector<char> text_ = std::vector<char>(max_line_octets);
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
@@ -100,11 +124,11 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
   reading.deadline = limit;
   for (;;) {
     if (const auto line = c.in.take_line()) co_return *line;
-    reading.into = c.in.space();
-    if (reading.into.empty()) {
+    if (c.in.holds_long_line()) {
       ec = errc::line_too_long;
       co_return std::string_view{};
     }
+    reading.into = c.in.space();
     reading.interruptible = stop == interruptible::yes && c.in.empty();
     outcome read;
     if (c.read_error) read.error = c.read_error;

@@ -111,7 +111,9 @@ flow<void> download_all(client_state& state, Files& files, OnResult on_result,
   if (ec) co_return;
   if (Pace == pace::ahead && state.features->version > 0) {
     downloads_ahead<Hasher, Files, OnResult> ahead{state, files, on_result};
+    state.link.in.widen();
     co_await send_ahead(state, ahead, ec);
+    state.link.in.narrow();
     state.in_step = !ec;
     co_return;
   }

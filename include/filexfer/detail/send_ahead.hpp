@@ -141,12 +141,12 @@ flow<void> send_and_take(client_state& state, Requests& requests,
     }
     if (!writes && !requests.expects()) co_return;
     both.from[0] = writes ? std::span<const std::byte>{*leaving} : std::span<const std::byte>{};
-    if (!reads) both.into = requests.expects() ? c.in.space() : std::span<std::byte>{};
-    reads = !both.into.empty();
-    if (!reads && requests.expects()) {  // a line that is too long
+    if (c.in.holds_long_line()) {
       break_off(state, ec);
       co_return;
     }
+    if (!reads) both.into = requests.expects() ? c.in.space() : std::span<std::byte>{};
+    reads = !both.into.empty();
     const auto limit = writes ? deadline::octets : deadline::reply;
     both.continues_deadline = waits_on && both.deadline == limit;
     both.deadline = limit;

@@ -21,6 +21,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -37,8 +38,8 @@ struct session_state {
   session_observer on_end;
 };
 
-/// Octets of replies that are gathered before they are written.
-inline constexpr std::size_t gathered_octets = std::size_t{16} * 1024;
+/// Octets of replies, small files among them, that are gathered before they are written.
+inline constexpr std::size_t gathered_octets = std::size_t{64} * 1024;
 /// Room for replies that an idle connection keeps.
 inline constexpr std::size_t kept_reply_octets = 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
@@ -126,6 +127,7 @@ class session_flow {
   /// with `ec` clear if that was orderly.
   flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
     const bool waits = !link().in.holds_line();
+    if (link().in.empty()) link().in.narrow();
     if (waits || out_.size() >= gathered_octets) co_await flush(ec);
     if (ec) co_return std::nullopt;
     const std::string_view line = co_await read_line(link(), deadline::line, stop, ec);
@@ -331,6 +333,12 @@ class session_flow {
       drop_or_keep(details, upload, {});
       co_return;
     }
+    if (details.nowait) co_await read_ahead(count, ec);
+    if (ec) {
+      drop_or_keep(details, upload, {});
+      co_await abandon(ec, ec);
+      co_return;
+    }
     const std::atomic<bool>* revoked = nullptr;
     if constexpr (resumes) revoked = &upload->revoked();
     const transfer arrived = co_await receive_octets(link(), *upload, hash, count, revoked);
@@ -364,6 +372,19 @@ class session_flow {
     } else {
       answer_id(id);
     }
+  }
+
+  /// Of small files that follow one another, several are read at once.
+  flow<void> read_ahead(std::uint64_t count, std::error_code& ec) {
+    line_buffer& in = link().in;
+    if (in.size() >= count || count > wide_buffer_octets) co_return;
+    in.widen();
+    action reading;
+    reading.io = io_kind::read_some;
+    reading.into = in.space();
+    const outcome read = co_await reading;
+    in.filled(static_cast<std::size_t>(read.octets));
+    ec = read.error;
   }
 
   /// Ends an upload whose connection was lost, after what came was stored or `failed` to be.
@@ -445,8 +466,29 @@ class session_flow {
     download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
     if (wanted.length) entry.length = count;
     if (!wanted.mtime) entry.file.modified.reset();
-    out_ += format_entry(entry) + '\n';
-    co_await send(file->reader, wanted.offset.value_or(0), count, ec);
+    if (count <= link().small_octets) {
+      gather(format_entry(entry) + '\n', file->reader, static_cast<std::size_t>(count), ec);
+    } else {
+      out_ += format_entry(entry) + '\n';
+      co_await send(file->reader, wanted.offset.value_or(0), count, ec);
+    }
+  }
+
+  /// Adds a small file to the replies, or a refusal if it can't be read.
+  void gather(std::string entry_line, typename Store::reader& reader, std::size_t count,
+              std::error_code& ec) {
+    const std::size_t before = out_.size();
+    out_ += entry_line;
+    out_.resize(out_.size() + count);
+    const auto into = std::as_writable_bytes(std::span{out_}).last(count);
+    const auto nobody = [](std::span<const std::byte>) {};
+    fetching_state<typename Store::reader, decltype(nobody)> state{reader, nobody, count, {}};
+    fetch_call<decltype(state)>{state, into}(ec);
+    event_.octets = ec ? 0 : count;
+    if (!ec) return;
+    const std::error_code unread = ec;
+    out_.resize(before);
+    refuse(errc::io, unread, ec);
   }
 
   /// Writes `out_` and then `count` octets. After a failure the stream is of no more use.
@@ -455,7 +497,7 @@ class session_flow {
     transfer sent;
     bool by_the_system = false;
     if constexpr (descriptor_source<typename Store::reader>) {
-      by_the_system = link().sends_files && count > link().small_octets;
+      by_the_system = link().sends_files;
       if (by_the_system) {
         const file_range range{reader.native_handle(), offset, count};
         sent = co_await send_file_octets(link(), octets_of(out_), reader, range);
@@ -465,7 +507,7 @@ class session_flow {
       const auto nobody = [](std::span<const std::byte>) {};
       sent = co_await send_octets(link(), octets_of(out_), reader, nobody, count, watch::no);
     }
-    out_.clear();
+    out_ = {};
     event_.octets = sent.octets;
     event_.cause = sent.local_error;
     ec = sent.local_error ? sent.local_error : sent.stream_error;
