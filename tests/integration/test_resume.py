@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import shutil
 import socket
 import struct
 import time
@@ -106,6 +107,34 @@ class Resume(Case):
         self.assertEqual(self.partials(), [])
         self.assertEqual(one.offset(self.again), 0)
         self.finish(one, 0)
+
+    def test_octets_that_follow_at_once_begin_afresh_and_drop_what_was_left(self):
+        for known in ("", ";id=" + self.id):
+            server = self.serve(store="store")
+            self.broken(server, 700 * KIB)
+            one = self.talk(server)
+            one.say("UPLOAD\n" + self.plain + known + ";nowait")
+            one.say(self.octets)
+            one.hear()
+            self.assertEqual(one.hear(), "Ready to receive the file")
+            self.assertEqual(one.hear(), self.id)
+            self.assertEqual(self.read("store/%s/file" % self.id), self.octets)
+            self.assertEqual(self.partials(), [])
+            self.no_temporaries()
+            shutil.rmtree(self.path("store", self.id))
+
+    def test_what_came_of_octets_that_followed_at_once_can_be_gone_on_with(self):
+        server = self.serve(store="store")
+        one = self.talk(server)
+        one.say("UPLOAD\n" + self.plain + ";nowait")
+        one.say(self.octets[:900 * KIB])
+        one.socket.shutdown(socket.SHUT_WR)
+        self.assertTrue(one.hear() and one.hear())
+        self.assertEqual(one.hear(), "")
+        one = self.talk(server)
+        offset = one.offset(self.again)
+        self.assertEqual(offset, 900 * KIB)
+        self.finish(one, offset)
 
     def test_many_breaks_send_nothing_twice(self):
         server = self.serve(store="store")
