@@ -17,6 +17,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,30 +31,82 @@
 
 namespace filexfer {
 
+namespace detail {
+
+/// A folder that was made for files to come. It goes again with the last sink that has use for it,
+/// unless a file has come, or something else has come to stand there.
+struct made_folder {
+  made_folder(descriptor in, std::string its_name) noexcept
+      : parent{std::move(in)}, name{std::move(its_name)} {}
+  made_folder(const made_folder&) = delete;
+  made_folder& operator=(const made_folder&) = delete;
+  ~made_folder() {
+    if (!kept) ::unlinkat(parent.get(), name.c_str(), AT_REMOVEDIR);  // fails if it is not empty
+  }
+
+  descriptor parent;
+  std::string name;
+  bool kept = false;
+};
+
+}  // namespace detail
+
+/// A folder to download into, opened once, for any number of sinks on any number of threads.
+class tree_root {
+ public:
+  /// Opens `folder`, following symbolic links in its path. Sets `ec` to the system's code if it
+  /// can't be opened, `ENOTDIR` if it is no folder. The root is of no use then.
+  tree_root(const std::filesystem::path& folder, std::error_code& ec)
+      : folder_{detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec)} {}
+
+  /// The same; throws `std::system_error`.
+  explicit tree_root(const std::filesystem::path& folder) {
+    std::error_code ec;
+    folder_ = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
+    if (ec) throw std::system_error{ec, folder.string()};
+  }
+
+  /// A root stays where it is: its sinks refer to it.
+  tree_root(const tree_root&) = delete;
+  tree_root& operator=(const tree_root&) = delete;
+
+  /// Opens the file that stands under `name`. Nothing, and why, if none does: the errors are those
+  /// of `tree_sink::open` and of `file_source`, and `ELOOP` or the like for a symbolic link.
+  std::optional<file_source> existing(std::string_view name, std::error_code& ec) const;
+
+ private:
+  friend class tree_sink;
+
+  detail::descriptor folder_;
+  /// Held while a sink makes folders and opens its file in them, or removes them.
+  std::mutex making_;
+  /// What sinks have made and none has committed a file to, by its name below the root.
+  std::map<std::string, std::weak_ptr<detail::made_folder>, std::less<>> made_;
+};
+
 /// Writes files below a folder, each seen under its name only once it is whole.
 ///
 /// The folder is opened once, and each folder in a name within the one before: no symbolic link
 /// below it is followed, and nobody who moves folders or puts links there meanwhile can lead a file
-/// elsewhere. Folders that are missing are made; those that were made for a file that is not
+/// elsewhere. Folders that are missing are made; those that were made for files of which none is
 /// committed are removed again, unless something else has come to stand there. Else it is as with
 /// `file_sink`.
 ///
-/// One sink takes any number of files, one after the other.
+/// One sink takes any number of files, one after the other. Several may share a `tree_root`.
 class tree_sink {
  public:
   /// Opens `folder`, following symbolic links in its path. Sets `ec` to the system's code if it
   /// can't be opened, `ENOTDIR` if it is no folder. The sink is of no use then.
   tree_sink(const std::filesystem::path& folder, on_existing policy, std::error_code& ec)
-      : root_{detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec)},
-        policy_{policy} {}
+      : own_{std::in_place, folder, ec}, root_{*own_}, policy_{policy} {}
 
   /// The same; throws `std::system_error`.
   explicit tree_sink(const std::filesystem::path& folder, on_existing policy = on_existing::keep)
-      : policy_{policy} {
-    std::error_code ec;
-    root_ = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
-    if (ec) throw std::system_error{ec, folder.string()};
-  }
+      : own_{std::in_place, folder}, root_{*own_}, policy_{policy} {}
+
+  /// A sink beside others, which may be at work on other threads. `root` must outlive it.
+  explicit tree_sink(tree_root& root, on_existing policy = on_existing::keep) noexcept
+      : root_{root}, policy_{policy} {}
 
   /// A sink stays where it is: an operation refers to it.
   tree_sink(const tree_sink&) = delete;
@@ -94,9 +150,10 @@ class tree_sink {
     give_up();
   }
 
-  /// Opens the file that stands under `name`. Nothing, and why, if none does: the errors are those
-  /// of `open` and of `file_source`, and `ELOOP` or the like for a symbolic link.
-  std::optional<file_source> existing(std::string_view name, std::error_code& ec) const;
+  /// As `tree_root` has it.
+  std::optional<file_source> existing(std::string_view name, std::error_code& ec) const {
+    return root_.existing(name, ec);
+  }
 
   /// Has `commit` give the file that was begun this time of modification.
   void modified(file_time time) noexcept {
@@ -116,44 +173,54 @@ class tree_sink {
 
   /// Removes what was begun and not committed, as the destructor and another `open` do.
   void give_up() noexcept {
-    file_.reset();
-    for (; !made_.empty(); made_.pop_back()) {  // one that is not empty stays
-      ::unlinkat(made_.back().parent.get(), made_.back().name.c_str(), AT_REMOVEDIR);
-    }
+    const std::lock_guard lock{root_.making_};
+    drop();
   }
 
  private:
-  struct made_folder {
-    detail::descriptor parent;
-    std::string name;
-  };
+  detail::descriptor enter(detail::descriptor folder, std::string_view path, std::string name,
+                           std::error_code& ec);
 
-  detail::descriptor enter(detail::descriptor folder, std::string name, std::error_code& ec);
+  /// Lets go of the file and of the folders that were made for it, and for others. To be called
+  /// under the lock.
+  void drop() noexcept {
+    file_.reset();
+    if (made_.empty()) return;
+    while (!made_.empty()) made_.pop_back();
+    std::erase_if(root_.made_, [](const auto& made) { return made.second.expired(); });
+  }
 
-  detail::descriptor root_;
+  std::optional<tree_root> own_;
+  tree_root& root_;
   on_existing policy_;
-  std::vector<made_folder> made_;  ///< For the file that was begun, the deepest last.
+  /// Folders above the file that was begun that no file has been committed to, the deepest last.
+  std::vector<std::shared_ptr<detail::made_folder>> made_;
   std::optional<file_sink> file_;
 };
 
 inline void tree_sink::open(std::string_view name, std::string part, std::error_code& ec) {
-  give_up();
+  const std::lock_guard lock{root_.making_};
+  drop();
   if (!is_name(name)) {
     ec = errc::bad_name;
     return;
   }
-  auto folder = detail::reopen_folder(root_.get(), ec);
-  while (!ec && name.find('/') != name.npos) {
-    folder = enter(std::move(folder), detail::take_component(name), ec);
+  auto folder = detail::reopen_folder(root_.folder_.get(), ec);
+  std::string_view left = name;
+  while (!ec && left.find('/') != left.npos) {
+    std::string component = detail::take_component(left);
+    const auto path = name.substr(0, name.size() - left.size() - 1);
+    folder = enter(std::move(folder), path, std::move(component), ec);
   }
   if (!ec)
-    file_.emplace(file_sink{std::move(folder), std::string{name}, policy_, std::move(part), ec});
-  if (ec) give_up();
+    file_.emplace(file_sink{std::move(folder), std::string{left}, policy_, std::move(part), ec});
+  if (ec) drop();
 }
 
-/// Opens the folder `name` in `folder`, which is made if nothing is there.
-inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::string name,
-                                           std::error_code& ec) {
+/// Opens the folder `name` in `folder`, which is made if nothing is there. Below the root it is
+/// `path`.
+inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::string_view path,
+                                           std::string name, std::error_code& ec) {
   const bool made = detail::make_folder(folder.get(), name.c_str(), ec);
   if (ec) return {};
   auto entered = detail::open_folder(folder.get(), name.c_str(), ec);
@@ -162,17 +229,22 @@ inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::strin
     const auto status = detail::status_at(folder.get(), name.c_str(), unknown);
     if (!unknown && S_ISLNK(status.st_mode)) ec = detail::system_code(ELOOP);
   }
-  if (made) made_.push_back({std::move(folder), std::move(name)});
+  if (made) {
+    made_.push_back(std::make_shared<detail::made_folder>(std::move(folder), std::move(name)));
+    root_.made_.insert_or_assign(std::string{path}, made_.back());
+  } else if (const auto known = root_.made_.find(path); known != root_.made_.end()) {
+    if (auto shared = known->second.lock()) made_.push_back(std::move(shared));
+  }
   return entered;
 }
 
-inline std::optional<file_source> tree_sink::existing(std::string_view name,
+inline std::optional<file_source> tree_root::existing(std::string_view name,
                                                       std::error_code& ec) const {
   if (!is_name(name)) {
     ec = errc::bad_name;
     return std::nullopt;
   }
-  auto at = detail::reopen_folder(root_.get(), ec);
+  auto at = detail::reopen_folder(folder_.get(), ec);
   while (!ec && name.find('/') != name.npos) {
     at = detail::open_folder(at.get(), detail::take_component(name).c_str(), ec);
   }
@@ -189,11 +261,12 @@ inline void tree_sink::commit(std::error_code& ec) {
   }
   file_->commit(ec);
   for (auto made = made_.rbegin(); made != made_.rend() && !ec; ++made) {
-    detail::flush(made->parent.get(), ec);
+    detail::flush((*made)->parent.get(), ec);
   }
   if (ec) return;
-  made_.clear();
-  file_.reset();
+  const std::lock_guard lock{root_.making_};
+  for (const auto& made : made_) made->kept = true;
+  drop();
 }
 
 static_assert(announced_sink<tree_sink, digest<16>>);

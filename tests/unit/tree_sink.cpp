@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
@@ -14,6 +15,8 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -122,6 +125,62 @@ TEST_CASE("what others put into a folder that was made for a file stays") {
   sink.give_up();
   CHECK(entries_below(folder.path()) == 2);
   CHECK(contents(folder / "a/theirs") == "theirs");
+}
+
+TEST_CASE(
+    "a folder that several sinks have use for stays if one commits, else goes with the last") {
+  const scratch_folder folder;
+  filexfer::tree_root root{folder.path()};
+  tree_sink first{root};
+  tree_sink second{root};
+  tree_sink deeper{root};
+  std::error_code ec;
+  first.open("a/b/first", ec);
+  CHECK_FALSE(ec);
+  second.open("a/b/second", ec);
+  CHECK_FALSE(ec);
+  deeper.open("a/b/c/file", ec);
+  CHECK_FALSE(ec);
+  first.give_up();
+  CHECK(entries_below(folder.path()) == 5);
+  SUBCASE("all give up") {
+    deeper.give_up();
+    CHECK(entries_below(folder.path()) == 3);
+    second.give_up();
+    CHECK(fs::is_empty(folder.path()));
+    CHECK_FALSE(fetch(first, "a/b/first", "octets"));
+  }
+  SUBCASE("one commits") {
+    second.commit(ec);
+    CHECK_FALSE(ec);
+    deeper.give_up();
+    CHECK(entries_below(folder.path()) == 3);
+    fs::remove(folder / "a/b/second");
+    CHECK_FALSE(fetch(first, "a/b/first", "octets"));
+    first.open("a/b/other", ec);
+    first.give_up();
+    CHECK(entries_below(folder.path()) == 3);
+  }
+}
+
+TEST_CASE("sinks on several threads don't remove each other's folders") {
+  const scratch_folder folder;
+  filexfer::tree_root root{folder.path()};
+  std::atomic<int> failures = 0;
+  const auto come_and_go = [&](int number) {
+    tree_sink sink{root};
+    for (int i = 0; i < 500; ++i) {
+      std::error_code ec;
+      sink.open("a/b/" + std::to_string(number), ec);
+      if (ec) ++failures;
+      sink.give_up();
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (int number = 0; number < 4; ++number) threads.emplace_back(come_and_go, number);
+  threads.clear();
+  CHECK(failures == 0);
+  CHECK(fs::is_empty(folder.path()));
 }
 
 TEST_CASE("what can't be begun leaves no folder") {
