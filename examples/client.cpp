@@ -15,7 +15,8 @@ exit_code run(int argc, char** argv) {
   if (const auto ended = parse(chosen, argc, argv)) return *ended;
   ignore_signals_of_writes();
   interruption::watch();
-  workplace at{chosen};
+  reporter say{chosen.progress};
+  workplace at{chosen, say};
   exit_code code = done;
   switch (chosen.job) {
     case client_job::list: code = list(at); break;

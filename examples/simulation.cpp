@@ -12,7 +12,7 @@
 #include "common/foreground.hpp"
 #include "common/interruption.hpp"
 #include "common/process.hpp"
-#include "common/progress.hpp"
+#include "common/reporter.hpp"
 #include "common/temporary_folder.hpp"
 
 #include <filexfer/directory_store.hpp>
@@ -120,13 +120,13 @@ class program {
 
   template <class Stream>
   exit_code steps(Stream connection, const simulated& what) {
-    simulation<Stream> all{operations_, progress_, std::move(connection), work_.get_executor()};
+    simulation<Stream> all{operations_, say_, std::move(connection), work_.get_executor()};
     return all.run(what);
   }
 
   std::filesystem::path file_;
   foreground operations_;
-  progress progress_{operations_.context(), progress::shown::on_terminal};
+  reporter say_{show_progress::when_slow};
   asio::thread_pool work_{2};
 };
 

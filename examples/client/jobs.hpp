@@ -12,6 +12,7 @@
 #include "common/listing.hpp"
 #include "common/progress.hpp"
 #include "common/remote.hpp"
+#include "common/reporter.hpp"
 
 #include <filexfer/error.hpp>
 #include <filexfer/file.hpp>
@@ -20,6 +21,7 @@
 #include <filexfer/transfer.hpp>
 
 #include <cstddef>
+#include <filesystem>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -30,12 +32,13 @@ namespace programs {
 
 /// What every job works with.
 struct workplace {
-  explicit workplace(const client_settings& asked_for) : chosen{asked_for} {}
+  workplace(const client_settings& asked_for, reporter& to_say) : chosen{asked_for}, say{to_say} {}
 
   const client_settings& chosen;
+  reporter& say;
+  progress moved;
   foreground operations;
   remote server{operations, chosen.server};
-  progress shown{operations.context(), chosen.show_progress};
 };
 
 exit_code list(workplace& at);
@@ -48,12 +51,19 @@ exit_code simulate(workplace& at);
 
 /// The id that a file has at the server, to which there is a connection. The source is at its start
 /// again. `errc::source_changed` if the file changes meanwhile.
-inline std::string id_of(workplace& at, filexfer::file_source& file, std::error_code& ec) {
+inline std::string id_of(workplace& at, filexfer::file_source& file, file_progress& shown,
+                         std::error_code& ec) {
   return at.server.with_client([&](auto& client) {
     using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
-    counted_source source{file, at.shown};  // which ends at an interruption
+    counted_source source{file, shown};  // which ends at an interruption
     return filexfer::hash_of<hasher>(source, ec).to_string();
   });
+}
+
+/// Whether all files below what the user named are meant.
+inline bool is_folder(const client_settings& chosen, const std::string& word) {
+  std::error_code none;
+  return !chosen.name && std::filesystem::is_directory(word, none);
 }
 
 /// Calls `call(word)` for each file that the user named.

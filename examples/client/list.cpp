@@ -23,7 +23,7 @@ exit_code list(workplace& at) {
     std::cout << (md5sum ? md5sum_line(listed{file}) : format_entry(file) + '\n');
   };
   const failure failed = list_into(at, {at.chosen.prefix}, show);
-  if (failed.code != done) return report("list", failed);
+  if (failed.code != done) return at.say.report("list", failed);
   if (!kept.empty()) std::cout << table(std::move(kept));
   else if (for_a_person && !md5sum) std::cout << filexfer::no_files_words << '\n';
   return done;

@@ -6,14 +6,12 @@
 
 #include "client/jobs.hpp"
 
-#include <filexfer/printable.hpp>
 #include <filexfer/results.hpp>
 #include <filexfer/transfer.hpp>
 
 #include <asio/error.hpp>
 
 #include <cstdint>
-#include <iostream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,13 +43,11 @@ attempt with_retries(workplace& at, const std::string& what, TryOnce try_once) {
     if (last.octets > 0) schedule.progress();
     const auto pause = last.why.may_pass ? schedule.next() : std::nullopt;
     if (!pause) return last;
-    if (at.chosen.show_progress != progress::shown::never) {
-      std::string_view why = last.why.text;
-      if (why.ends_with(trying_again_is_safe)) {
-        why.remove_suffix(std::string_view{trying_again_is_safe}.size());
-      }
-      std::cerr << filexfer::printable(what) << ": " << why << "; trying again\n";
+    std::string_view why = last.why.text;
+    if (why.ends_with(trying_again_is_safe)) {
+      why.remove_suffix(std::string_view{trying_again_is_safe}.size());
     }
+    at.say.trying_again(what, why);
     at.operations.wait(*pause);
   }
 }

@@ -1,3 +1,4 @@
+#include "client/forecast.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
 #include "common/folder_walk.hpp"
@@ -6,13 +7,12 @@
 #include <filexfer/error.hpp>
 #include <filexfer/file.hpp>
 #include <filexfer/md5.hpp>
-#include <filexfer/printable.hpp>
 #include <filexfer/sha256.hpp>
 #include <filexfer/transfer.hpp>
 
 #include <concepts>
+#include <cstdint>
 #include <filesystem>
-#include <iostream>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -29,11 +29,11 @@ class uploads {
   explicit uploads(workplace& at) : at_{at}, chosen_{at.chosen} {}
 
   exit_code run() {
+    const display shown{at_.say, at_.moved};
+    const forecast ahead{at_};
     return for_each_word(at_, [this](const std::string& word) {
-      std::error_code no_folder;
       if (word == "-") return send_stdin();
-      if (!chosen_.name && std::filesystem::is_directory(word, no_folder)) return send_folder(word);
-      return send_file(word);
+      return is_folder(chosen_, word) ? send_folder(word) : send_file(word);
     });
   }
 
@@ -41,17 +41,20 @@ class uploads {
   exit_code send_file(const std::string& path) {
     std::error_code ec;
     filexfer::file_source source{path, ec};
-    if (ec) return report(path, explain_local(ec));
-    return send(source, path, std::filesystem::path{path}.filename());
+    if (ec) return at_.say.report(path, explain_local(ec));
+    return send(source, source.size(), path, std::filesystem::path{path}.filename());
   }
 
   /// Each file below it, for as long as there is a server.
   exit_code send_folder(const std::string& path) {
-    if (const failure none = at_.server.connect(); none.code != done) return report(path, none);
+    if (const failure none = at_.server.connect(); none.code != done)
+      return at_.say.report(path, none);
     first_failure all;
-    folder_walk files{path, chosen_.links, all};
+    folder_walk files{path, chosen_.links, [&](const auto& file, const failure& why) {
+                        all.note(at_.say.report(file, why));
+                      }};
     while (connected_ && !interruption::came() && files.next()) {
-      all.note(send(files.file(), files.path().string(), files.name()));
+      all.note(send(files.file(), files.file().size(), files.path().string(), files.name()));
     }
     return all.code();
   }
@@ -61,34 +64,37 @@ class uploads {
     if (chosen_.size) {
       stdin_source source{*chosen_.size};
       source.check_empty(ec);
-      if (ec) return report("standard input", explain_local(ec));
-      return send(source, "standard input", "stdin");
+      if (ec) return at_.say.report("standard input", explain_local(ec));
+      return send(source, chosen_.size, "standard input", "stdin");
     }
     auto source = spooled_stdin(ec);
-    if (ec) return report("standard input", explain_local(ec));
-    return send(*source, "standard input", "stdin");
+    if (ec) return at_.say.report("standard input", explain_local(ec));
+    return send(*source, chosen_.size, "standard input", "stdin");
   }
 
   template <class Source>
-  exit_code send(Source& file, const std::string& path, std::string name) {
+  exit_code send(Source& file, std::optional<std::uint64_t> expected, const std::string& path,
+                 std::string name) {
     if (chosen_.name) name = *chosen_.name;
     std::optional<interruption::interruptible> scope;
     if (!std::same_as<Source, stdin_source>) scope.emplace();  // that would wait for the input
     using kind =
         std::conditional_t<filexfer::seekable_source<Source>, resumable<Source>, sending<Source>>;
-    kind one{file, at_.shown, std::move(name)};
+    kind one{file, at_.moved, expected, std::move(name)};
     const attempt last =
         with_retries(at_, path, [&](auto& client) { return try_once(client, one); });
     connected_ = last.was_connected;
     if (last.why.code == done) return done;
-    return report(last.subject.value_or(path), last.why);
+    return at_.say.report(last.subject.value_or(path), last.why);
   }
 
   template <class Source>
   struct sending {
-    sending(Source& file, progress& shown, std::string its_name)
-        : source{file, shown}, name{std::move(its_name)} {}
+    sending(Source& file, progress& job, std::optional<std::uint64_t> expected,
+            std::string its_name)
+        : shown{job, expected}, source{file, shown}, name{std::move(its_name)} {}
 
+    file_progress shown;
     counted_source<Source> source;
     std::string name;
   };
@@ -133,7 +139,7 @@ class uploads {
         client.async_add_name(*wanted.expected, one.source.size(), one.name, wanted.modified,
                               std::move(handler));
       });
-      if (held) tell("Already there", wanted.expected->to_string(), one.name);
+      if (held) tell(verdict::already_there, wanted.expected->to_string(), {}, one.name);
       if (held || ec) return {ec ? at_.server.explain(ec) : failure{}};
     }
     return send_with(client, one, std::move(wanted),
@@ -145,14 +151,14 @@ class uploads {
                     MayPass may_pass) {
     std::error_code ec;
     typename Client::upload_result result;
-    at_.shown.begin(one.name, one.source.size());
+    one.shown.begin(one.source.size());
     std::tie(ec, result) = at_.operations.run<decltype(result)>([&](auto handler) {
       client.async_upload(one.source, std::move(wanted), std::move(handler));
     });
-    at_.shown.end();
+    one.shown.end();
     if (ec == filexfer::errc::digest_mismatch) {
-      tell("Fail", result.computed_here.to_string(),
-           result.computed_there.to_string() + "  " + one.name);
+      tell(verdict::fail, result.computed_here.to_string(), result.computed_there.to_string(),
+           one.name);
       return {{wrong_digest, "the server computed " + result.computed_there.to_string() +
                                  ", this file is " + result.computed_here.to_string() +
                                  ": damaged on the way; upload it again"}};
@@ -161,13 +167,15 @@ class uploads {
     if (ec) made.why = at_.server.explain(ec);
     made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
     if (chosen_.name && ec == filexfer::errc::bad_name) made.subject = one.name;
-    if (!ec)
-      tell(result.sent ? "Success" : "Already there", result.computed_there.to_string(), one.name);
+    if (!ec) {
+      tell(result.sent ? verdict::success : verdict::already_there,
+           result.computed_there.to_string(), {}, one.name);
+    }
     return made;
   }
 
-  static void tell(const char* outcome, const std::string& id, const std::string& name) {
-    std::cout << outcome << "  " << id << "  " << filexfer::printable(name) << std::endl;
+  void tell(verdict what, std::string id, std::string other, const std::string& name) {
+    at_.say.tell({what, std::move(id), std::move(other), name});
   }
 
   workplace& at_;

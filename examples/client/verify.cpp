@@ -1,12 +1,12 @@
+#include "client/forecast.hpp"
 #include "client/jobs.hpp"
 #include "common/folder_walk.hpp"
 #include "common/listing.hpp"
 
 #include <filexfer/file.hpp>
-#include <filexfer/printable.hpp>
+#include <filexfer/results.hpp>
 
 #include <filesystem>
-#include <iostream>
 #include <set>
 
 namespace programs {
@@ -17,37 +17,44 @@ class verification {
   explicit verification(workplace& at) : at_{at} {}
 
   exit_code run() {
+    const display shown{at_.say, at_.moved};
     const auto see = [this](const listed& file) { held_.emplace(file.name, file.id); };
     const failure none = list_bounded(at_, {}, see);
-    if (none.code != done) return report("list", none);
+    if (none.code != done) return at_.say.report("list", none);
+    const interruption::interruptible scope;
+    const forecast ahead{at_};
     return for_each_word(at_, [this](const std::string& word) {
-      std::error_code no_folder;
-      return std::filesystem::is_directory(word, no_folder) ? check_folder(word) : check_file(word);
+      return is_folder(at_.chosen, word) ? check_folder(word) : check_file(word);
     });
   }
 
  private:
   exit_code check_folder(const std::string& path) {
     first_failure all;
-    folder_walk files{path, at_.chosen.links, all};
-    while (files.next()) all.note(check(files.file(), files.path().string(), files.name()));
+    folder_walk files{path, at_.chosen.links, [&](const auto& file, const failure& why) {
+                        all.note(at_.say.report(file, why));
+                      }};
+    while (!interruption::came() && files.next()) {
+      all.note(check(files.file(), files.path().string(), files.name()));
+    }
     return all.code();
   }
 
   exit_code check_file(const std::string& path) {
     std::error_code ec;
     filexfer::file_source file{path, ec};
-    if (ec) return report(path, explain_local(ec));
+    if (ec) return at_.say.report(path, explain_local(ec));
     return check(file, path, std::filesystem::path{path}.filename());
   }
 
   exit_code check(filexfer::file_source& file, const std::string& path, const std::string& name) {
     std::error_code ec;
-    const std::string id = id_of(at_, file, ec);
-    if (ec) return report(path, explain_local(ec));
+    file_progress shown{at_.moved, file.size()};
+    shown.begin(file.size());
+    const std::string id = id_of(at_, file, shown, ec);
+    if (ec) return at_.say.report(path, explain(ec, filexfer::failure_origin::local, {}));
     const bool held = held_.contains({name, id});
-    std::cout << (held ? "Held  " : "Lacks  ") << id << "  " << filexfer::printable(name)
-              << std::endl;
+    at_.say.tell({held ? verdict::held : verdict::lacks, id, {}, name});
     return held ? done : wrong_digest;
   }
 

@@ -173,7 +173,7 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
       "How long to try again after a connection broke, since octets last moved; 0 for not at "
       "all")
       ->type_name("TIME [30s]");
-  const auto hide = [&] { chosen.show_progress = progress::shown::never; };
+  const auto hide = [&] { chosen.progress = show_progress::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
   add_list(app, chosen);
   add_upload(app, chosen);

@@ -6,8 +6,8 @@
 
 #include "common/exit_code.hpp"
 #include "common/folder_walk.hpp"
-#include "common/progress.hpp"
 #include "common/reach.hpp"
+#include "common/reporter.hpp"
 
 #include <filexfer/file.hpp>
 
@@ -27,7 +27,7 @@ enum class client_job { list, upload, download, verify, simulate };
 /// What the command line of filexfer-client asks for.
 struct client_settings {
   server_place server;
-  progress::shown show_progress = progress::shown::on_terminal;
+  show_progress progress = show_progress::when_slow;
   client_job job = client_job::list;
   bool md5sum = false;
   std::string prefix;              ///< Of names to list, or to download.

@@ -24,14 +24,13 @@ destination choose_destination(const std::string& output, std::size_t count, std
   return {};
 }
 
-download_sink::download_sink(destination where, filexfer::on_existing policy, progress& shown,
-                             std::error_code& ec)
-    : where_{std::move(where)}, policy_{policy}, shown_{shown} {
+download_place::download_place(destination where, filexfer::on_existing policy, std::error_code& ec)
+    : where_{std::move(where)}, policy_{policy} {
   ec.clear();
-  if (!where_.file) tree_.emplace(where_.folder, policy_, ec);
+  if (!where_.file) tree_.emplace(where_.folder, ec);
 }
 
-std::optional<filexfer::file_source> download_sink::existing(
+std::optional<filexfer::file_source> download_place::existing(
     const std::optional<named_file>& wanted) const {
   std::error_code ec;
   if (tree_) return tree_->existing(wanted ? wanted->name : "", ec);
@@ -40,11 +39,20 @@ std::optional<filexfer::file_source> download_sink::existing(
   return ec ? std::nullopt : std::optional{std::move(found)};
 }
 
+fs::path download_place::target_of(const std::optional<named_file>& wanted) const {
+  return where_.file || wanted ? where_.file_for(wanted ? wanted->name : "") : fs::path{};
+}
+
+download_sink::download_sink(download_place& place, file_progress& shown)
+    : place_{place}, shown_{shown} {
+  if (place_.tree_) tree_.emplace(*place_.tree_, place_.policy_);
+}
+
 void download_sink::begin(std::optional<named_file> wanted, std::string part, std::error_code& ec) {
   give_up();
   ec.clear();
   wanted_ = std::move(wanted);
-  if (!tree_) file_.emplace(*where_.file, policy_, std::move(part), ec);
+  if (!tree_) file_.emplace(*place_.where_.file, place_.policy_, std::move(part), ec);
   else if (wanted_) tree_->open(wanted_->name, std::move(part), ec);
 }
 
@@ -58,8 +66,8 @@ void download_sink::announce(named_file file, std::error_code& ec) {
   if (ec) return;
   if (wanted_->modified && tree_) tree_->modified(*wanted_->modified);
   if (wanted_->modified && file_) file_->modified(*wanted_->modified);
-  shown_.begin(wanted_->name, size);
-  shown_.begins_at(held());
+  shown_.begin(size);
+  shown_.goes_on_at(held());
 }
 
 std::uint64_t download_sink::held() const noexcept {
@@ -98,10 +106,6 @@ void download_sink::give_up() {
   if (tree_) tree_->give_up();
   file_.reset();
   wanted_.reset();
-}
-
-fs::path download_sink::target_of(const std::optional<named_file>& file) const {
-  return where_.file || file ? where_.file_for(file ? file->name : "") : fs::path{};
 }
 
 void set_modified(const filexfer::file_source& file, filexfer::file_time time,

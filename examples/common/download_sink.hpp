@@ -45,15 +45,30 @@ struct named_file {
   std::optional<std::uint64_t> size{};
 };
 
-/// Puts downloads where they belong, one after the other, and shows how far they are.
-class download_sink {
+/// Where all downloads of a job go, on any thread.
+class download_place {
  public:
   /// Opens the folder, if it is one; sets `ec` if it can't.
-  download_sink(destination where, filexfer::on_existing policy, progress& shown,
-                std::error_code& ec);
+  download_place(destination where, filexfer::on_existing policy, std::error_code& ec);
 
   /// The file that stands where `wanted` is to come. A symbolic link is none.
   std::optional<filexfer::file_source> existing(const std::optional<named_file>& wanted) const;
+
+  /// Where `wanted` is to come; an empty path as long as that is not known.
+  std::filesystem::path target_of(const std::optional<named_file>& wanted) const;
+
+ private:
+  friend class download_sink;
+
+  destination where_;
+  filexfer::on_existing policy_;
+  std::optional<filexfer::tree_root> tree_;  ///< Or else there is a file.
+};
+
+/// Puts a download where it belongs, and counts its octets.
+class download_sink {
+ public:
+  download_sink(download_place& place, file_progress& shown);
 
   /// Begins a download, of which the file's name and time may be known. What can be found wrong
   /// before the server is asked for it, is. What an earlier attempt has left as `part`, beside the
@@ -80,16 +95,13 @@ class download_sink {
   /// What is known of the file, by now.
   const std::optional<named_file>& wanted() const noexcept { return wanted_; }
 
-  /// Where `file` is to come; an empty path as long as that is not known.
-  std::filesystem::path target_of(const std::optional<named_file>& file) const;
-  std::filesystem::path target() const { return target_of(wanted_); }
+  std::filesystem::path target() const { return place_.target_of(wanted_); }
 
  private:
   void announce(named_file file, std::error_code& ec);
 
-  destination where_;
-  filexfer::on_existing policy_;
-  progress& shown_;
+  download_place& place_;
+  file_progress& shown_;
   std::optional<filexfer::tree_sink> tree_;  ///< Or else there is a file.
   std::optional<filexfer::file_sink> file_;
   std::optional<named_file> wanted_;
@@ -104,12 +116,12 @@ void set_modified(const filexfer::file_source& file, filexfer::file_time time, s
 /// Writes a download to standard output as it comes.
 class stdout_sink {
  public:
-  explicit stdout_sink(progress& shown) : shown_{shown} {}
+  explicit stdout_sink(file_progress& shown) : shown_{shown} {}
 
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
-    shown_.begin(file.name, file.size);
+    shown_.begin(file.size);
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec) { ec.clear(); }
@@ -118,7 +130,7 @@ class stdout_sink {
   std::filesystem::path target() const { return "standard output"; }
 
  private:
-  progress& shown_;
+  file_progress& shown_;
 };
 
 static_assert(filexfer::announced_sink<stdout_sink, filexfer::digest<16>>);

@@ -61,9 +61,12 @@ failure explain(std::error_code ec, failure_origin origin, const std::string& re
   return why;
 }
 
+std::string message(std::string_view subject, const failure& what) {
+  return (subject.empty() ? "\"\"" : filexfer::printable(subject)) + ": " + what.text + '\n';
+}
+
 exit_code report(std::string_view subject, const failure& what) {
-  std::cerr << (subject.empty() ? "\"\"" : filexfer::printable(subject)) << ": " << what.text
-            << '\n';
+  std::cerr << message(subject, what);
   return what.code;
 }
 

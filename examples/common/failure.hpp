@@ -30,7 +30,10 @@ failure explain_local(std::error_code ec);
 /// An operation with the server failed, of which `reply` was the last line, escaped.
 failure explain(std::error_code ec, filexfer::failure_origin origin, const std::string& reply);
 
-/// Says it on stderr: `subject: text`. Returns the code.
+/// A line that says it: `subject: text`.
+std::string message(std::string_view subject, const failure& what);
+
+/// Says it on stderr. Returns the code.
 exit_code report(std::string_view subject, const failure& what);
 
 /// How a program ends that would end with `code`, once all is said on standard output.

@@ -1,7 +1,5 @@
 #include "common/folder_walk.hpp"
 
-#include "common/failure.hpp"
-
 #include <filexfer/fields.hpp>
 
 #include <algorithm>
@@ -36,8 +34,8 @@ std::vector<std::string> entries_of(DIR* folder, std::error_code& ec) {
 
 }  // namespace
 
-folder_walk::folder_walk(std::filesystem::path folder, symlinks links, first_failure& failures)
-    : folder_{std::move(folder)}, links_{links}, failures_{failures} {
+folder_walk::folder_walk(std::filesystem::path folder, symlinks links, listener tell)
+    : folder_{std::move(folder)}, links_{links}, tell_{std::move(tell)} {
   enter(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
@@ -114,15 +112,15 @@ bool folder_walk::is_within(const struct stat& folder) const {
   });
 }
 
-void folder_walk::skip(const char* why) const { report(path().string(), {done, why}); }
+void folder_walk::skip(const char* why) const { tell_(path().string(), {done, why}); }
 
 bool folder_walk::fail(std::error_code ec) {
-  failures_.note(report(path().string(), explain_local(ec)));
+  tell_(path().string(), explain_local(ec));
   return false;
 }
 
 bool folder_walk::fail(const char* why) {
-  failures_.note(report(path().string(), {local_file, why}));
+  tell_(path().string(), {local_file, why});
   return false;
 }
 

@@ -4,12 +4,13 @@
 /// \file
 /// The files below a folder.
 
-#include "common/exit_code.hpp"
+#include "common/failure.hpp"
 
 #include <filexfer/file.hpp>
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,13 +27,16 @@ enum class symlinks { skipped, followed };
 
 /// Walks over the regular files below a folder, by the octets of their names, folders in place.
 ///
-/// What is skipped or can't be had is told on stderr, and the walk goes on. Folders are held open
-/// while what is in them is visited, so nobody can lead the walk elsewhere by moving them; names
-/// have at most 255 octets, so at most 128 are held.
+/// What is skipped or can't be had is told, and the walk goes on. Folders are held open while what
+/// is in them is visited, so nobody can lead the walk elsewhere by moving them; names have at most
+/// 255 octets, so at most 128 are held.
 class folder_walk {
  public:
-  /// `folder` itself may be a symbolic link. What fails is noted in `failures`.
-  folder_walk(std::filesystem::path folder, symlinks links, first_failure& failures);
+  /// Takes a path, and what became of it: a failure, or `done` for what is only skipped.
+  using listener = std::function<void(const std::string&, const failure&)>;
+
+  /// `folder` itself may be a symbolic link.
+  folder_walk(std::filesystem::path folder, symlinks links, listener tell);
 
   /// Goes to the next file, and opens it; false at the end.
   bool next();
@@ -68,7 +72,7 @@ class folder_walk {
 
   std::filesystem::path folder_;
   symlinks links_;
-  first_failure& failures_;
+  listener tell_;
   std::vector<level> levels_;
   std::string name_;
   std::optional<filexfer::file_source> file_;

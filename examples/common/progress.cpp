@@ -1,56 +1,70 @@
 #include "common/progress.hpp"
 
-#include "common/units.hpp"
-
-#include <filexfer/printable.hpp>
-
-#include <iostream>
-
-#include <unistd.h>
+#include <algorithm>
+#include <utility>
 
 namespace programs {
 
-progress::progress(asio::io_context& context, shown when)
-    : timer_{context}, wanted_{when == shown::on_terminal && ::isatty(STDERR_FILENO) == 1} {}
-
-void progress::begin(std::string_view name, std::uint64_t octets) {
-  if (!wanted_) return;
-  name_ = filexfer::printable(name, 40);
-  all_ = octets;
-  moved_ = 0;
-  begun_ = clock::now();
-  running_ = true;
-  draw_after(std::chrono::milliseconds{500});
+void progress::expect(std::optional<std::uint64_t> octets) {
+  const std::lock_guard lock{mutex_};
+  ++files_known_;
+  if (octets) octets_known_ += static_cast<std::int64_t>(*octets);
+  else ++sizes_unknown_;
 }
 
-void progress::end() {
-  running_ = false;
-  timer_.cancel();
-  if (drawn_) std::cerr << "\r\033[K" << std::flush;
-  drawn_ = false;
+void progress::expect_no_more() {
+  const std::lock_guard lock{mutex_};
+  no_more_ = true;
 }
 
-void progress::draw_after(std::chrono::milliseconds pause) {
-  timer_.expires_after(pause);
-  timer_.async_wait([this](std::error_code ec) {
-    if (ec || !running_) return;
-    draw();
-    draw_after(std::chrono::milliseconds{200});
-  });
+progress::figures progress::now() const {
+  const std::lock_guard lock{mutex_};
+  const auto known = static_cast<std::uint64_t>(std::max<std::int64_t>(octets_known_, 0));
+  return {files_, std::max(files_, files_known_), octets_, std::max(octets_, known),
+          no_more_ && sizes_unknown_ == 0};
 }
 
-void progress::draw() {
-  const std::uint64_t octets = moved_;
-  const auto time = clock::now() - begun_;
-  std::string line =
-      name_ + "  " + megabytes(octets) + " of " + megabytes(all_) + "  " + rate(octets, time);
-  if (octets > 0) {
-    const double left =
-        seconds(time) * static_cast<double>(all_ - octets) / static_cast<double>(octets);
-    line += "  " + clock_time(static_cast<std::uint64_t>(left)) + " left";
-  }
-  std::cerr << '\r' << line << "\033[K" << std::flush;
-  drawn_ = true;
+void progress::change(const std::optional<std::uint64_t>& expected, std::uint64_t octets) {
+  const std::lock_guard lock{mutex_};
+  octets_known_ += static_cast<std::int64_t>(octets);
+  if (expected) octets_known_ -= static_cast<std::int64_t>(*expected);
+  else --sizes_unknown_;
+}
+
+void progress::moved(std::uint64_t octets) {
+  const std::lock_guard lock{mutex_};
+  octets_ += octets;
+}
+
+void progress::need_not_move(std::uint64_t octets) {
+  const std::lock_guard lock{mutex_};
+  octets_known_ -= static_cast<std::int64_t>(octets);
+}
+
+void progress::done(const std::optional<std::uint64_t>& expected, std::uint64_t gone_past) {
+  const std::lock_guard lock{mutex_};
+  ++files_;
+  if (expected) octets_known_ -= static_cast<std::int64_t>(*expected - gone_past);
+  else --sizes_unknown_;
+}
+
+void file_progress::begin(std::uint64_t octets) {
+  if (expected_ != octets) job_.change(expected_, octets);
+  expected_ = octets;
+  under_way_ = true;
+  at_ = 0;
+}
+
+void file_progress::moved(std::size_t octets) {
+  if (!under_way_) return;
+  at_ += octets;
+  if (at_ > furthest_) job_.moved(at_ - std::exchange(furthest_, at_));
+}
+
+void file_progress::goes_on_at(std::uint64_t octets) {
+  if (!under_way_) return;
+  at_ = octets;
+  if (at_ > furthest_) job_.need_not_move(at_ - std::exchange(furthest_, at_));
 }
 
 }  // namespace programs

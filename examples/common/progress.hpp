@@ -2,65 +2,93 @@
 #define PROGRAMS_PROGRESS_HPP
 
 /// \file
-/// How far a transfer is, on a terminal.
+/// How far a job is.
 
 #include "common/interruption.hpp"
 
 #include <filexfer/fields.hpp>
 #include <filexfer/storage.hpp>
 
-#include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
-
-#include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <optional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <system_error>
 
 namespace programs {
 
-/// Shows a transfer that takes longer than half a second, in one line on stderr that is gone when
-/// it ends.
+/// Counts a job's files and octets, of all its connections. Any thread may call it.
 class progress {
  public:
-  enum class shown { never, on_terminal };
+  struct figures {
+    std::uint64_t files = 0;  ///< That are done with.
+    std::uint64_t files_known = 0;
+    std::uint64_t octets = 0;        ///< That have moved; what a retry moves again counts once.
+    std::uint64_t octets_known = 0;  ///< That move in all, as far as that is known.
+    bool all_known = false;          ///< No more will get known.
+  };
 
-  progress(asio::io_context& context, shown when);
+  /// One more file is to come; of how many octets need not be known.
+  void expect(std::optional<std::uint64_t> octets);
 
-  void begin(std::string_view name, std::uint64_t octets);
-  void end();
+  /// No more files are to come than were expected.
+  void expect_no_more();
 
-  /// `octets` have moved, on any thread.
-  void moved(std::size_t octets) noexcept { moved_ += octets; }
-
-  /// The first `octets` are there already.
-  void begins_at(std::uint64_t octets) noexcept { moved_ = octets; }
+  figures now() const;
 
  private:
-  using clock = std::chrono::steady_clock;
+  friend class file_progress;
 
-  void draw_after(std::chrono::milliseconds pause);
-  void draw();
+  void change(const std::optional<std::uint64_t>& expected, std::uint64_t octets);
+  void moved(std::uint64_t octets);
+  void need_not_move(std::uint64_t octets);
+  void done(const std::optional<std::uint64_t>& expected, std::uint64_t gone_past);
 
-  asio::steady_timer timer_;
-  bool wanted_;
-  bool running_ = false;
-  bool drawn_ = false;
-  std::string name_;
-  std::uint64_t all_ = 0;
-  std::atomic<std::uint64_t> moved_{0};
-  clock::time_point begun_{};
+  mutable std::mutex mutex_;
+  std::uint64_t files_ = 0;
+  std::uint64_t files_known_ = 0;
+  std::uint64_t octets_ = 0;
+  std::int64_t octets_known_ = 0;  // below 0 while a file is done with before it is expected
+  std::int64_t sizes_unknown_ = 0;
+  bool no_more_ = false;
+};
+
+/// What one file has in it, by however many attempts, until this is destroyed. For one thread at a
+/// time.
+class file_progress {
+ public:
+  /// \param expected  as it was said to `progress::expect`, or is going to be.
+  file_progress(progress& job, std::optional<std::uint64_t> expected) noexcept
+      : job_{job}, expected_{expected} {}
+  file_progress(const file_progress&) = delete;
+  file_progress& operator=(const file_progress&) = delete;
+  ~file_progress() { job_.done(expected_, furthest_); }
+
+  /// An attempt begins, at a file of so many octets. What is read or written at other times, to
+  /// find out whether anything has to move, does not count.
+  void begin(std::uint64_t octets);
+  void end() noexcept { under_way_ = false; }
+
+  /// The next octets have moved.
+  void moved(std::size_t octets);
+
+  /// The attempt goes on behind the first `octets`.
+  void goes_on_at(std::uint64_t octets);
+
+ private:
+  progress& job_;
+  std::optional<std::uint64_t> expected_;
+  bool under_way_ = false;
+  std::uint64_t at_ = 0;
+  std::uint64_t furthest_ = 0;  ///< Of all attempts.
 };
 
 /// A source that tells how far it was read, and ends at an interruption.
 template <filexfer::byte_source Source>
 class counted_source {
  public:
-  counted_source(Source& source, progress& shown) : source_{source}, shown_{shown} {}
+  counted_source(Source& source, file_progress& shown) : source_{source}, shown_{shown} {}
 
   std::uint64_t size() const noexcept { return source_.size(); }
 
@@ -78,7 +106,7 @@ class counted_source {
     requires filexfer::seekable_source<Source>
   {
     source_.seek(offset, ec);
-    shown_.begins_at(offset);
+    shown_.goes_on_at(offset);
   }
 
   filexfer::file_time modified() const noexcept
@@ -95,7 +123,7 @@ class counted_source {
 
  private:
   Source& source_;
-  progress& shown_;
+  file_progress& shown_;
 };
 
 }  // namespace programs

@@ -11,6 +11,7 @@
 #include "common/foreground.hpp"
 #include "common/progress.hpp"
 #include "common/recording_stream.hpp"
+#include "common/reporter.hpp"
 #include "common/same_octets.hpp"
 
 #include <filexfer/client.hpp>
@@ -59,9 +60,9 @@ class simulation {
   using digest = typename Hasher::digest_type;
 
  public:
-  simulation(foreground& operations, progress& shown, Stream stream,
+  simulation(foreground& operations, reporter& say, Stream stream,
              const asio::any_io_executor& work)
-      : operations_{operations}, progress_{shown}, client_{recording_stream{std::move(stream)}} {
+      : operations_{operations}, say_{say}, client_{recording_stream{std::move(stream)}} {
     client_.work_executor(work);
   }
 
@@ -70,7 +71,11 @@ class simulation {
     std::error_code ec;
     filexfer::file_source file{what.file, ec};
     if (ec) return report(what.file.string(), explain_local(ec));
-    download_sink copy{what.copy, what.policy, progress_, ec};
+    for (int way = 0; way < 2; ++way) moved_.expect(file.size());
+    moved_.expect_no_more();
+    download_place place{what.copy, what.policy, ec};
+    file_progress fetched{moved_, file.size()};
+    download_sink copy{place, fetched};
     if (!ec) copy.begin(named_file{what.name}, {}, ec);
     if (ec) return report(what.copy.file_for(what.name).string(), explain_local(ec));
     const exit_code code =
@@ -144,9 +149,8 @@ class simulation {
   auto record(Start start) {
     client_.next_layer().sent().clear();
     client_.next_layer().received().clear();
-    auto result = operations_.run<Results...>(std::move(start));
-    progress_.end();
-    return result;
+    const display shown{say_, moved_};
+    return operations_.run<Results...>(std::move(start));
   }
 
   exit_code ended(std::error_code ec, bool all_shown) {
@@ -176,8 +180,9 @@ class simulation {
 
   exit_code upload(filexfer::file_source& file, const std::string& name) {
     std::error_code ec;
-    counted_source source{file, progress_};
-    progress_.begin(name, file.size());
+    file_progress sent{moved_, file.size()};
+    counted_source source{file, sent};
+    sent.begin(file.size());
     std::tie(ec, sent_) = record<filexfer::upload_result<digest>>(
         [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
     const bool shown =
@@ -243,7 +248,8 @@ class simulation {
   static constexpr std::string_view server_side = "server";
 
   foreground& operations_;
-  progress& progress_;
+  reporter& say_;
+  progress moved_;
   filexfer::client<recording_stream<Stream>, Hasher> client_;
   filexfer::upload_result<digest> sent_;
   filexfer::download_result<digest> arrived_;

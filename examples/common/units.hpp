@@ -26,9 +26,13 @@ inline std::string megabytes(std::uint64_t octets) {
   return fixed(static_cast<double>(octets) / 1e6, 1) + " MB";
 }
 
+/// Of octets per second.
+inline std::string rate_text(double rate) {
+  return fixed(rate / 1e6, rate < 1e7 ? 1 : 0) + " MB/s";
+}
+
 inline std::string rate(std::uint64_t octets, std::chrono::nanoseconds time) {
-  const double per_second = time.count() > 0 ? static_cast<double>(octets) / seconds(time) : 0;
-  return fixed(per_second / 1e6, per_second < 1e7 ? 1 : 0) + " MB/s";
+  return rate_text(time.count() > 0 ? static_cast<double>(octets) / seconds(time) : 0);
 }
 
 /// `0:05`, `12:00`, `3:00:00`.

@@ -648,7 +648,8 @@ class Files(Case):
 class Terminal(Case):
     """With a terminal where the programs look for one."""
 
-    def on_terminal(self, server, *arguments, feed=None):
+    def on_terminal(self, server, *arguments, feed=None, when=None):
+        """What it shows. `when` is a pattern, and what to do once that is shown."""
         master, slave = pty.openpty()
         try:
             process = self.start_client(server, *arguments, stdin=subprocess.PIPE, stdout=slave, stderr=slave)
@@ -667,9 +668,13 @@ class Terminal(Case):
                 if not some:
                     break
                 shown += some
+                if when and re.search(when[0], shown.decode("utf-8", "replace")):
+                    when[1]()
+                    when = None
         finally:
             os.close(master)
         self.assertEqual(process.wait(PATIENCE), DONE, shown)
+        self.assertIsNone(when, shown)
         return shown.decode()
 
     def test_a_list(self):
@@ -694,13 +699,30 @@ class Terminal(Case):
 
         server = self.serve()
         shown = self.on_terminal(server, "upload", "-", "--size", "500000", "--name", "slow\x07", feed=slowly)
-        self.assertRegex(shown, r"\rslow\\x07  [0-9.]+ MB of 0\.5 MB  [0-9.]+ MB/s  \d+:\d\d left")
+        self.assertRegex(shown, r"\r[0-9.]+ MB of 0\.5 MB  [0-9.]+ MB/s  \d+:\d\d left\x1b\[K")
         self.assertRegex(shown, r"\r\x1b\[KSuccess  [0-9a-f]{32}  slow")
         self.assertNotIn("\x07", shown)
         quiet = self.on_terminal(server, "--quiet", "upload", "-", "--size", "500000", feed=slowly)
         self.assertRegex(quiet, r"^Success  [0-9a-f]{32}  stdin\r\n$")
         self.write("a", HELLO)
         self.assertEqual(self.on_terminal(server, "upload", "a"), "Success  %s  a\r\n" % HELLO_ID)
+
+    def test_progress_is_one_line_for_all_files(self):
+        sizes = {"a": 100000, "b": 300000, "c": 100000}  # the server stops in the second
+        files = {name: octets_of(size) for name, size in sizes.items()}
+        for name, octets in files.items():
+            self.write("tree/" + name, octets)
+        for job in (("upload", "tree"), ("upload", "tree/a", "tree/b", "tree/c"), ("download", "--all", "-o", "copy")):
+            server = peer.Server(features=True, behaviour=Behaviour(stall_upload_after=200000, stall_download_after=200000))
+            self.addCleanup(server.stop)
+            for name, octets in files.items() if job[0] == "download" else ():
+                server.store.add(name, octets)
+            shown = self.on_terminal(server, *job, when=(r"\r1 of 3 files  0\.\d MB of 0\.5 MB  [0-9.]+ MB/s", server.release.set))
+            # What came of each file stands apart from it, and at the end it is gone.
+            self.assertEqual(re.sub(r"\r[^\r\n]*\x1b\[K", "", shown), "".join(
+                "Success  %s  %s\r\n" % (md5(octets), ("copy/" if job[0] == "download" else "") + name)
+                for name, octets in files.items()))
+            self.assertNotRegex(shown, r"MB[^\r]*\x1b\[K(?!\r)")
 
 
 class Digests(Case):
