@@ -6,25 +6,38 @@
 #include "common/failure.hpp"
 #include "common/interruption.hpp"
 #include "common/process.hpp"
+#include "common/reporter.hpp"
+
+#include <exception>
+#include <optional>
 
 namespace programs {
 namespace {
+
+exit_code run(workplace& at) try {
+  switch (at.chosen.job) {
+    case client_job::list: return list(at);
+    case client_job::upload: return upload(at);
+    case client_job::download: return download(at);
+    case client_job::verify: return verify(at);
+    case client_job::simulate: return simulate(at);
+  }
+  return wrong_usage;
+} catch (const std::exception& e) {
+  return at.say.report("filexfer-client", {local_file, e.what()});
+}
 
 exit_code run(int argc, char** argv) {
   client_settings chosen;
   if (const auto ended = parse(chosen, argc, argv)) return *ended;
   ignore_signals_of_writes();
   interruption::watch();
-  reporter say{chosen.progress};
+  std::optional<interruption::interruptible> scope;
+  if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
+  reporter say{chosen.form, chosen.progress};
   workplace at{chosen, say};
-  exit_code code = done;
-  switch (chosen.job) {
-    case client_job::list: code = list(at); break;
-    case client_job::upload: code = upload(at); break;
-    case client_job::download: code = download(at); break;
-    case client_job::verify: code = verify(at); break;
-    case client_job::simulate: code = simulate(at); break;
-  }
+  const exit_code code = run(at);
+  say.end(at.moved.now(), code);
   return after_output(code);
 }
 

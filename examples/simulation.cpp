@@ -126,7 +126,7 @@ class program {
 
   std::filesystem::path file_;
   foreground operations_;
-  reporter say_{show_progress::when_slow};
+  reporter say_{output_form::text, show_progress::when_slow};
   asio::thread_pool work_{2};
 };
 

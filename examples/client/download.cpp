@@ -41,6 +41,7 @@ struct wanted_file {
   std::string id;
   std::string word;  ///< What messages call it.
   std::optional<named_file> file;
+  std::string name;  ///< At the server; empty if that is not known.
 };
 
 class downloads {
@@ -69,12 +70,12 @@ class downloads {
     const auto see = [&](const auto& file) { names.see(listed{file}); };
     if (names.needed()) unlisted = list_into(at_, {.mtime = true}, see);
     const auto find = [&](const std::string& word, failure& why) -> std::optional<wanted_file> {
-      if (names.is_id(word)) return wanted_file{names.lower_case(word), word, {}};
+      if (names.is_id(word)) return wanted_file{names.lower_case(word), word, {}, {}};
       why = unlisted;
       if (unlisted.code != done) return std::nullopt;
       const auto file = names.find(word, why);
       if (!file) return std::nullopt;
-      return wanted_file{file->id, word, named_file{word, file->modified, file->size}};
+      return wanted_file{file->id, word, named_file{word, file->modified, file->size}, word};
     };
     for (const std::string& word : chosen_.words) {
       failure why;
@@ -132,7 +133,7 @@ class downloads {
     if (several && chosen_.wanted == versions::all) {
       for (const listed& file : files) {
         wanted.push_back(
-            {file.id, name, named_file{name + '.' + file.id, file.modified, file.size}});
+            {file.id, name, named_file{name + '.' + file.id, file.modified, file.size}, name});
       }
       return;
     }
@@ -142,7 +143,7 @@ class downloads {
                      {done, std::to_string(files.size()) + " files bear that name: the newest, " +
                                 newest.id + ", is fetched; --all-versions fetches each"});
     }
-    wanted.push_back({newest.id, name, named_file{name, newest.modified, newest.size}});
+    wanted.push_back({newest.id, name, named_file{name, newest.modified, newest.size}, name});
   }
 
   // -------------------------------------------------------------------------------------- one file
@@ -212,7 +213,14 @@ class downloads {
       set_modified(*here, *file->modified, ec);
     }
     if (ec) return at_.say.report(target, explain_local(ec));
-    at_.say.tell({verdict::already_there, one.wanted.id, {}, target});
+    const bool learnt = one.wanted.name.empty() && file;
+    at_.say.tell({verdict::already_there,
+                  direction::down,
+                  one.wanted.id,
+                  {},
+                  learnt ? file->name : one.wanted.name,
+                  target,
+                  here->size()});
     return done;
   }
 
@@ -234,6 +242,10 @@ class downloads {
         [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
     one.shown.end();
     if (ec == filexfer::errc::digest_mismatch) {
+      if (!to_stdout()) {
+        at_.say.tell({verdict::fail, direction::down, result.computed_here.to_string(),
+                      one.wanted.id, result.file.name, sink.target().string(), result.file.size});
+      }
       const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
       return {{wrong_digest, "what arrived is " + result.computed_here.to_string() + ", not " +
                                  wanted->to_string() + kept},
@@ -242,7 +254,15 @@ class downloads {
     }
     const std::string target = sink.target().string();
     if constexpr (std::same_as<Sink, download_sink>) {
-      if (!ec) at_.say.tell({verdict::success, one.wanted.id, {}, target});
+      if (!ec) {
+        at_.say.tell({verdict::success,
+                      direction::down,
+                      one.wanted.id,
+                      {},
+                      result.file.name,
+                      target,
+                      result.file.size});
+      }
       if (ec == filexfer::errc::file_exists) {  // under a name that was not known before
         if (const auto code = keep(one, sink.wanted())) return {{*code, {}}};
       }

@@ -64,11 +64,11 @@ class uploads {
     if (chosen_.size) {
       stdin_source source{*chosen_.size};
       source.check_empty(ec);
-      if (ec) return at_.say.report("standard input", explain_local(ec));
+      if (ec) return at_.say.report("standard input", explain_here(ec));
       return send(source, chosen_.size, "standard input", "stdin");
     }
     auto source = spooled_stdin(ec);
-    if (ec) return at_.say.report("standard input", explain_local(ec));
+    if (ec) return at_.say.report("standard input", explain_here(ec));
     return send(*source, chosen_.size, "standard input", "stdin");
   }
 
@@ -76,11 +76,10 @@ class uploads {
   exit_code send(Source& file, std::optional<std::uint64_t> expected, const std::string& path,
                  std::string name) {
     if (chosen_.name) name = *chosen_.name;
-    std::optional<interruption::interruptible> scope;
-    if (!std::same_as<Source, stdin_source>) scope.emplace();  // that would wait for the input
+    const interruption::interruptible scope;
     using kind =
         std::conditional_t<filexfer::seekable_source<Source>, resumable<Source>, sending<Source>>;
-    kind one{file, at_.moved, expected, std::move(name)};
+    kind one{file, at_.moved, expected, path, std::move(name)};
     const attempt last =
         with_retries(at_, path, [&](auto& client) { return try_once(client, one); });
     connected_ = last.was_connected;
@@ -91,11 +90,15 @@ class uploads {
   template <class Source>
   struct sending {
     sending(Source& file, progress& job, std::optional<std::uint64_t> expected,
-            std::string its_name)
-        : shown{job, expected}, source{file, shown}, name{std::move(its_name)} {}
+            std::string its_path, std::string its_name)
+        : shown{job, expected},
+          source{file, shown},
+          path{std::move(its_path)},
+          name{std::move(its_name)} {}
 
     file_progress shown;
     counted_source<Source> source;
+    std::string path;
     std::string name;
   };
 
@@ -139,7 +142,7 @@ class uploads {
         client.async_add_name(*wanted.expected, one.source.size(), one.name, wanted.modified,
                               std::move(handler));
       });
-      if (held) tell(verdict::already_there, wanted.expected->to_string(), {}, one.name);
+      if (held) tell(one, verdict::already_there, wanted.expected->to_string());
       if (held || ec) return {ec ? at_.server.explain(ec) : failure{}};
     }
     return send_with(client, one, std::move(wanted),
@@ -157,8 +160,7 @@ class uploads {
     });
     one.shown.end();
     if (ec == filexfer::errc::digest_mismatch) {
-      tell(verdict::fail, result.computed_here.to_string(), result.computed_there.to_string(),
-           one.name);
+      tell(one, verdict::fail, result.computed_here.to_string(), result.computed_there.to_string());
       return {{wrong_digest, "the server computed " + result.computed_there.to_string() +
                                  ", this file is " + result.computed_here.to_string() +
                                  ": damaged on the way; upload it again"}};
@@ -168,14 +170,16 @@ class uploads {
     made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
     if (chosen_.name && ec == filexfer::errc::bad_name) made.subject = one.name;
     if (!ec) {
-      tell(result.sent ? verdict::success : verdict::already_there,
-           result.computed_there.to_string(), {}, one.name);
+      tell(one, result.sent ? verdict::success : verdict::already_there,
+           result.computed_there.to_string());
     }
     return made;
   }
 
-  void tell(verdict what, std::string id, std::string other, const std::string& name) {
-    at_.say.tell({what, std::move(id), std::move(other), name});
+  template <class Source>
+  void tell(const sending<Source>& one, verdict what, std::string id, std::string id_there = {}) {
+    at_.say.tell({what, direction::up, std::move(id), std::move(id_there), one.name, one.path,
+                  one.source.size()});
   }
 
   workplace& at_;

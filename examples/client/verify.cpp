@@ -4,7 +4,6 @@
 #include "common/listing.hpp"
 
 #include <filexfer/file.hpp>
-#include <filexfer/results.hpp>
 
 #include <filesystem>
 #include <set>
@@ -52,9 +51,10 @@ class verification {
     file_progress shown{at_.moved, file.size()};
     shown.begin(file.size());
     const std::string id = id_of(at_, file, shown, ec);
-    if (ec) return at_.say.report(path, explain(ec, filexfer::failure_origin::local, {}));
+    if (ec) return at_.say.report(path, explain_here(ec));
     const bool held = held_.contains({name, id});
-    at_.say.tell({held ? verdict::held : verdict::lacks, id, {}, name});
+    at_.say.tell(
+        {held ? verdict::held : verdict::lacks, direction::up, id, {}, name, path, file.size()});
     return held ? done : wrong_digest;
   }
 

@@ -158,14 +158,25 @@ void add_simulate(CLI::App& app, client_settings& chosen) {
   simulate.callback([&] { chosen.job = client_job::simulate; });
 }
 
+/// What has standard output for something else.
+void check_form(const client_settings& chosen) {
+  if (chosen.form == output_form::text) return;
+  const bool octets = chosen.job == client_job::download && chosen.output == "-";
+  if (octets || chosen.md5sum || chosen.job == client_job::simulate) {
+    throw CLI::ValidationError{"--json", "is not for simulate, list --md5sum or download -o -"};
+  }
+}
+
 }  // namespace
 
 std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
   CLI::App app{"Lists, uploads and downloads files of a filexfer-server.", "filexfer-client"};
   app.footer(exit_codes)->require_subcommand(0, 1)->fallthrough();
   app.callback([&] {  // which comes after a word that is no command was found
-    if (!app.get_subcommands().empty()) return;
-    throw CLI::RequiredError{"A command (list, upload, download, verify or simulate)"};
+    if (app.get_subcommands().empty()) {
+      throw CLI::RequiredError{"A command (list, upload, download, verify or simulate)"};
+    }
+    check_form(chosen);
   });
   add_server(app, chosen);
   add_option(
@@ -175,6 +186,10 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
       ->type_name("TIME [30s]");
   const auto hide = [&] { chosen.progress = show_progress::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
+  app.add_flag_callback(
+      "--json", [&] { chosen.form = output_form::json; },
+      "Say everything on standard output, in lines of JSON, an object for each "
+      "event: entry, file, message, retry, progress, and last summary");
   add_list(app, chosen);
   add_upload(app, chosen);
   add_download(app, chosen);

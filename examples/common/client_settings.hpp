@@ -27,6 +27,7 @@ enum class client_job { list, upload, download, verify, simulate };
 /// What the command line of filexfer-client asks for.
 struct client_settings {
   server_place server;
+  output_form form = output_form::text;
   show_progress progress = show_progress::when_slow;
   client_job job = client_job::list;
   bool md5sum = false;

@@ -65,6 +65,8 @@ std::string message(std::string_view subject, const failure& what) {
   return (subject.empty() ? "\"\"" : filexfer::printable(subject)) + ": " + what.text + '\n';
 }
 
+failure explain_here(std::error_code ec) { return explain(ec, failure_origin::local, {}); }
+
 exit_code report(std::string_view subject, const failure& what) {
   std::cerr << message(subject, what);
   return what.code;

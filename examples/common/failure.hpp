@@ -27,6 +27,9 @@ inline constexpr const char* trying_again_is_safe = "; trying again is safe";
 /// A file of this side could not be read or written.
 failure explain_local(std::error_code ec);
 
+/// The same, or it was the interruption that ended it.
+failure explain_here(std::error_code ec);
+
 /// An operation with the server failed, of which `reply` was the last line, escaped.
 failure explain(std::error_code ec, filexfer::failure_origin origin, const std::string& reply);
 

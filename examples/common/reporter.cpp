@@ -1,7 +1,9 @@
 #include "common/reporter.hpp"
 
+#include "common/json.hpp"
 #include "common/units.hpp"
 
+#include <filexfer/fields.hpp>
 #include <filexfer/printable.hpp>
 
 #include <chrono>
@@ -24,6 +26,17 @@ const char* words_for(verdict what) {
     case verdict::fail: return "Fail";
     case verdict::held: return "Held";
     case verdict::lacks: return "Lacks";
+  }
+  return "";
+}
+
+const char* json_word_for(verdict what) {
+  switch (what) {
+    case verdict::success: return "success";
+    case verdict::already_there: return "already-there";
+    case verdict::fail: return "fail";
+    case verdict::held: return "held";
+    case verdict::lacks: return "lacks";
   }
   return "";
 }
@@ -64,42 +77,106 @@ std::string line_for(const progress::figures& now, double rate) {
   return line;
 }
 
+std::uint64_t number(exit_code code) { return static_cast<std::uint64_t>(code); }
+
 }  // namespace
 
-reporter::reporter(show_progress when)
-    : when_{when},
-      shows_progress_{when == show_progress::when_slow && ::isatty(STDERR_FILENO) == 1} {}
+reporter::reporter(output_form form, show_progress when)
+    : form_{form},
+      when_{when},
+      shows_progress_{when == show_progress::when_slow &&
+                      (form == output_form::json || ::isatty(STDERR_FILENO) == 1)} {}
 
 void reporter::tell(const outcome& of_a_file) {
-  std::string line = std::string{words_for(of_a_file.what)} + "  " + of_a_file.id + "  ";
-  if (!of_a_file.other.empty()) line += of_a_file.other + "  ";
-  write(std::cout, line + filexfer::printable(of_a_file.place) + '\n');
+  const auto& [what, way, id, id_there, name, path, size] = of_a_file;
+  std::string line;
+  if (form_ == output_form::json) {
+    json_line event{"file"};
+    event.add("outcome", json_word_for(what)).add("id", id);
+    if (!id_there.empty()) event.add("id_there", id_there);
+    if (!name.empty()) event.add("name", name);
+    line = event.add("path", path).add("size", size).text();
+  } else {
+    line = std::string{words_for(what)} + "  " + id + "  ";
+    if (!id_there.empty()) line += id_there + "  ";
+    line += filexfer::printable(way == direction::up ? name : path) + '\n';
+  }
+  const std::lock_guard lock{mutex_};
+  if (what != verdict::fail && what != verdict::lacks) ++good_;
+  write(std::cout, line);
+  std::cout.flush();
+}
+
+void reporter::tell(const listed& entry) {
+  if (form_ != output_form::json) return;
+  json_line event{"entry"};
+  event.add("id", entry.id).add("name", entry.name).add("size", entry.size);
+  if (entry.modified) event.add("mtime", filexfer::format_time(*entry.modified));
+  const std::lock_guard lock{mutex_};
+  ++good_;
+  write(std::cout, event.text());
+}
+
+void reporter::print(std::string_view text) {
+  const std::lock_guard lock{mutex_};
+  write(std::cout, text);
 }
 
 exit_code reporter::report(std::string_view subject, const failure& what) {
-  write(std::cerr, message(subject, what));
+  const std::lock_guard lock{mutex_};
+  if (form_ == output_form::text) {
+    write(std::cerr, message(subject, what));
+  } else {
+    json_line event{"message"};
+    event.add("subject", subject).add("text", what.text).add("exit_code", number(what.code));
+    write(std::cout, event.text());
+    std::cout.flush();
+  }
   return what.code;
 }
 
 void reporter::trying_again(std::string_view subject, std::string_view why) {
-  if (when_ == show_progress::never) return;
-  write(std::cerr, message(subject, {done, std::string{why} + "; trying again"}));
+  const std::lock_guard lock{mutex_};
+  if (form_ == output_form::json) {
+    write(std::cout, json_line{"retry"}.add("subject", subject).add("text", why).text());
+    std::cout.flush();
+  } else if (when_ != show_progress::never) {
+    write(std::cerr, message(subject, {done, std::string{why} + "; trying again"}));
+  }
 }
 
-void reporter::show(std::string_view line) {
+void reporter::show(const progress::figures& now, double octets_per_second) {
   const std::lock_guard lock{mutex_};
-  if (line.empty()) {
-    erase();
-    return;
+  if (form_ == output_form::json) {
+    json_line event{"progress"};
+    event.add("files", now.files).add("files_known", now.files_known);
+    event.add("octets", now.octets).add("octets_known", now.octets_known);
+    event.add_value("all_known", now.all_known ? "true" : "false");
+    write(std::cout, event.add("rate", static_cast<std::uint64_t>(octets_per_second)).text());
+    std::cout.flush();
+  } else {
+    std::cerr << '\r' << line_for(now, octets_per_second) << "\033[K" << std::flush;
+    line_shown_ = true;
   }
-  std::cerr << '\r' << line << "\033[K" << std::flush;
-  line_shown_ = true;
+}
+
+void reporter::end_show() {
+  const std::lock_guard lock{mutex_};
+  erase();
+}
+
+void reporter::end(const progress::figures& now, exit_code code) {
+  if (form_ != output_form::json) return;
+  const std::lock_guard lock{mutex_};
+  json_line event{"summary"};
+  event.add("files", good_).add("octets", now.octets);
+  event.add_value("seconds", fixed(seconds(clock::now() - begun_), 3));
+  write(std::cout, event.add("exit_code", number(code)).text());
 }
 
 void reporter::write(std::ostream& to, std::string_view text) {
-  const std::lock_guard lock{mutex_};
   erase();
-  to << text << std::flush;
+  to << text;
 }
 
 void reporter::erase() {
@@ -115,7 +192,7 @@ display::~display() {
   if (!thread_.joinable()) return;
   thread_.request_stop();
   thread_.join();
-  say_.show({});
+  say_.end_show();
 }
 
 void display::run(const std::stop_token& ended) {
@@ -127,8 +204,8 @@ void display::run(const std::stop_token& ended) {
     if (ended.stop_requested()) return;
     const progress::figures now = job_.now();
     const double octets_per_second = rate.after(now.octets);
-    if (now.files_known > 0) say_.show(line_for(now, octets_per_second));
-    pause = std::chrono::milliseconds{200};
+    if (now.files_known > 0) say_.show(now, octets_per_second);
+    pause = say_.period();
   }
 }
 

@@ -6,9 +6,12 @@
 
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
+#include "common/listing.hpp"
 #include "common/progress.hpp"
 
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <iosfwd>
 #include <mutex>
 #include <stop_token>
@@ -21,25 +24,40 @@ namespace programs {
 /// Whether to show how far a job is that takes a while.
 enum class show_progress { never, when_slow };
 
+/// Text for people, or everything on stdout in lines of JSON, an object an event.
+enum class output_form { text, json };
+
 /// What came of a file.
 enum class verdict { success, already_there, fail, held, lacks };
 
+/// Which way a file goes. Text shows it as it is called where it goes to.
+enum class direction { up, down };
+
 struct outcome {
   verdict what;
-  std::string id;     ///< The digest of the octets that are here.
-  std::string other;  ///< The one that the other side computed, if that differs.
-  std::string place;  ///< Where the file is now: a name at the server, or a path here.
+  direction way;
+  std::string id;        ///< The digest of the octets here.
+  std::string id_there;  ///< That of those there, if it differs.
+  std::string name;      ///< At the server; empty if that is not known.
+  std::string path;      ///< Here.
+  std::uint64_t size;
 };
 
 /// Says what came of each file, and whatever else there is to say. Any thread may call it: what one
 /// says stays in one piece, and apart from the line that shows how far the job is.
 class reporter {
  public:
-  explicit reporter(show_progress when);
+  reporter(output_form form, show_progress when);
 
   void tell(const outcome& of_a_file);
 
-  /// Says it on stderr: `subject: text`. Returns the code.
+  /// An entry of the server's list; in JSON only.
+  void tell(const listed& entry);
+
+  /// Text for standard output as it stands.
+  void print(std::string_view text);
+
+  /// Says it: as text on stderr, `subject: text`. Returns the code.
   exit_code report(std::string_view subject, const failure& what);
 
   /// Another attempt is made, because of `why`.
@@ -48,21 +66,35 @@ class reporter {
   /// Whether `show` does anything.
   bool shows_progress() const noexcept { return shows_progress_; }
 
-  /// Shows that line until something else is said; an empty one ends it.
-  void show(std::string_view line);
+  /// How far the job is; as text, until something else is said.
+  void show(const progress::figures& now, double octets_per_second);
+  void end_show();
+
+  /// How often `show` is worth it.
+  std::chrono::milliseconds period() const noexcept {
+    return std::chrono::milliseconds{form_ == output_form::json ? 500 : 200};
+  }
+
+  /// The job has come to its end, and the program exits with that code; in JSON only.
+  void end(const progress::figures& now, exit_code code);
 
  private:
+  using clock = std::chrono::steady_clock;
+
   void write(std::ostream& to, std::string_view text);
   void erase();
 
+  output_form form_;
   show_progress when_;
   bool shows_progress_;
+  const clock::time_point begun_ = clock::now();
   std::mutex mutex_;
   bool line_shown_ = false;
+  std::uint64_t good_ = 0;  ///< Files that something else than a failure was told of.
 };
 
 /// Shows how far a job is, for as long as this lives, once it has taken half a second: in one line
-/// on the terminal, which is gone at the end.
+/// on the terminal, which is gone at the end; or in JSON, twice a second.
 class display {
  public:
   display(reporter& say, const progress& job);

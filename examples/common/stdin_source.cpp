@@ -1,5 +1,7 @@
 #include "common/stdin_source.hpp"
 
+#include "common/interruption.hpp"
+
 #include <filexfer/error.hpp>
 
 #include <cerrno>
@@ -9,22 +11,35 @@
 #include <string>
 #include <vector>
 
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 namespace programs {
 namespace {
 
+/// Waits until there is something to read; an interruption ends that.
+void wait_for_input(std::error_code& ec) {
+  struct pollfd ends[] = {{STDIN_FILENO, POLLIN, 0}, {interruption::descriptor(), POLLIN, 0}};
+  ec.clear();
+  while (::poll(ends, 2, -1) < 0) {
+    if (errno == EINTR) continue;
+    ec = {errno, std::system_category()};
+    return;
+  }
+  if (ends[1].revents != 0) ec = std::make_error_code(std::errc::operation_canceled);
+}
+
 /// Reads what there is, waiting until that is something; 0 at the end.
 std::size_t read_some(std::span<std::byte> to, std::error_code& ec) {
-  ec.clear();
-  for (;;) {
+  wait_for_input(ec);
+  while (!ec) {
     const auto got = ::read(STDIN_FILENO, to.data(), to.size());
     if (got >= 0) return static_cast<std::size_t>(got);
     if (errno == EINTR) continue;
     ec = {errno, std::system_category()};
-    return 0;
   }
+  return 0;
 }
 
 struct closer {

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""filexfer-client --json: what it says to programs.
+
+FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import struct
+import subprocess
+import termios
+import unittest
+
+import peer
+from peer import Behaviour, md5
+from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
+                           WRONG_DIGEST, Case, octets_of, until)
+from test_retries import MIB, Relay
+
+MEMBERS = {
+    "entry": {"event", "id", "name", "size"},
+    "file": {"event", "outcome", "id", "path", "size"},
+    "message": {"event", "subject", "text", "exit_code"},
+    "retry": {"event", "subject", "text"},
+    "progress": {"event", "files", "files_known", "octets", "octets_known", "all_known", "rate"},
+    "summary": {"event", "files", "octets", "seconds", "exit_code"},
+}
+OPTIONAL = {"mtime", "name", "id_there"}
+
+
+class Json(Case):
+    def setUp(self):
+        super().setUp()
+        self.latest = []  # events but the summary, which has been looked at
+
+    def parse(self, out, expect):
+        """The events but the last, and the last; all are as they have to be."""
+        text = out.decode()  # strictly UTF-8
+        self.assertTrue(text.endswith("\n"), text)
+        events = []
+        for line in text[:-1].split("\n"):
+            self.assertFalse([c for c in line if ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F], line)
+            event = json.loads(line)
+            self.assertLessEqual(MEMBERS[event["event"]], set(event), line)
+            self.assertLessEqual(set(event) - MEMBERS[event["event"]], OPTIONAL, line)
+            self.assertEqual(list(event)[0], "event")
+            events.append(event)
+        self.assertEqual([event["event"] == "summary" for event in events], [False] * (len(events) - 1) + [True], text)
+        self.assertEqual(events[-1]["exit_code"], expect)
+        return events[:-1], events[-1]
+
+    def client(self, server, *arguments, expect=DONE, **keywords):
+        """Nothing goes to stderr."""
+        address = server if isinstance(server, str) else server.address
+        process = self.start_client_at(address, *arguments, **keywords)
+        out, said = process.communicate(timeout=PATIENCE)
+        self.assertEqual(process.returncode, expect, (out, said))
+        self.assertEqual(said, b"")
+        self.latest, summary = self.parse(out, expect)
+        return summary
+
+    def start_client_at(self, address, *arguments, **keywords):
+        class At:
+            pass
+
+        At.address = address
+        return self.start_client(At, "--json", *arguments, **keywords)
+
+    def files(self):
+        return [(event["outcome"], event["id"], event.get("name"), event["path"], event["size"])
+                for event in self.latest if event["event"] == "file"]
+
+    def messages(self):
+        return [(event["subject"], event["exit_code"]) for event in self.latest if event["event"] == "message"]
+
+    def test_there_and_back(self):
+        os.utime(self.write("tree/a", HELLO), ns=(0, 1_700_000_000_500_000_000))
+        self.write("tree/b/c", b"other")
+        server = self.serve(store="store")
+        for outcome, octets, options in (("success", 10, ()), ("already-there", 0, ("--skip-existing",))):
+            summary = self.client(server, "upload", "tree", *options)
+            self.assertEqual(self.files(), [(outcome, HELLO_ID, "a", "tree/a", 5),
+                                            (outcome, md5(b"other"), "b/c", "tree/b/c", 5)])
+            self.assertEqual((summary["files"], summary["octets"]), (2, octets))
+        self.assertEqual(self.client(server, "list")["files"], 2)
+        self.assertEqual(sorted((entry["event"], entry["id"], entry["name"], entry["size"]) for entry in self.latest),
+                         [("entry", HELLO_ID, "a", 5), ("entry", md5(b"other"), "b/c", 5)])
+        self.assertEqual([entry["mtime"] for entry in self.latest if entry["name"] == "a"], ["1700000000.5"])
+        self.client(server, "list", "b/")
+        self.assertEqual([entry["name"] for entry in self.latest], ["b/c"])
+        for outcome, octets in (("success", 10), ("already-there", 0)):
+            summary = self.client(server, "download", "--all", "-o", "copy")
+            self.assertEqual(self.files(), [(outcome, HELLO_ID, "a", "copy/a", 5),
+                                            (outcome, md5(b"other"), "b/c", "copy/b/c", 5)])
+            self.assertEqual((summary["files"], summary["octets"]), (2, octets))
+        self.client(server, "download", "a", md5(b"other"), "-o", "copy")
+        self.assertEqual([file[:3] for file in self.files()],
+                         [("already-there", HELLO_ID, "a"), ("already-there", md5(b"other"), "b/c")])
+        self.write("tree/d", b"new")
+        self.assertEqual(self.client(server, "verify", "tree", expect=WRONG_DIGEST)["files"], 2)
+        self.assertEqual([(file[0], file[2]) for file in self.files()], [("held", "a"), ("held", "b/c"), ("lacks", "d")])
+
+    def test_names_and_paths_are_utf8_whatever_they_are(self):
+        server = self.serve()
+        for name in NAMES:
+            self.write("tree/" + name, HELLO)
+        with open(os.path.join(os.fsencode(self.path("tree")), b"latin \xe9"), "wb") as file:
+            file.write(HELLO)
+        self.client(server, "upload", "tree", expect=LOCAL_FILE)
+        self.assertEqual(sorted(file[2] for file in self.files()), sorted(NAMES))
+        self.assertEqual(self.messages(), [("tree/latin \ufffd", LOCAL_FILE)])
+        self.client(server, "list")
+        self.assertEqual(sorted(entry["name"] for entry in self.latest), sorted(NAMES))
+
+    def test_what_goes_wrong(self):
+        self.write("a", HELLO)
+        server = self.serve()
+        os.symlink("a", self.path("link"))
+        self.client(server, "upload", "missing", "a", ".", expect=LOCAL_FILE)
+        self.assertEqual(self.messages(), [("missing", LOCAL_FILE), ("./link", DONE)])
+        self.write("a", b"mine")
+        self.client(server, "download", "nowhere", "a", expect=REFUSED)
+        self.assertEqual(self.messages(), [("nowhere", REFUSED), ("./a", LOCAL_FILE)])
+        self.client("unix:nobody", "list", expect=BROKEN)
+        self.assertEqual(self.messages(), [("list", BROKEN)])
+        damaging = peer.Server(behaviour=Behaviour(wrong_id=True, flip_octet=0))
+        self.addCleanup(damaging.stop)
+        there = md5(b"wrong " + md5(b"mine").encode())
+        self.client(damaging, "upload", "a", expect=WRONG_DIGEST)
+        self.assertEqual(self.files(), [("fail", md5(b"mine"), "a", "a", 4)])
+        self.assertEqual(self.latest[0]["id_there"], there)
+        self.assertEqual(self.messages(), [("a", WRONG_DIGEST)])
+        damaging.store.add("hello", HELLO)
+        summary = self.client(damaging, "download", "hello", expect=WRONG_DIGEST)
+        self.assertEqual(self.files(), [("fail", md5(b"iello"), "hello", "./hello", 5)])
+        self.assertEqual(self.latest[0]["id_there"], HELLO_ID)
+        self.assertEqual(summary["files"], 0)
+
+    def test_wrong_usage(self):
+        for arguments in (("download", "a", "-o", "-"), ("list", "--md5sum"), ("simulate", "a"), ("nonsense",)):
+            for words in (("--json", *arguments), (*arguments, "--json")):
+                self.assertEqual(self.run_program("filexfer-client", *words, expect=USAGE), b"")
+
+    def test_progress_of_what_takes_a_while(self):
+        for name, size in (("a", 100000), ("b", 300000), ("c", 100001)):
+            self.write("tree/" + name, octets_of(size))
+        for options in ((), ("--quiet",)):
+            server = peer.Server(behaviour=Behaviour(stall_upload_after=200000))
+            self.addCleanup(server.stop)
+            client = self.start_client_at(server.address, *options, "upload", "tree")
+            out = client.stdout.readline()
+            if not options:
+                while b'"progress"' not in out.splitlines()[-1]:
+                    out += client.stdout.readline()
+            self.assertTrue(server.stalled.wait(PATIENCE))
+            server.release.set()
+            rest, said = client.communicate(timeout=PATIENCE)
+            events, summary = self.parse(out + rest, DONE)
+            self.assertEqual(said, b"")
+            self.assertEqual((summary["files"], summary["octets"]), (3, 500001))
+            progress = [event for event in events if event["event"] == "progress"]
+            for event in progress:
+                self.assertEqual((event["files_known"], event["octets_known"], event["all_known"]), (3, 500001, True))
+                self.assertLessEqual(event["octets"], 500001)
+                self.assertLessEqual(event["files"], 3)
+            self.assertEqual(bool(progress), not options)
+
+    def test_what_is_sent_again_counts_once(self):
+        octets = octets_of(4 * MIB)
+        self.write("file", octets)
+        server = self.serve(store="store")
+        relay = Relay(server.address)
+        self.addCleanup(relay.close)
+        self.patience = ("--retry-for", "30s")
+        for job in (("upload", "file"), ("download", "file", "-o", "copy")):
+            relay.cut_after = [1 * MIB, 1 * MIB]
+            summary = self.client(relay.address, *job)
+            self.assertEqual([event["subject"] for event in self.latest if event["event"] == "retry"], ["file", "file"])
+            # What a part held needs no moving; what was lost on the way was counted when it was read.
+            self.assertLessEqual(summary["octets"], len(octets))
+            self.assertGreater(summary["octets"], 2 * MIB)
+
+    def test_an_interrupted_job_ends_with_its_summary(self):
+        self.write("large", bytes(64 * MIB))
+        for how, job in ((Behaviour(stall_upload_after=200000), ("upload", "large")),
+                         (Behaviour(stall_download_after=200000), ("download", md5(octets_of(300000)), "-o", "copy"))):
+            server = peer.Server(behaviour=how)
+            self.addCleanup(server.stop)
+            server.store.add("file", octets_of(300000))
+            client = self.start_client_at(server.address, *job)
+            self.assertTrue(server.stalled.wait(PATIENCE))
+            client.send_signal(signal.SIGINT)
+            out, said = client.communicate(timeout=PATIENCE)
+            self.assertEqual((client.returncode, said), (INTERRUPTED, b""))
+            self.latest, _ = self.parse(out, INTERRUPTED)
+            self.assertEqual([code for _, code in self.messages()], [INTERRUPTED])
+            self.assertFalse(os.path.exists(self.path("copy")))
+
+    @unittest.skipIf("thread" in os.environ.get("FILEXFER_SANITIZE", ""),
+                     "ThreadSanitizer does not deliver a signal to a thread that waits in poll()")
+    def test_an_interruption_ends_the_wait_for_standard_input(self):
+        for arguments in ((), ("--size", "10"), ("--size", "1000000")):
+            client = self.start_client_at(self.serve().address, "upload", "-", *arguments, stdin=subprocess.PIPE)
+            client.stdin.write(b"12345")
+            client.stdin.flush()
+            until(lambda: self.unread(client.stdin) == 0, "the client to read its input")
+            client.send_signal(signal.SIGINT)
+            client.wait(PATIENCE)
+            self.assertEqual(client.returncode, INTERRUPTED)
+            self.parse(client.stdout.read(), INTERRUPTED)
+
+    @staticmethod
+    def unread(pipe):
+        return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client")
