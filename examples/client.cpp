@@ -35,9 +35,10 @@ exit_code run(int argc, char** argv) {
   std::optional<interruption::interruptible> scope;
   if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
   reporter say{chosen.form, chosen.progress};
-  workplace at{chosen, say};
+  progress moved;
+  workplace at{chosen, say, moved};
   const exit_code code = run(at);
-  say.end(at.moved.now(), code);
+  say.end(moved.now(), code);
   return after_output(code);
 }
 

@@ -1,3 +1,4 @@
+#include "client/connections.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
 #include "common/download_sink.hpp"
@@ -9,9 +10,12 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -40,8 +44,24 @@ failure explain_target(std::error_code ec) {
 struct wanted_file {
   std::string id;
   std::string word;  ///< What messages call it.
-  std::optional<named_file> file;
   std::string name;  ///< At the server; empty if that is not known.
+  std::optional<named_file> file;
+  failure why_not = {};  ///< There is none.
+
+  std::optional<std::uint64_t> size() const { return file ? file->size : std::nullopt; }
+};
+
+/// A file on its way, by however many attempts.
+struct incoming {
+  incoming(wanted_file which, progress& job)
+      : wanted{std::move(which)}, shown{job, wanted.size()} {}
+
+  const std::string& subject() const noexcept { return wanted.word; }
+
+  wanted_file wanted;
+  file_progress shown;
+  bool part_was_wrong = false;
+  std::size_t place = 0;
 };
 
 class downloads {
@@ -69,24 +89,22 @@ class downloads {
     failure unlisted;
     const auto see = [&](const auto& file) { names.see(listed{file}); };
     if (names.needed()) unlisted = list_into(at_, {.mtime = true}, see);
-    const auto find = [&](const std::string& word, failure& why) -> std::optional<wanted_file> {
-      if (names.is_id(word)) return wanted_file{names.lower_case(word), word, {}, {}};
-      why = unlisted;
-      if (unlisted.code != done) return std::nullopt;
-      const auto file = names.find(word, why);
-      if (!file) return std::nullopt;
-      return wanted_file{file->id, word, named_file{word, file->modified, file->size}, word};
-    };
-    for (const std::string& word : chosen_.words) {
-      failure why;
-      if (const auto file = find(word, why)) expect(*file);
+    for (const std::string& word : chosen_.words) want(choose(names, unlisted, word));
+    if (to_stdout()) return fetch_to_stdout();
+    const failure gone = fetch_wanted();
+    for (; gone.code != done && !wanted_.empty(); wanted_.pop_front()) {
+      queue_.note(at_.say.report(wanted_.front().word, gone));
     }
-    at_.moved.expect_no_more();
-    return for_each_word(at_, [&](const std::string& word) {
-      failure why;
-      const auto file = find(word, why);
-      return file ? fetch(*file) : at_.say.report(word, why);
-    });
+    return queue_.code();
+  }
+
+  static wanted_file choose(const name_lookup& names, const failure& unlisted,
+                            const std::string& word) {
+    if (names.is_id(word)) return {names.lower_case(word), word, {}, {}};
+    failure why = unlisted;
+    const auto file = why.code == done ? names.find(word, why) : std::nullopt;
+    if (!file) return {{}, word, word, {}, why};
+    return {file->id, word, word, named_file{word, file->modified, file->size}};
   }
 
   bool to_stdout() const { return chosen_.output == "-"; }
@@ -113,27 +131,18 @@ class downloads {
     constexpr std::size_t several = 2;
     if (!ec) open_place(several, ec);
     if (ec) return at_.say.report(folder, explain_local(ec));
-    std::vector<wanted_file> wanted;
-    for (auto& [name, same_name] : files) choose_versions(name, same_name, wanted);
-    for (const wanted_file& file : wanted) expect(file);
-    at_.moved.expect_no_more();
-    first_failure all;
-    for (const wanted_file& file : wanted) {
-      all.note(fetch(file));
-      if (interruption::came()) return interrupted;
-      if (!connected_) break;
-    }
-    return all.code();
+    for (auto& [name, same_name] : files) want_versions(name, same_name);
+    files.clear();
+    fetch_wanted();
+    return queue_.code();
   }
 
-  void choose_versions(const std::string& name, std::vector<listed>& files,
-                       std::vector<wanted_file>& wanted) {
+  void want_versions(const std::string& name, std::vector<listed>& files) {
     sort_by_age(files);
     const bool several = files.size() > 1;
     if (several && chosen_.wanted == versions::all) {
       for (const listed& file : files) {
-        wanted.push_back(
-            {file.id, name, named_file{name + '.' + file.id, file.modified, file.size}, name});
+        want({file.id, name, name, named_file{name + '.' + file.id, file.modified, file.size}});
       }
       return;
     }
@@ -143,56 +152,68 @@ class downloads {
                      {done, std::to_string(files.size()) + " files bear that name: the newest, " +
                                 newest.id + ", is fetched; --all-versions fetches each"});
     }
-    wanted.push_back({newest.id, name, named_file{name, newest.modified, newest.size}, name});
+    want({newest.id, name, name, named_file{name, newest.modified, newest.size}});
+  }
+
+  // ------------------------------------------------------------------------------------- the files
+
+  void want(wanted_file file) {
+    if (file.why_not.code == done) at_.moved.expect(file.size());
+    wanted_.push_back(std::move(file));
+  }
+
+  /// Why there is no server any more, if files are left in `wanted_`.
+  failure fetch_wanted() {
+    at_.moved.expect_no_more();
+    const auto transfer = [this](workplace& at, incoming& one) { return fetch(at, one); };
+    return connections{at_, queue_, transfer}.run();
+  }
+
+  /// What was not found is told when its turn comes.
+  std::unique_ptr<incoming> find() {
+    while (!wanted_.empty()) {
+      wanted_file next = std::move(wanted_.front());
+      wanted_.pop_front();
+      if (next.why_not.code == done) return std::make_unique<incoming>(std::move(next), at_.moved);
+      queue_.note(at_.say.report(next.word, next.why_not));
+    }
+    return nullptr;
   }
 
   // -------------------------------------------------------------------------------------- one file
 
-  /// A file on its way, by however many attempts.
-  struct fetching {
-    fetching(const wanted_file& which, progress& job) : wanted{which}, shown{job, size_of(which)} {}
-
-    wanted_file wanted;
-    file_progress shown;
-    bool part_was_wrong = false;
-  };
-
-  static std::optional<std::uint64_t> size_of(const wanted_file& wanted) {
-    return wanted.file ? wanted.file->size : std::nullopt;
-  }
-
-  void expect(const wanted_file& wanted) { at_.moved.expect(size_of(wanted)); }
-
-  exit_code fetch(const wanted_file& wanted) {
-    fetching one{wanted, at_.moved};
-    if (const exit_code none = connect(wanted.word); none != done) return none;
-    if (to_stdout()) {  // which may wait for its reader: an interruption ends the process at once
-      stdout_sink sink{one.shown};
-      const attempt only =
-          at_.server.with_client([&](auto& client) { return fetch_with(client, sink, one); });
-      return report(wanted.word, only);
+  /// It may wait for its reader: an interruption ends the process at once.
+  exit_code fetch_to_stdout() {
+    const auto only = find();
+    if (!only) return queue_.code();
+    attempt made = connect_with_retries(at_, only->subject());
+    stdout_sink sink{only->shown};
+    if (made.was_connected) {
+      made = at_.server.with_client(
+          [&](auto& client) { return fetch_with(at_, client, sink, *only); });
     }
-    if (const auto code = keep(one, wanted.file)) return *code;
-    const interruption::interruptible scope;
-    download_sink sink{*place_, one.shown};
-    const attempt last =
-        with_retries(at_, wanted.word, [&](auto& client) { return try_once(client, sink, one); });
-    connected_ = last.was_connected;
-    return report(wanted.word, last);
+    if (made.why.code == done) return done;
+    return at_.say.report(made.subject.value_or(only->subject()), made.why);
   }
 
-  exit_code report(const std::string& word, const attempt& last) {
-    return last.why.code == done ? done : at_.say.report(last.subject.value_or(word), last.why);
+  attempt fetch(workplace& at, incoming& one) {
+    if (const auto kept = keep(at, one, one.wanted.file)) return *kept;
+    download_sink sink{*place_, one.shown};
+    return with_retries(at, one.subject(),
+                        [&](auto& client) { return try_once(at, client, sink, one); });
   }
 
   template <class Client>
-  attempt try_once(Client& client, download_sink& sink, fetching& one) {
+  attempt try_once(workplace& at, Client& client, download_sink& sink, incoming& one) {
     std::error_code ec;
     auto& file = one.wanted.file;
     sink.begin(file, ".filexfer-" + one.wanted.id + ".part", ec);
-    if (ec) return {explain_target(ec), 0, sink.target().string()};
+    if (ec == filexfer::errc::file_exists) {  // since it was looked for
+      if (const auto kept = keep(at, one, file)) return *kept;
+    }
+    if (ec) return {explain_target(ec), 0, place_->target_of(file).string()};
     const bool had_part = sink.held() > 0;
-    attempt made = fetch_with(client, sink, one);
+    attempt made = fetch_with(at, client, sink, one);
     const bool wrong_part = had_part && (made.why.code == wrong_digest || made.why.code == refused);
     if (wrong_part) made.why.may_pass = !std::exchange(one.part_was_wrong, true);
     if (!file) file = sink.wanted();
@@ -203,79 +224,70 @@ class downloads {
   }
 
   /// Where that file is there already, it is told and gets its time, as far as that is known.
-  std::optional<exit_code> keep(fetching& one, const std::optional<named_file>& file) {
+  std::optional<attempt> keep(workplace& at, incoming& one, const std::optional<named_file>& file) {
     auto here = place_->existing(file);
     if (!here || (file && file->size != here->size())) return std::nullopt;
     std::error_code ec;
-    if (id_of(at_, *here, one.shown, ec) != one.wanted.id || ec) return std::nullopt;
+    if (id_of(at, *here, one.shown, ec) != one.wanted.id || ec) return std::nullopt;
     const auto target = place_->target_of(file).string();
     if (file && file->modified && *file->modified != here->modified()) {
       set_modified(*here, *file->modified, ec);
     }
-    if (ec) return at_.say.report(target, explain_local(ec));
-    const bool learnt = one.wanted.name.empty() && file;
-    at_.say.tell({verdict::already_there,
-                  direction::down,
-                  one.wanted.id,
-                  {},
-                  learnt ? file->name : one.wanted.name,
-                  target,
-                  here->size()});
-    return done;
+    if (ec) return attempt{explain_local(ec), 0, target};
+    tell(one, verdict::already_there, one.wanted.id, {}, file ? file->name : "", target,
+         here->size());
+    return attempt{};
   }
 
-  exit_code connect(const std::string& word) {
-    const attempt made = with_retries(at_, word, [](auto&) { return attempt{}; });
-    connected_ = made.was_connected;
-    return connected_ ? done : at_.say.report(word, made.why);
+  /// `learnt` is a name that it has at the server, where it is not wanted by one.
+  void tell(const incoming& one, verdict what, std::string id, std::string id_there,
+            std::string learnt, std::string path, std::uint64_t size) {
+    if (!one.wanted.name.empty()) learnt = one.wanted.name;
+    at_.say.tell({what, direction::down, std::move(id), std::move(id_there), std::move(learnt),
+                  std::move(path), size});
   }
 
   template <class Client, class Sink>
-  attempt fetch_with(Client& client, Sink& sink, fetching& one) {
+  attempt fetch_with(workplace& at, Client& client, Sink& sink, incoming& one) {
     using digest = typename Client::digest_type;
     const std::string& word = one.wanted.word;
     const auto wanted = digest::from_hex(one.wanted.id);
     if (!wanted) return {{refused, "the server's ids are other digests now"}, 0, word};
     std::error_code ec;
     typename Client::download_result result;
-    std::tie(ec, result) = at_.operations.run<decltype(result)>(
+    std::tie(ec, result) = at.operations.run<decltype(result)>(
         [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
     one.shown.end();
+    const std::string target = sink.target().string();
     if (ec == filexfer::errc::digest_mismatch) {
-      if (!to_stdout()) {
-        at_.say.tell({verdict::fail, direction::down, result.computed_here.to_string(),
-                      one.wanted.id, result.file.name, sink.target().string(), result.file.size});
-      }
+      const std::string arrived = result.computed_here.to_string();
       const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
-      return {{wrong_digest, "what arrived is " + result.computed_here.to_string() + ", not " +
-                                 wanted->to_string() + kept},
+      if (!to_stdout()) {
+        tell(one, verdict::fail, arrived, one.wanted.id, result.file.name, target,
+             result.file.size);
+      }
+      return {{wrong_digest, "what arrived is " + arrived + ", not " + one.wanted.id + kept},
               result.octets,
               word};
     }
-    const std::string target = sink.target().string();
     if constexpr (std::same_as<Sink, download_sink>) {
       if (!ec) {
-        at_.say.tell({verdict::success,
-                      direction::down,
-                      one.wanted.id,
-                      {},
-                      result.file.name,
-                      target,
-                      result.file.size});
+        tell(one, verdict::success, one.wanted.id, {}, result.file.name, target, result.file.size);
       }
       if (ec == filexfer::errc::file_exists) {  // under a name that was not known before
-        if (const auto code = keep(one, sink.wanted())) return {{*code, {}}};
+        if (const auto kept = keep(at, one, sink.wanted())) return *kept;
       }
     }
     if (!ec) return {};
     const bool here = client.last_failure() == filexfer::failure_origin::local;
-    return {at_.server.explain(ec), result.octets, here && !target.empty() ? target : word};
+    return {at.server.explain(ec), result.octets, here && !target.empty() ? target : word};
   }
 
-  workplace& at_;
+  workplace& at_;  ///< The first of them.
   const client_settings& chosen_;
   std::optional<download_place> place_;  ///< Nothing for standard output.
-  bool connected_ = true;
+  std::deque<wanted_file> wanted_;       ///< That nobody has taken.
+  file_queue<incoming> queue_{[this] { return find(); }};
 };
 
 }  // namespace

@@ -30,13 +30,14 @@
 
 namespace programs {
 
-/// What every job works with.
+/// What every job works with: a connection of its own, and what all of them share.
 struct workplace {
-  workplace(const client_settings& asked_for, reporter& to_say) : chosen{asked_for}, say{to_say} {}
+  workplace(const client_settings& asked_for, reporter& to_say, progress& job)
+      : chosen{asked_for}, say{to_say}, moved{job} {}
 
   const client_settings& chosen;
   reporter& say;
-  progress moved;
+  progress& moved;
   foreground operations;
   remote server{operations, chosen.server};
 };

@@ -52,6 +52,11 @@ attempt with_retries(workplace& at, const std::string& what, TryOnce try_once) {
   }
 }
 
+/// Sees to it that there is a connection, before something that is done once.
+inline attempt connect_with_retries(workplace& at, const std::string& what) {
+  return with_retries(at, what, [](auto&) { return attempt{}; });
+}
+
 }  // namespace programs
 
 #endif

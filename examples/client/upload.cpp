@@ -1,3 +1,4 @@
+#include "client/connections.hpp"
 #include "client/forecast.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
@@ -10,19 +11,60 @@
 #include <filexfer/sha256.hpp>
 #include <filexfer/transfer.hpp>
 
-#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <tuple>
-#include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace programs {
 namespace {
+
+/// A file on its way, by however many attempts.
+template <class Source>
+struct sending {
+  sending(Source opened, progress& job, std::optional<std::uint64_t> expected, std::string its_path,
+          std::string its_name)
+      : file{std::move(opened)},
+        path{std::move(its_path)},
+        name{std::move(its_name)},
+        shown{job, expected} {}
+
+  const std::string& subject() const noexcept { return path; }
+
+  Source file;
+  std::string path;
+  std::string name;
+  file_progress shown;
+  counted_source<Source> source{file, shown};
+};
+
+/// One that can be gone on with.
+struct outgoing : sending<filexfer::file_source> {
+  using sending::sending;
+
+  template <class Hasher>
+  using attempts_by = filexfer::upload_attempts<Hasher, counted_source<filexfer::file_source>>;
+
+  template <class Hasher, class Request>
+  attempts_by<Hasher>& attempts_with(Request wanted) {
+    using type = attempts_by<Hasher>;
+    if (!std::holds_alternative<type>(attempts)) {
+      attempts.template emplace<type>(source, std::move(wanted));
+    }
+    return std::get<type>(attempts);
+  }
+
+  std::variant<std::monostate, attempts_by<filexfer::md5>, attempts_by<filexfer::sha256>> attempts;
+  std::size_t place = 0;
+};
+
+constexpr const char* standard_input = "standard input";
 
 class uploads {
  public:
@@ -31,131 +73,115 @@ class uploads {
   exit_code run() {
     const display shown{at_.say, at_.moved};
     const forecast ahead{at_};
-    return for_each_word(at_, [this](const std::string& word) {
-      if (word == "-") return send_stdin();
-      return is_folder(chosen_, word) ? send_folder(word) : send_file(word);
-    });
+    if (chosen_.size) return send_sized_stdin(*chosen_.size);
+    const auto transfer = [this](workplace& at, outgoing& one) {
+      return with_retries(at, one.path, [&](auto& client) { return try_once(at, client, one); });
+    };
+    const failure gone = connections{at_, queue_, transfer}.run();
+    if (gone.code != done) fail_rest(gone);
+    return queue_.code();
   }
 
  private:
-  exit_code send_file(const std::string& path) {
-    std::error_code ec;
-    filexfer::file_source source{path, ec};
-    if (ec) return at_.say.report(path, explain_local(ec));
-    return send(source, source.size(), path, std::filesystem::path{path}.filename());
-  }
+  // ------------------------------------------------------------------------------------- the files
 
-  /// Each file below it, for as long as there is a server.
-  exit_code send_folder(const std::string& path) {
-    if (const failure none = at_.server.connect(); none.code != done)
-      return at_.say.report(path, none);
-    first_failure all;
-    folder_walk files{path, chosen_.links, [&](const auto& file, const failure& why) {
-                        all.note(at_.say.report(file, why));
-                      }};
-    while (connected_ && !interruption::came() && files.next()) {
-      all.note(send(files.file(), files.file().size(), files.path().string(), files.name()));
-    }
-    return all.code();
-  }
-
-  exit_code send_stdin() {
-    std::error_code ec;
-    if (chosen_.size) {
-      stdin_source source{*chosen_.size};
-      source.check_empty(ec);
-      if (ec) return at_.say.report("standard input", explain_here(ec));
-      return send(source, chosen_.size, "standard input", "stdin");
-    }
-    auto source = spooled_stdin(ec);
-    if (ec) return at_.say.report("standard input", explain_here(ec));
-    return send(*source, chosen_.size, "standard input", "stdin");
-  }
-
-  template <class Source>
-  exit_code send(Source& file, std::optional<std::uint64_t> expected, const std::string& path,
-                 std::string name) {
-    if (chosen_.name) name = *chosen_.name;
-    const interruption::interruptible scope;
-    using kind =
-        std::conditional_t<filexfer::seekable_source<Source>, resumable<Source>, sending<Source>>;
-    kind one{file, at_.moved, expected, path, std::move(name)};
-    const attempt last =
-        with_retries(at_, path, [&](auto& client) { return try_once(client, one); });
-    connected_ = last.was_connected;
-    if (last.why.code == done) return done;
-    return at_.say.report(last.subject.value_or(path), last.why);
-  }
-
-  template <class Source>
-  struct sending {
-    sending(Source& file, progress& job, std::optional<std::uint64_t> expected,
-            std::string its_path, std::string its_name)
-        : shown{job, expected},
-          source{file, shown},
-          path{std::move(its_path)},
-          name{std::move(its_name)} {}
-
-    file_progress shown;
-    counted_source<Source> source;
-    std::string path;
-    std::string name;
-  };
-
-  /// A file on its way, by however many attempts.
-  template <class Source>
-  struct resumable : sending<Source> {
-    using sending<Source>::sending;
-
-    std::variant<std::monostate, filexfer::upload_attempts<filexfer::md5, counted_source<Source>>,
-                 filexfer::upload_attempts<filexfer::sha256, counted_source<Source>>>
-        attempts{};
-
-    template <class Hasher, class Request>
-    auto& attempts_with(Request wanted) {
-      using type = filexfer::upload_attempts<Hasher, counted_source<Source>>;
-      if (!std::holds_alternative<type>(attempts)) {
-        attempts.template emplace<type>(this->source, std::move(wanted));
+  /// Each file that the user named, or that is below a folder; what can't be had is told.
+  std::unique_ptr<outgoing> find() {
+    for (;;) {
+      if (walk_ && walk_->next()) {
+        return make(std::move(walk_->file()), walk_->path().string(), walk_->name());
       }
-      return std::get<type>(attempts);
+      walk_.reset();
+      if (next_word_ == chosen_.words.size()) return nullptr;
+      const std::string& word = chosen_.words[next_word_++];
+      if (word != "-" && is_folder(chosen_, word)) {
+        walk_.emplace(word, chosen_.links, [this](const auto& path, const failure& why) {
+          queue_.note(at_.say.report(path, why));
+        });
+      } else if (auto file = word == "-" ? find_stdin() : find_file(word)) {
+        return file;
+      }
     }
-  };
+  }
+
+  std::unique_ptr<outgoing> find_file(const std::string& path) {
+    std::error_code ec;
+    filexfer::file_source file{path, ec};
+    if (!ec) return make(std::move(file), path, std::filesystem::path{path}.filename());
+    queue_.note(at_.say.report(path, explain_local(ec)));
+    return nullptr;
+  }
+
+  std::unique_ptr<outgoing> find_stdin() {
+    std::error_code ec;
+    auto file = spooled_stdin(ec);
+    if (!ec) return make(std::move(*file), standard_input, "stdin");
+    queue_.note(at_.say.report(standard_input, explain_here(ec)));
+    return nullptr;
+  }
+
+  std::unique_ptr<outgoing> make(filexfer::file_source file, const std::string& path,
+                                 const std::string& name) {
+    std::optional<std::uint64_t> expected;
+    if (path != standard_input) expected = file.size();
+    return std::make_unique<outgoing>(std::move(file), at_.moved, expected, path,
+                                      chosen_.name.value_or(name));
+  }
+
+  /// The server is gone: what was named and not tried has failed.
+  void fail_rest(const failure& gone) {
+    for (; next_word_ < chosen_.words.size() && !interruption::came(); ++next_word_) {
+      queue_.note(at_.say.report(chosen_.words[next_word_], gone));
+    }
+  }
+
+  // -------------------------------------------------------------------------------------- one file
 
   /// What can be read once only is sent once.
-  template <class Client>
-  attempt try_once(Client& client, sending<stdin_source>& one) {
-    return send_with(client, one, {one.name}, [](auto...) { return false; });
+  exit_code send_sized_stdin(std::uint64_t size) {
+    std::error_code ec;
+    stdin_source input{size};
+    input.check_empty(ec);
+    if (ec) return at_.say.report(standard_input, explain_here(ec));
+    const interruption::interruptible scope;
+    sending<stdin_source> one{input, at_.moved, size, standard_input,
+                              chosen_.name.value_or("stdin")};
+    const attempt only = with_retries(at_, one.path, [&](auto& client) {
+      return send_with(at_, client, one, {one.name}, [](auto...) { return false; });
+    });
+    if (only.why.code == done) return done;
+    return at_.say.report(only.subject.value_or(one.path), only.why);
   }
 
-  template <class Client, class Source>
-  attempt try_once(Client& client, resumable<Source>& one) {
+  template <class Client>
+  attempt try_once(workplace& at, Client& client, outgoing& one) {
     typename Client::upload_request wanted{one.name};
     wanted.modified = one.source.modified();
-    auto& attempts = one.template attempts_with<typename Client::hasher_type>(wanted);
+    auto& attempts = one.attempts_with<typename Client::hasher_type>(wanted);
     std::error_code ec;
     if (chosen_.skip_existing) attempts.hash(ec);
     if (!ec) wanted = attempts.next(ec);
     if (ec) return {explain_local(ec)};
     if (chosen_.skip_existing) {
       bool held = false;
-      std::tie(ec, held) = at_.operations.run<bool>([&](auto handler) {
+      std::tie(ec, held) = at.operations.run<bool>([&](auto handler) {
         client.async_add_name(*wanted.expected, one.source.size(), one.name, wanted.modified,
                               std::move(handler));
       });
       if (held) tell(one, verdict::already_there, wanted.expected->to_string());
-      if (held || ec) return {ec ? at_.server.explain(ec) : failure{}};
+      if (held || ec) return {ec ? at.server.explain(ec) : failure{}};
     }
-    return send_with(client, one, std::move(wanted),
+    return send_with(at, client, one, std::move(wanted),
                      [&](auto... how) { return attempts.may_pass(how...); });
   }
 
   template <class Client, class Source, class MayPass>
-  attempt send_with(Client& client, sending<Source>& one, typename Client::upload_request wanted,
-                    MayPass may_pass) {
+  attempt send_with(workplace& at, Client& client, sending<Source>& one,
+                    typename Client::upload_request wanted, MayPass may_pass) {
     std::error_code ec;
     typename Client::upload_result result;
     one.shown.begin(one.source.size());
-    std::tie(ec, result) = at_.operations.run<decltype(result)>([&](auto handler) {
+    std::tie(ec, result) = at.operations.run<decltype(result)>([&](auto handler) {
       client.async_upload(one.source, std::move(wanted), std::move(handler));
     });
     one.shown.end();
@@ -166,7 +192,7 @@ class uploads {
                                  ": damaged on the way; upload it again"}};
     }
     attempt made{{}, result.octets};
-    if (ec) made.why = at_.server.explain(ec);
+    if (ec) made.why = at.server.explain(ec);
     made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
     if (chosen_.name && ec == filexfer::errc::bad_name) made.subject = one.name;
     if (!ec) {
@@ -182,9 +208,11 @@ class uploads {
                   one.source.size()});
   }
 
-  workplace& at_;
+  workplace& at_;  ///< The first of them.
   const client_settings& chosen_;
-  bool connected_ = true;
+  file_queue<outgoing> queue_{[this] { return find(); }};
+  std::size_t next_word_ = 0;
+  std::optional<folder_walk> walk_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -101,6 +102,9 @@ class spawn_actions {
 }  // namespace
 
 child_process::child_process(const std::string& command) {
+  // Another thread's child would keep the ends of a pipe that are not yet closed on execution.
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock{one_at_a_time};
   // Where it is ignored, as whoever started this program may have it, no child can be waited for.
   std::signal(SIGCHLD, SIG_DFL);
   pipe_ends to = make_pipe();

@@ -69,6 +69,20 @@ void add_links(CLI::App& app, client_settings& chosen) {
                         "Take a symbolic link in a folder for what it leads to [it is skipped]");
 }
 
+void add_parallel(CLI::App& app, client_settings& chosen) {
+  const auto parse_connections = [](const std::string& text) {
+    constexpr std::size_t most = 64;
+    const std::size_t count = parse_count(text);
+    if (count > most) throw bad_argument{text + ": too many; write a number from 1 to 64"};
+    return count;
+  };
+  add_option(app, "--parallel", chosen.parallel, parse_connections,
+             "Move several files at a time, each over a connection of its own; if the server takes "
+             "fewer, over those. What is said comes in the order in which files are done; the exit "
+             "code is that of the first file, in the order of the files, that failed")
+      ->type_name("N [1]");
+}
+
 void add_upload(CLI::App& app, client_settings& chosen) {
   auto& upload = *app.add_subcommand("upload", "Send files, and compare digests");
   add_words(upload, "FILE", take_words(chosen),
@@ -78,6 +92,7 @@ void add_upload(CLI::App& app, client_settings& chosen) {
             "is told and passed over")
       ->required();
   add_links(upload, chosen);
+  add_parallel(upload, chosen);
   upload.add_flag("--skip-existing", chosen.skip_existing,
                   "Send nothing that the server holds already, under whatever name: it is read "
                   "here first, and only its name is added");
@@ -120,6 +135,7 @@ void add_download(CLI::App& app, client_settings& chosen) {
       "--all-versions", [&] { chosen.wanted = versions::all; },
       "With --all: where several files bear one name, fetch each as NAME.ID");
   all_versions.needs(download.get_option("--all"));
+  add_parallel(download, chosen);
   add_target(download, chosen,
              "A file; or a folder, below which files get their names; or - for standard output, "
              "where octets are written before they are verified: that they are wrong is then known "

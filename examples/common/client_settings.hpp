@@ -12,6 +12,7 @@
 #include <filexfer/file.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -40,6 +41,7 @@ struct client_settings {
   std::string output;      ///< Empty if not given.
   bool all_names = false;  ///< Download all that have the prefix.
   versions wanted = versions::newest;
+  std::size_t parallel = 1;  ///< Connections.
   std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
   filexfer::on_existing policy = filexfer::on_existing::keep;
 };

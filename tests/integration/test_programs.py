@@ -200,7 +200,8 @@ class Usage(Case):
             "filexfer-client": (
                 (), ("nonsense",), ("--nonsense",), ("list", "--nonsense"), ("list", "a", "extra"), ("upload",),
                 ("download",), ("verify",), ("simulate",), ("simulate", "a", "a"), ("--server", "nowhere", "list"),
-                ("upload", "a", "a", "--name", "one"), ("upload", "a", "--size", "5"), ("upload", "-", "--size", "x"),
+                ("upload", "--parallel", "0", "a"), ("upload", "--parallel", "65", "a"), ("download", "--parallel", "x", "a"),
+                ("list", "--parallel", "2"), ("upload", "a", "a", "--name", "one"), ("upload", "a", "--size", "5"), ("upload", "-", "--size", "x"),
                 ("upload", "-", "--size", "5", "--skip-existing"), ("upload", "-", "a", "--size", "5"), ("download", "a", "b", "-o", "-"), ("list", "list", "list")),
             "filexfer-simulation": ((), ("a", "a"), ("a", "--transport", "pigeon"), ("a", "--nonsense")),
         }

@@ -9,12 +9,14 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 
 import peer
-from peer import md5
-from test_programs import (BROKEN, HELLO, HELLO_ID, LOCAL_FILE, NAMES, REFUSED, USAGE, WRONG_DIGEST, Case,
-                           octets_of)
+from peer import Behaviour, md5
+from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
+                           WRONG_DIGEST, Case, octets_of, until)
+from test_retries import Relay
 
 DEEP = "/".join("%d" % (level % 10) for level in range(100))
 
@@ -338,6 +340,159 @@ class Again(Trees):
             out = self.client(server, "download", *words).decode()
             self.assertEqual(out, "Already there  %s  out/sub/a\n" % HELLO_ID)
         self.assertEqual(os.stat(self.path("out/sub/a")).st_mtime, 1000)
+
+
+class Parallel(Trees):
+    """Several connections."""
+
+    def plant_few(self, folder):
+        files = {"sub %d/f%d" % (number % 5, number): octets_of(2000, number) for number in range(40)}
+        for name, octets in files.items():
+            self.write(folder + "/" + name, octets)
+        return files
+
+    def stalling(self, **how):
+        """A server that stops in the middle of each file, until it is released."""
+        server = peer.Server(features=True, behaviour=Behaviour(**how))
+        self.addCleanup(server.stop)
+        return server
+
+    def same_trees(self, one, other):
+        result = subprocess.run(["diff", "-r", one, other], cwd=self.folder, capture_output=True)
+        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+
+    def test_a_tree_goes_up_and_comes_down_the_same(self):
+        files = self.plant("tree")
+        for parallel, store in (("3", "store"), ("64", "memory")):
+            server = self.serve(store=store)
+            out = self.client(server, "upload", "--parallel", parallel, "tree").decode().splitlines()
+            self.assertEqual(sorted(line.split("  ")[1] for line in out),
+                             sorted(md5(octets) for octets in files.values()))
+            copy = "copy" + parallel
+            self.client(server, "download", "--parallel", parallel, "--all", "-o", copy)
+            self.same_trees("tree", copy)
+            for name in files:
+                self.assertEqual(os.stat(self.path(copy, name)).st_mtime_ns,
+                                 os.stat(self.path("tree", name)).st_mtime_ns, name)
+            out = self.client(server, "upload", "--parallel", parallel, "--skip-existing", "tree").decode()
+            self.assertEqual({line.split("  ")[0] for line in out.splitlines()}, {"Already there"})
+
+    def under_way(self, server, job):
+        return len(server.logged("details" if job[0] == "upload" else "id"))
+
+    def test_files_move_at_the_same_time(self):
+        octets = {"f%d" % number: octets_of(1000, number) for number in range(5)}
+        for name in octets:
+            self.write("tree/" + name, octets[name])
+        for job, how in ((("upload", "tree"), {"stall_upload_after": 500}),
+                         (("download", "--all", "-o", "copy"), {"stall_download_after": 500})):
+            server = self.stalling(**how)
+            for name in octets if job[0] == "download" else ():
+                server.store.add(name, octets[name])
+            client = self.start_client(server, *job, "--parallel", "3")
+            until(lambda: self.under_way(server, job) == 3, "three files on their way")
+            server.release.set()
+            out, said = client.communicate(timeout=PATIENCE)
+            self.assertEqual((client.returncode, said), (DONE, b""))
+            self.assertEqual(len(out.splitlines()), 5)
+            self.assertEqual(server.violations, [])
+
+    def test_a_server_that_takes_fewer_connections(self):
+        files = self.plant_few("tree")
+        for connections in ("1", "3"):
+            server = self.serve("--max-connections", connections)
+            for job in (("upload", "tree"), ("download", "--all", "-o", "copy" + connections)):
+                out = self.client(server, *job, "--parallel", "8")
+                self.assertEqual(len(out.splitlines()), len(files))
+                # It is told once, and is no failure.
+                self.assertRegex(self.said, "^--parallel: goes on with fewer connections: .*busy.*\n$")
+
+    def test_one_target_several_times_and_one_content_under_several_names(self):
+        server = self.serve(store="store")
+        octets = octets_of(70000)
+        names = ["name %02d" % number for number in range(32)]
+        for name in names:
+            self.write("tree/" + name, octets)
+        for _ in range(2):
+            out = self.client(server, "upload", "--parallel", "8", "tree").decode().splitlines()
+            self.assertEqual(sorted(line.split("  ", 1)[1] for line in out),
+                             ["%s  %s" % (md5(octets), name) for name in names])
+        self.assertEqual(self.names(server), names)
+        os.mkdir(self.path("copy"))
+        for words in (["name 01"] * 32, [md5(octets), "name 01"] * 16):
+            for force in ((), ("--force",)):
+                out = self.client(server, "download", "--parallel", "8", *force, *words, "-o", "copy").decode()
+                self.assertEqual(len(out.splitlines()), 32)
+                self.assertLessEqual({line.split("  ")[0] for line in out.splitlines()}, {"Success", "Already there"})
+                self.assertEqual(self.read("copy/name 01"), octets)
+                self.assertLessEqual(set(os.listdir(self.path("copy"))), set(names))
+                shutil.rmtree(self.path("copy"))
+                os.mkdir(self.path("copy"))
+        self.client(server, "download", "--parallel", "8", "--all", "-o", "all")
+        self.assertEqual(sorted(os.listdir(self.path("all"))), names)
+
+    def test_the_exit_code_is_that_of_the_first_file_that_failed(self):
+        self.write("large", octets_of(2000))
+        self.write("a", HELLO)
+        server = self.serve("--max-size", "1000")
+        for words, expect in ((("large", "a", "missing", "a"), REFUSED), (("missing", "large", "a"), LOCAL_FILE)):
+            for _ in range(5):
+                self.client(server, "upload", "--parallel", "4", *words, expect=expect)
+        self.write("out/a", b"mine")
+        for words, expect in (((HELLO_ID, "0" * 32), LOCAL_FILE), (("nowhere", "a"), REFUSED)):
+            self.client(server, "download", "--parallel", "4", *words, "-o", "out", expect=expect)
+
+    def test_an_interruption_ends_all_of_it(self):
+        for number in range(4):
+            self.write("tree/f%d" % number, octets_of(300000, number))
+        for job, how in ((("upload", "tree"), {"stall_upload_after": 200000}),
+                         (("download", "--all", "-o", "copy"), {"stall_download_after": 200000})):
+            server = self.stalling(**how)
+            for number in range(4) if job[0] == "download" else ():
+                server.store.add("sub/f%d" % number, octets_of(300000, number))
+            client = self.start_client(server, *job, "--parallel", "3")
+            until(lambda: self.under_way(server, job) == 3, "three files on their way")
+            client.send_signal(signal.SIGINT)
+            out, said = client.communicate(timeout=PATIENCE)
+            self.assertEqual((client.returncode, out), (INTERRUPTED, b""))
+            self.assertEqual(said.count(b"interrupted"), 3)
+        self.assertEqual(os.listdir(self.path("copy")), [])
+
+    def relay(self, server):
+        relay = Relay(server.address)
+        self.addCleanup(relay.close)
+        return relay
+
+    def test_connections_that_break_go_on(self):
+        self.patience = ()
+        files = self.plant_few("tree")
+        relay = self.relay(self.serve(store="store"))
+        for job in (("upload", "tree"), ("download", "--all", "-o", "copy")):
+            # The first one of a download has to pass the list.
+            relay.cut_after = [100000 if job[0] == "download" else 3000] + [3000] * 8
+            out = self.client(relay.address, *job, "--parallel", "4")
+            self.assertEqual(len(out.splitlines()), len(files))
+            self.assertEqual(relay.cut_after, [])
+        self.same_trees("tree", "copy")
+
+    def test_a_server_that_goes_away_for_good(self):
+        words = [self.write("tree/f%02d" % number, octets_of(3000, number)) for number in range(20)]
+        relay = self.relay(self.serve(store="store"))
+        relay.cut_after = [7000, 7000, 7000] + [0] * 100
+        out = self.client(relay.address, "upload", "--parallel", "3", *words, expect=BROKEN)
+        # Each file is told of, whether it was tried or not.
+        self.assertEqual(len(out.splitlines()) + len(set(re.findall(r"tree/f\d\d", self.said))), 20)
+        self.client(relay.address, "upload", "--parallel", "3", "tree", expect=BROKEN)
+        self.client("unix:nobody", "upload", "--parallel", "3", "tree", expect=BROKEN)
+        self.assertEqual(len(self.said.splitlines()), 1)
+
+    def test_over_commands(self):
+        files = self.plant_few("tree")
+        command = "%s --listen stdio --quiet --store store" % peer.program("filexfer-server")
+        for job in (("upload", "tree"), ("download", "--all", "-o", "copy")):
+            out = self.run_program("filexfer-client", "--via", command, *job, "--parallel", "4")
+            self.assertEqual(len(out.splitlines()), len(files))
+        self.same_trees("tree", "copy")
 
 
 class Verifying(Trees):
