@@ -15,9 +15,11 @@ import unittest
 
 import peer
 from peer import Behaviour, md5
+from relays import KIB, Relay
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
                            WRONG_DIGEST, Case, octets_of, until)
-from test_retries import MIB, Relay
+
+MIB = 1024 * KIB
 
 MEMBERS = {
     "entry": {"event", "id", "name", "size"},

@@ -14,9 +14,9 @@ import subprocess
 
 import peer
 from peer import Behaviour, md5
+from relays import Relay
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
                            WRONG_DIGEST, Case, octets_of, until)
-from test_retries import Relay
 
 DEEP = "/".join("%d" % (level % 10) for level in range(100))
 
