@@ -4,164 +4,118 @@
 /// \file
 /// A job's files over as many connections as the user wants.
 
+#include "client/file_queue.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
 #include "common/process.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
-#include <deque>
 #include <exception>
-#include <functional>
-#include <memory>
-#include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 namespace programs {
 
-/// A job's files, which several connections take one after the other.
+/// Takes files from a queue and moves them over one connection, and over others while the server
+/// takes them.
 ///
-/// A `File` has `subject()`, what messages call it, and `place`, which is set here.
-template <class File>
-class file_queue {
- public:
-  /// Finds the next file; null at the end. Called by one thread at a time.
-  using finder = std::function<std::unique_ptr<File>()>;
-
-  explicit file_queue(finder find) : find_{std::move(find)} {}
-
-  /// The next file for one who has time; null if there is none, or after an interruption.
-  std::unique_ptr<File> next() {
-    if (interruption::came()) return nullptr;
-    if (auto file = take_back()) return file;
-    const std::lock_guard lock{mutex_};
-    ++place_;
-    auto file = find_();
-    if (file) file->place = place_;
-    return file;
-  }
-
-  /// Somebody else has to take it.
-  void give_back(std::unique_ptr<File> file) {
-    const std::lock_guard lock{mutex_};
-    given_back_.push_back(std::move(file));
-  }
-
-  /// One that was given back; null if there is none.
-  std::unique_ptr<File> take_back() {
-    const std::lock_guard lock{mutex_};
-    if (given_back_.empty()) return nullptr;
-    auto file = std::move(given_back_.front());
-    given_back_.pop_front();
-    return file;
-  }
-
-  /// Notes how a file ended.
-  void note(const File& file, exit_code code) {
-    const std::lock_guard lock{mutex_};
-    note(file.place, code);
-  }
-
-  /// The same for something that was found in place of a file; for the finder.
-  void note(exit_code code) { note(place_, code); }
-
-  /// The first failure's, in the order of the files.
-  exit_code code() const {
-    const std::lock_guard lock{mutex_};
-    return interruption::came() ? interrupted : code_;
-  }
-
- private:
-  void note(std::size_t place, exit_code code) {
-    if (code == done || (code_ != done && failed_ <= place)) return;
-    code_ = code;
-    failed_ = place;
-  }
-
-  finder find_;
-  mutable std::mutex mutex_;
-  std::deque<std::unique_ptr<File>> given_back_;
-  std::size_t place_ = 0;
-  exit_code code_ = done;
-  std::size_t failed_ = 0;  ///< The place of the file that `code_` is from.
-};
-
-/// Takes files from a queue and has `transfer(at, file)`, which returns the last `attempt`, deal
-/// with each, over one connection, and over others while the server takes them.
-///
-/// A connection that can't be had, or is lost for good, leaves its file to those that there are.
+/// A connection that can't be had, or is lost for good, leaves its files to those that there are.
 /// The first comes again when the others have ended: only if it can't connect then is the server
 /// taken to be gone.
-template <class File, class Transfer>
+///
+/// A `Mover` moves files:
+/// - `move(at, some)`: those that `some.next()` gives, in one operation, as far as that comes.
+/// Those
+///   whose end is known it has told or handed to `some.failed`; the others are in flight. Returns
+///   the attempt at the first of them.
+/// - `move(at, file, made)`: one, by however many attempts, of which `made` was the first, if there
+///   was any. Returns the last.
+template <class File, class Mover>
 class connections {
  public:
-  connections(workplace& first, file_queue<File>& files, Transfer transfer)
-      : first_{first}, files_{files}, transfer_{std::move(transfer)} {}
+  connections(workplace& first, file_queue<File>& files, Mover& mover)
+      : first_{first}, files_{files}, mover_{mover} {}
 
   /// Returns why there is no server any more, if that has left files untried.
   failure run() {
     const interruption::interruptible scope;
-    auto file = files_.next();
-    if (!file) return {};
-    const failure gone = first_.chosen.parallel > 1 ? work_with_others(file) : work(first_, file);
+    find_descriptors();
+    const failure gone = first_.chosen.parallel > 1 ? work_with_others() : work_alone();
     if (gone.code == done) return {};
-    files_.give_back(std::move(file));
-    while (const auto rest = files_.take_back()) tell(rest->subject(), *rest, gone);
+    while (const auto rest = files_.take_back()) files_.tell(*rest, {gone}, first_.say);
     return gone;
   }
 
  private:
-  failure work_with_others(std::unique_ptr<File>& file) {
-    const attempt begun = connect_with_retries(first_, file->subject());
-    if (!begun.was_connected) return begun.why;
-    {
-      const std::vector<std::jthread> others = start_others();
-      work(first_, file);
-      if (file) files_.give_back(std::move(file));
-    }
-    file = files_.next();  // which they had to give back
-    return work(first_, file);
+  failure work_alone() {
+    batch<File> mine{files_, first_.say};
+    return mine.fetch() ? work(first_, mine) : failure{};
   }
 
-  std::vector<std::jthread> start_others() {
-    take_all_descriptors();
-    std::vector<std::jthread> others;
-    while (others.size() + 1 < first_.chosen.parallel) others.emplace_back([this] { help(); });
-    return others;
+  failure work_with_others() {
+    {
+      std::vector<std::jthread> others;
+      batch<File> mine{files_, first_.say};  // gives back what is left before the others end
+      if (!mine.fetch()) return {};
+      const attempt begun = connect_with_retries(first_, mine.subject());
+      if (!begun.was_connected) return begun.why;
+      while (others.size() + 1 < first_.chosen.parallel) others.emplace_back([this] { help(); });
+      work(first_, mine);
+    }
+    return work_alone();
   }
 
   /// Another connection's thread.
   void help() {
-    auto file = files_.next();
-    if (!file) return;
     try {
+      batch<File> mine{files_, first_.say};
+      if (!mine.fetch()) return;
       workplace at{first_.chosen, first_.say, first_.moved};
       failure none = at.server.connect();
-      if (none.code == done) none = work(at, file);
+      if (none.code == done) none = work(at, mine);
       if (none.code != done) tell_of_loss(none);
     } catch (const std::exception& e) {
       tell_of_loss({local_file, e.what()});
     }
-    if (file) files_.give_back(std::move(file));
   }
 
-  /// Deals with files from this one on; why not with all, if the connection was lost. Then the file
-  /// is left.
-  failure work(workplace& at, std::unique_ptr<File>& file) {
-    for (; file; file = files_.next()) {
-      attempt last = connect_with_retries(at, file->subject());
-      if (last.was_connected) last = transfer_(at, *file);
-      if (!last.was_connected && !interruption::came()) return last.why;
-      if (last.why.code != done) tell(last.subject.value_or(file->subject()), *file, last.why);
+  /// Why it has not dealt with all files, if the connection was lost.
+  failure work(workplace& at, batch<File>& mine) {
+    for (std::size_t most = first_batch(); mine.fetch(); most = std::min(2 * most, most_)) {
+      const attempt begun = connect_with_retries(at, mine.subject());
+      if (!begun.was_connected && !interruption::came()) return begun.why;
+      mine.begin(most);
+      attempt ended = begun;
+      if (begun.was_connected) ended = mover_.move(at, mine);
+      mine.end(ended);
+      while (auto pending = mine.pending()) {
+        auto& [file, made] = *pending;
+        const attempt last = mover_.move(at, *file, std::move(made));
+        if (!last.was_connected && !interruption::came()) {
+          files_.give_back(std::move(file));
+          return last.why;
+        }
+        if (last.why.code != done) files_.tell(*file, last, at.say);
+      }
     }
     return {};
   }
 
-  void tell(const std::string& subject, const File& file, const failure& why) {
-    files_.note(file, first_.say.report(subject, why));
+  /// Where several share the files, one begins with few: the others shall have some, too.
+  std::size_t first_batch() const { return first_.chosen.parallel > 1 ? 1 : most_; }
+
+  /// Files that are in flight are open, on each connection, beside what it needs itself.
+  void find_descriptors() {
+    constexpr std::size_t most_alone = 1024;
+    constexpr std::size_t most_shared = 64;
+    constexpr std::size_t others = 32;
+    const std::size_t parallel = first_.chosen.parallel;
+    most_ = parallel > 1 ? most_shared : most_alone;
+    const std::size_t each = take_descriptors(2 * parallel * (most_ + others)) / (2 * parallel);
+    most_ = std::clamp(each, others + 1, most_ + others) - others;
   }
 
   void tell_of_loss(const failure& why) {
@@ -171,7 +125,8 @@ class connections {
 
   workplace& first_;
   file_queue<File>& files_;
-  Transfer transfer_;
+  Mover& mover_;
+  std::size_t most_ = 1;  ///< Files of one operation.
   std::atomic<bool> told_of_loss_{false};
 };
 

@@ -1,12 +1,15 @@
 #include "client/connections.hpp"
+#include "client/file_queue.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
 #include "common/download_sink.hpp"
 #include "common/name_lookup.hpp"
 
+#include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/protocol.hpp>
 #include <filexfer/results.hpp>
+#include <filexfer/storage.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -17,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -57,12 +61,51 @@ struct incoming {
       : wanted{std::move(which)}, shown{job, wanted.size()} {}
 
   const std::string& subject() const noexcept { return wanted.word; }
+  std::string part() const { return ".filexfer-" + wanted.id + ".part"; }
+
+  /// Whether nothing is lost if it is fetched again from its beginning.
+  bool is_small() const { return wanted.size() && *wanted.size() <= 1024 * 1024; }
 
   wanted_file wanted;
   file_progress shown;
   bool part_was_wrong = false;
   std::size_t place = 0;
 };
+
+/// Where a download goes that is begun only once its octets are about to come, and afresh.
+class late_sink {
+ public:
+  late_sink(download_place& place, incoming& one) : one_{one}, sink_{place, one.shown} {}
+
+  template <class Digest>
+  void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
+    begun_ = true;
+    sink_.begin(one_.wanted.file, one_.part(), ec);
+    if (!ec && sink_.held() > 0) sink_.drop_held(ec);
+    if (!ec) sink_.announce(file, ec);
+  }
+  void write(std::span<const std::byte> octets, std::error_code& ec) { sink_.write(octets, ec); }
+  void commit(std::error_code& ec) { sink_.commit(ec); }
+
+  /// What has come is left to go on with.
+  void keep() {
+    if (std::exchange(begun_, false)) sink_.keep();
+  }
+  void give_up() {
+    begun_ = false;
+    sink_.give_up();
+  }
+
+  std::filesystem::path target() const { return sink_.target(); }
+  const std::optional<named_file>& wanted() const noexcept { return sink_.wanted(); }
+
+ private:
+  incoming& one_;
+  download_sink sink_;
+  bool begun_ = false;
+};
+
+static_assert(filexfer::announced_sink<late_sink, filexfer::digest<16>>);
 
 class downloads {
  public:
@@ -71,6 +114,20 @@ class downloads {
   exit_code run() {
     const display shown{at_.say, at_.moved};
     return chosen_.all_names ? fetch_all() : fetch_words();
+  }
+
+  /// As a `Mover` of `connections` does it.
+  attempt move(workplace& at, batch<incoming>& some) {
+    return at.server.with_client([&](auto& client) { return fetch_some(at, client, some); });
+  }
+  attempt move(workplace& at, incoming& one, std::optional<attempt> made) {
+    if (!made) {
+      if (const auto kept = keep(at, one, one.wanted.file)) return *kept;
+    }
+    download_sink sink{*place_, one.shown};
+    return with_retries(
+        at, one.subject(), [&](auto& client) { return try_once(at, client, sink, one); },
+        std::move(made));
   }
 
  private:
@@ -165,12 +222,11 @@ class downloads {
   /// Why there is no server any more, if files are left in `wanted_`.
   failure fetch_wanted() {
     at_.moved.expect_no_more();
-    const auto transfer = [this](workplace& at, incoming& one) { return fetch(at, one); };
-    return connections{at_, queue_, transfer}.run();
+    return connections{at_, queue_, *this}.run();
   }
 
   /// What was not found is told when its turn comes.
-  std::unique_ptr<incoming> find() {
+  std::unique_ptr<incoming> find(patience) {
     while (!wanted_.empty()) {
       wanted_file next = std::move(wanted_.front());
       wanted_.pop_front();
@@ -184,7 +240,7 @@ class downloads {
 
   /// It may wait for its reader: an interruption ends the process at once.
   exit_code fetch_to_stdout() {
-    const auto only = find();
+    const auto only = find(patience::any);
     if (!only) return queue_.code();
     attempt made = connect_with_retries(at_, only->subject());
     stdout_sink sink{only->shown};
@@ -196,18 +252,11 @@ class downloads {
     return at_.say.report(made.subject.value_or(only->subject()), made.why);
   }
 
-  attempt fetch(workplace& at, incoming& one) {
-    if (const auto kept = keep(at, one, one.wanted.file)) return *kept;
-    download_sink sink{*place_, one.shown};
-    return with_retries(at, one.subject(),
-                        [&](auto& client) { return try_once(at, client, sink, one); });
-  }
-
   template <class Client>
   attempt try_once(workplace& at, Client& client, download_sink& sink, incoming& one) {
     std::error_code ec;
     auto& file = one.wanted.file;
-    sink.begin(file, ".filexfer-" + one.wanted.id + ".part", ec);
+    sink.begin(file, one.part(), ec);
     if (ec == filexfer::errc::file_exists) {  // since it was looked for
       if (const auto kept = keep(at, one, file)) return *kept;
     }
@@ -257,6 +306,13 @@ class downloads {
     typename Client::download_result result;
     std::tie(ec, result) = at.operations.run<decltype(result)>(
         [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
+    return judge(at, client, sink, one, ec, result);
+  }
+
+  /// What an attempt came to; tells the outcome, if it is one.
+  template <class Client, class Sink>
+  attempt judge(workplace& at, Client& client, Sink& sink, incoming& one, std::error_code ec,
+                const typename Client::download_result& result) {
     one.shown.end();
     const std::string target = sink.target().string();
     if (ec == filexfer::errc::digest_mismatch) {
@@ -268,9 +324,9 @@ class downloads {
       }
       return {{wrong_digest, "what arrived is " + arrived + ", not " + one.wanted.id + kept},
               result.octets,
-              word};
+              one.wanted.word};
     }
-    if constexpr (std::same_as<Sink, download_sink>) {
+    if constexpr (!std::same_as<Sink, stdout_sink>) {
       if (!ec) {
         tell(one, verdict::success, one.wanted.id, {}, result.file.name, target, result.file.size);
       }
@@ -280,14 +336,66 @@ class downloads {
     }
     if (!ec) return {};
     const bool here = client.last_failure() == filexfer::failure_origin::local;
-    return {at.server.explain(ec), result.octets, here && !target.empty() ? target : word};
+    failure why = at.server.explain(ec);
+    if (here && ec == filexfer::errc::bad_name) why = explain_target(ec);
+    return {why, result.octets, here && !target.empty() ? target : one.wanted.word};
+  }
+
+  // ------------------------------------------------------------------------------------ some at once
+
+  template <class Digest>
+  struct element {
+    element(const Digest& wanted, download_place& place, incoming& one)
+        : id{wanted}, sink{place, one} {}
+
+    Digest id;
+    late_sink sink;
+  };
+
+  /// Small files; a large one is fetched by itself, and so it can go on where it stopped.
+  template <class Client>
+  attempt fetch_some(workplace& at, Client& client, batch<incoming>& some) {
+    using digest = typename Client::digest_type;
+    std::deque<element<digest>> files;
+    while (auto one = some.next()) {
+      const auto id = digest::from_hex(one->wanted.id);
+      if (!one->is_small() || !id) {
+        some.suffices();
+        some.alone(std::move(one));
+        break;
+      }
+      one->shown.end();
+      if (const auto kept = keep(at, *one, one->wanted.file)) {
+        if (kept->why.code != done) some.failed(std::move(one), *kept);
+        continue;
+      }
+      files.emplace_back(*id, *place_, *one);
+      some.sent(std::move(one));
+    }
+    if (files.empty()) return {};
+    const auto [ec] = at.operations.run([&](auto handler) {
+      client.async_download_all(
+          files,
+          [&](element<digest>& file, std::error_code failed,
+              const typename Client::download_result& result) {
+            auto one = some.answered();
+            attempt made = judge(at, client, file.sink, *one, failed, result);
+            file.sink.give_up();
+            if (made.why.code != done) some.failed(std::move(one), std::move(made));
+          },
+          std::move(handler));
+    });
+    if (ec && !interruption::came()) {
+      for (auto& file : files) file.sink.keep();
+    }
+    return how_it_ended(at, client, ec, some);
   }
 
   workplace& at_;  ///< The first of them.
   const client_settings& chosen_;
   std::optional<download_place> place_;  ///< Nothing for standard output.
   std::deque<wanted_file> wanted_;       ///< That nobody has taken.
-  file_queue<incoming> queue_{[this] { return find(); }};
+  file_queue<incoming> queue_{[this](patience how_long) { return find(how_long); }};
 };
 
 }  // namespace

@@ -27,14 +27,17 @@ struct attempt {
 };
 
 /// Connects and calls `try_once(client)`, which returns an `attempt`, until that succeeds or there
-/// is no sense in another; returns the last.
+/// is no sense in another; returns the last. `made` is one that was made before, if any was.
 template <class TryOnce>
-attempt with_retries(workplace& at, const std::string& what, TryOnce try_once) {
+attempt with_retries(workplace& at, const std::string& what, TryOnce try_once,
+                     std::optional<attempt> made = std::nullopt) {
   filexfer::retry_schedule<> schedule{{.patience = at.chosen.retry_for}};
-  for (;;) {
-    attempt last{at.server.connect()};
-    last.was_connected = last.why.code == done;
-    if (last.was_connected) last = at.server.with_client(try_once);
+  for (;; made.reset()) {
+    attempt last = made ? *made : attempt{at.server.connect()};
+    if (!made) {
+      last.was_connected = last.why.code == done;
+      if (last.was_connected) last = at.server.with_client(try_once);
+    }
     if (last.why.code == done) return last;
     if (interruption::came()) {
       last.why = explain(asio::error::operation_aborted, filexfer::failure_origin::stream, {});

@@ -1,10 +1,12 @@
 #include "client/connections.hpp"
+#include "client/file_queue.hpp"
 #include "client/forecast.hpp"
 #include "client/jobs.hpp"
 #include "client/retries.hpp"
 #include "common/folder_walk.hpp"
 #include "common/stdin_source.hpp"
 
+#include <filexfer/batch.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/file.hpp>
 #include <filexfer/md5.hpp>
@@ -13,14 +15,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <tuple>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace programs {
 namespace {
@@ -64,6 +71,44 @@ struct outgoing : sending<filexfer::file_source> {
   std::size_t place = 0;
 };
 
+/// The files of an operation, each of which is opened when it is its turn.
+template <class Digest>
+class outgoing_range {
+ public:
+  struct element {
+    counted_source<filexfer::file_source>& source;
+    filexfer::upload_request<Digest> request;
+  };
+
+  /// `begin_next` begins with the next file: returns its element, or nothing at the end.
+  explicit outgoing_range(std::function<std::optional<element>()> begin_next)
+      : begin_next_{std::move(begin_next)} {}
+
+  class iterator {
+   public:
+    explicit iterator(outgoing_range& all) : all_{&all} { ++*this; }
+
+    element& operator*() const { return *all_->now_; }
+    iterator& operator++() {
+      auto next = all_->begin_next_();
+      all_->now_.reset();
+      if (next) all_->now_.emplace(std::move(*next));
+      return *this;
+    }
+    bool operator==(std::default_sentinel_t) const { return !all_->now_; }
+
+   private:
+    outgoing_range* all_;
+  };
+
+  iterator begin() { return iterator{*this}; }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  std::function<std::optional<element>()> begin_next_;
+  std::optional<element> now_;
+};
+
 constexpr const char* standard_input = "standard input";
 
 class uploads {
@@ -74,26 +119,35 @@ class uploads {
     const display shown{at_.say, at_.moved};
     const forecast ahead{at_};
     if (chosen_.size) return send_sized_stdin(*chosen_.size);
-    const auto transfer = [this](workplace& at, outgoing& one) {
-      return with_retries(at, one.path, [&](auto& client) { return try_once(at, client, one); });
-    };
-    const failure gone = connections{at_, queue_, transfer}.run();
+    const failure gone = connections{at_, queue_, *this}.run();
     if (gone.code != done) fail_rest(gone);
     return queue_.code();
+  }
+
+  /// As a `Mover` of `connections` does it.
+  attempt move(workplace& at, batch<outgoing>& some) {
+    return at.server.with_client([&](auto& client) { return send_some(at, client, some); });
+  }
+  attempt move(workplace& at, outgoing& one, std::optional<attempt> made) {
+    one.shown.end();
+    return with_retries(
+        at, one.path, [&](auto& client) { return try_once(at, client, one); }, std::move(made));
   }
 
  private:
   // ------------------------------------------------------------------------------------- the files
 
   /// Each file that the user named, or that is below a folder; what can't be had is told.
-  std::unique_ptr<outgoing> find() {
+  std::unique_ptr<outgoing> find(patience how_long) {
     for (;;) {
       if (walk_ && walk_->next()) {
         return make(std::move(walk_->file()), walk_->path().string(), walk_->name());
       }
       walk_.reset();
       if (next_word_ == chosen_.words.size()) return nullptr;
-      const std::string& word = chosen_.words[next_word_++];
+      const std::string& word = chosen_.words[next_word_];
+      if (word == "-" && how_long == patience::little) return nullptr;
+      ++next_word_;
       if (word != "-" && is_folder(chosen_, word)) {
         walk_.emplace(word, chosen_.links, [this](const auto& path, const failure& why) {
           queue_.note(at_.say.report(path, why));
@@ -155,9 +209,8 @@ class uploads {
 
   template <class Client>
   attempt try_once(workplace& at, Client& client, outgoing& one) {
-    typename Client::upload_request wanted{one.name};
-    wanted.modified = one.source.modified();
-    auto& attempts = one.attempts_with<typename Client::hasher_type>(wanted);
+    auto& attempts = attempts_at<Client>(one);
+    typename Client::upload_request wanted;
     std::error_code ec;
     if (chosen_.skip_existing) attempts.hash(ec);
     if (!ec) wanted = attempts.next(ec);
@@ -175,6 +228,13 @@ class uploads {
                      [&](auto... how) { return attempts.may_pass(how...); });
   }
 
+  template <class Client>
+  static auto& attempts_at(outgoing& one) {
+    typename Client::upload_request wanted{one.name};
+    wanted.modified = one.source.modified();
+    return one.attempts_with<typename Client::hasher_type>(std::move(wanted));
+  }
+
   template <class Client, class Source, class MayPass>
   attempt send_with(workplace& at, Client& client, sending<Source>& one,
                     typename Client::upload_request wanted, MayPass may_pass) {
@@ -184,6 +244,14 @@ class uploads {
     std::tie(ec, result) = at.operations.run<decltype(result)>([&](auto handler) {
       client.async_upload(one.source, std::move(wanted), std::move(handler));
     });
+    attempt made = judge(at, one, ec, result);
+    made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
+    return made;
+  }
+
+  /// What an attempt came to; tells the outcome, if it is one.
+  template <class Source, class Result>
+  attempt judge(workplace& at, sending<Source>& one, std::error_code ec, const Result& result) {
     one.shown.end();
     if (ec == filexfer::errc::digest_mismatch) {
       tell(one, verdict::fail, result.computed_here.to_string(), result.computed_there.to_string());
@@ -193,13 +261,99 @@ class uploads {
     }
     attempt made{{}, result.octets};
     if (ec) made.why = at.server.explain(ec);
-    made.why.may_pass = ec && may_pass(ec, client.last_failure(), result);
     if (chosen_.name && ec == filexfer::errc::bad_name) made.subject = one.name;
     if (!ec) {
       tell(one, result.sent ? verdict::success : verdict::already_there,
            result.computed_there.to_string());
     }
     return made;
+  }
+
+  // ------------------------------------------------------------------------------------ some at once
+
+  template <class Client>
+  attempt send_some(workplace& at, Client& client, batch<outgoing>& some) {
+    if (chosen_.skip_existing) {
+      const attempt asked = ask_for_some(at, client, some);
+      if (asked.why.code != done) return asked;
+    }
+    using range = outgoing_range<typename Client::digest_type>;
+    range files{[&] { return this->template begin_next<Client, typename range::element>(some); }};
+    const auto [ec] = at.operations.run([&](auto handler) {
+      client.async_upload_all(
+          files,
+          [&](const typename Client::upload_request&, std::error_code failed,
+              const typename Client::upload_result& result) {
+            auto one = some.answered();
+            attempt made = judge(at, *one, failed, result);
+            made.why.may_pass =
+                failed && attempts_at<Client>(*one).may_pass(failed, client.last_failure(), result);
+            if (failed) some.failed(std::move(one), std::move(made));
+          },
+          std::move(handler));
+    });
+    return how_it_ended(at, client, ec, some);
+  }
+
+  template <class Client, class Element>
+  std::optional<Element> begin_next(batch<outgoing>& some) {
+    while (auto one = some.next()) {
+      std::error_code ec;
+      one->shown.end();
+      auto wanted = attempts_at<Client>(*one).next(ec);
+      if (ec) {
+        some.failed(std::move(one), {explain_local(ec)});
+        continue;
+      }
+      one->shown.begin(one->source.size());
+      std::optional<Element> begun{Element{one->source, std::move(wanted)}};
+      some.sent(std::move(one));
+      return begun;
+    }
+    return std::nullopt;
+  }
+
+  /// Asks whether the server holds them. Those that it lacks are the next operation's.
+  template <class Client>
+  attempt ask_for_some(workplace& at, Client& client, batch<outgoing>& some) {
+    constexpr std::uint64_t enough = 64 * 1024 * 1024;  // the server waits while they are hashed
+    std::vector<filexfer::name_request<typename Client::digest_type>> names;
+    std::uint64_t octets = 0;
+    while (octets < enough) {
+      auto one = some.next();
+      if (!one) break;
+      std::error_code ec;
+      one->shown.end();
+      const auto id = attempts_at<Client>(*one).hash(ec);
+      if (ec) {
+        some.failed(std::move(one), {explain_local(ec)});
+        continue;
+      }
+      octets += one->source.size();
+      names.push_back({one->name, one->source.size(), *id, one->source.modified()});
+      some.sent(std::move(one));
+    }
+    std::deque<std::unique_ptr<outgoing>> lacking;
+    std::deque<std::unique_ptr<outgoing>>
+        twins;  // of some of those: asked for again once it is sent
+    std::set<typename Client::digest_type> lacks;
+    const auto [ec] = at.operations.run([&](auto handler) {
+      client.async_add_names(
+          names,
+          [&](const filexfer::name_request<typename Client::digest_type>& asked,
+              std::error_code failed, bool held) {
+            auto one = some.answered();
+            if (held) tell(*one, verdict::already_there, asked.id.to_string());
+            else if (failed) some.failed(std::move(one), {at.server.explain(failed)});
+            else (lacks.insert(asked.id).second ? lacking : twins).push_back(std::move(one));
+          },
+          std::move(handler));
+    });
+    const attempt ended = how_it_ended(at, client, ec, some);
+    some.begin(lacking.size());
+    for (; !twins.empty(); twins.pop_back()) some.wait(std::move(twins.back()));
+    for (; !lacking.empty(); lacking.pop_back()) some.wait(std::move(lacking.back()));
+    return ended;
   }
 
   template <class Source>
@@ -210,7 +364,7 @@ class uploads {
 
   workplace& at_;  ///< The first of them.
   const client_settings& chosen_;
-  file_queue<outgoing> queue_{[this] { return find(); }};
+  file_queue<outgoing> queue_{[this](patience how_long) { return find(how_long); }};
   std::size_t next_word_ = 0;
   std::optional<folder_walk> walk_;
 };

@@ -4,7 +4,9 @@
 /// \file
 /// What a process that moves files sets right before it begins.
 
+#include <algorithm>
 #include <csignal>
+#include <cstddef>
 
 #include <sys/resource.h>
 
@@ -22,6 +24,18 @@ inline void take_all_descriptors() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Sees to it that so many descriptors can be open, if that may be; how many can.
+inline std::size_t take_descriptors(std::size_t wanted) {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  if (limit.rlim_cur < wanted) {
+    const rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return before;
+  }
+  return std::min<rlim_t>(wanted, limit.rlim_cur);
 }
 
 }  // namespace programs

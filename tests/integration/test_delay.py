@@ -50,11 +50,14 @@ class Rounds(Case):
         up, down = self.relay(server.address), self.relay(server.address)
         out = self.client(up, "upload", "tree")
         self.assertEqual(out.count(b"Success  "), FILES)
+        again = self.relay(server.address)
+        out = self.client(again, "upload", "--skip-existing", "tree")
+        self.assertEqual(out.count(b"Already there  "), FILES)
         out = self.client(down, "download", "--all", "-o", "copy")
         self.assertEqual(out.count(b"Success  "), FILES)
         result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder, capture_output=True)
         self.assertEqual((result.returncode, result.stdout), (0, b""), result)
-        for way, relay in (("up", up), ("down", down)):
+        for way, relay in (("up", up), ("up again", again), ("down", down)):
             with self.subTest(way=way):
                 self.assertLess(relay.rounds, ROUNDS)
 
