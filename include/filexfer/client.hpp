@@ -133,8 +133,8 @@ class client {
     return async_run(features_flow(), std::forward<Token>(token));
   }
 
-  /// What FEATURES has told to another client on this connection, of another digest perhaps, so that
-  /// it need not be asked for again. No operation may be under way.
+  /// What FEATURES has told to another client on this connection, of another digest perhaps, so
+  /// that it need not be asked for again. No operation may be under way.
   void known_features(server_features features) { state_.features = std::move(features); }
 
   // ------------------------------------------------------------------------------------------- lists
@@ -388,20 +388,20 @@ class client {
   void upload_all(Files& files, OnResult on_result, std::error_code& ec)
     requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
   {
-    run(uploads_flow<in_turn>(files, std::move(on_result)), ec);
+    run(uploads_flow(files, std::move(on_result)), ec);
   }
   template <class Files, class OnResult>
   void upload_all(Files& files, OnResult on_result)
     requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
   {
-    run(uploads_flow<in_turn>(files, std::move(on_result)));
+    run(uploads_flow(files, std::move(on_result)));
   }
   /// Handler: `void(std::error_code)`.
   template <class Files, class OnResult, class Token>
   auto async_upload_all(Files& files, OnResult on_result, Token&& token)
     requires async_stream<next_layer_type> && upload_range<Files, digest_type>
   {
-    return async_run(uploads_flow<ahead>(files, std::move(on_result)), std::forward<Token>(token));
+    return async_run(uploads_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
   /// Asks for each of `files` whether the server holds it, as `add_name` does, and calls
@@ -413,20 +413,20 @@ class client {
   void add_names(Files& files, OnResult on_result, std::error_code& ec)
     requires sync_stream<next_layer_type> && name_range<Files, digest_type>
   {
-    run(names_flow<in_turn>(files, std::move(on_result)), ec);
+    run(names_flow(files, std::move(on_result)), ec);
   }
   template <class Files, class OnResult>
   void add_names(Files& files, OnResult on_result)
     requires sync_stream<next_layer_type> && name_range<Files, digest_type>
   {
-    run(names_flow<in_turn>(files, std::move(on_result)));
+    run(names_flow(files, std::move(on_result)));
   }
   /// Handler: `void(std::error_code)`.
   template <class Files, class OnResult, class Token>
   auto async_add_names(Files& files, OnResult on_result, Token&& token)
     requires async_stream<next_layer_type> && name_range<Files, digest_type>
   {
-    return async_run(names_flow<ahead>(files, std::move(on_result)), std::forward<Token>(token));
+    return async_run(names_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
   /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
@@ -441,27 +441,23 @@ class client {
   void download_all(Files& files, OnResult on_result, std::error_code& ec)
     requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
-    run(downloads_flow<in_turn>(files, std::move(on_result)), ec);
+    run(downloads_flow(files, std::move(on_result)), ec);
   }
   template <class Files, class OnResult>
   void download_all(Files& files, OnResult on_result)
     requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
-    run(downloads_flow<in_turn>(files, std::move(on_result)));
+    run(downloads_flow(files, std::move(on_result)));
   }
   /// Handler: `void(std::error_code)`.
   template <class Files, class OnResult, class Token>
   auto async_download_all(Files& files, OnResult on_result, Token&& token)
     requires async_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
-    return async_run(downloads_flow<ahead>(files, std::move(on_result)),
-                     std::forward<Token>(token));
+    return async_run(downloads_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
  private:
-  static constexpr auto in_turn = detail::pace::in_turn;
-  static constexpr auto ahead = detail::pace::ahead;
-
   // What makes each operation's flow, once its driver has a place for the error.
 
   auto features_flow() {
@@ -518,24 +514,24 @@ class client {
     };
   }
 
-  template <detail::pace Pace, class Files, class OnResult>
+  template <class Files, class OnResult>
   auto uploads_flow(Files& files, OnResult on_result) {
     return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::upload_all<Hasher, Pace>(state_, files, std::move(on_result), ec);
+      return detail::upload_all<Hasher>(state_, files, std::move(on_result), ec);
     };
   }
 
-  template <detail::pace Pace, class Files, class OnResult>
+  template <class Files, class OnResult>
   auto names_flow(Files& files, OnResult on_result) {
     return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::add_names<Hasher, Pace>(state_, files, std::move(on_result), ec);
+      return detail::add_names<Hasher>(state_, files, std::move(on_result), ec);
     };
   }
 
-  template <detail::pace Pace, class Files, class OnResult>
+  template <class Files, class OnResult>
   auto downloads_flow(Files& files, OnResult on_result) {
     return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::download_all<Hasher, Pace>(state_, files, std::move(on_result), ec);
+      return detail::download_all<Hasher>(state_, files, std::move(on_result), ec);
     };
   }
 
@@ -548,11 +544,13 @@ class client {
 
   template <class MakeFlow>
   auto run(MakeFlow make_flow, std::error_code& ec) {
+    state_.link.sends_ahead = false;
     return detail::run(next_layer(), std::move(make_flow), ec);
   }
 
   template <class MakeFlow, class Token>
   auto async_run(MakeFlow make_flow, Token&& token) {
+    state_.link.sends_ahead = true;
     return detail::async_run<Timer>(next_layer(), {state_.options.limits, work_executor_},
                                     std::move(make_flow), std::forward<Token>(token));
   }

@@ -43,7 +43,6 @@ using filexfer::fault_stream;
 using filexfer::md5;
 using filexfer::memory_pipe;
 using filexfer::memory_store;
-using filexfer::detail::pace;
 using test::all_whole;
 using test::C;
 using test::details_prompt;
@@ -112,7 +111,7 @@ struct batch_by_hand {
     state.link.chunk_octets = state.link.small_octets = 100'000;
   }
 
-  template <pace Pace = pace::ahead, class Files>
+  template <class Files>
   std::error_code upload(Files& files) {
     const auto tell = [this](const auto& request, std::error_code ec, const auto& result) {
       results.push_back(told(request.name, ec));
@@ -120,7 +119,7 @@ struct batch_by_hand {
       origins.push_back(state.origin);
     };
     return run([&](std::error_code& ec) {
-      return filexfer::detail::upload_all<md5, Pace>(state, files, tell, ec);
+      return filexfer::detail::upload_all<md5>(state, files, tell, ec);
     });
   }
 
@@ -129,7 +128,7 @@ struct batch_by_hand {
       results.push_back(told(asked.name, ec) + (held ? " held" : ""));
     };
     return run([&](std::error_code& ec) {
-      return filexfer::detail::add_names<md5, pace::ahead>(state, files, tell, ec);
+      return filexfer::detail::add_names<md5>(state, files, tell, ec);
     });
   }
 
@@ -138,7 +137,7 @@ struct batch_by_hand {
       results.push_back(told(file.sink.committed ? file.sink.octets : result.file.name, ec));
     };
     return run([&](std::error_code& ec) {
-      return filexfer::detail::download_all<md5, pace::ahead>(state, files, tell, ec);
+      return filexfer::detail::download_all<md5>(state, files, tell, ec);
     });
   }
 
@@ -218,8 +217,9 @@ TEST_CASE("to a server without nowait each file goes after the one before") {
 TEST_CASE("the blocking form sends each file after the one before, and asks for nothing") {
   batch_by_hand batch{test::upload_talk("hello;5", "Ready") +
                       dialogue{C("hello"), S(hello.id + "\n")}};
+  batch.state.link.sends_ahead = false;
   std::vector<to_upload> files{file_of("hello", "hello")};
-  CHECK_FALSE(batch.upload<pace::in_turn>(files));
+  CHECK_FALSE(batch.upload(files));
   CHECK(batch.results == texts{"hello"});
 }
 
@@ -394,7 +394,7 @@ TEST_CASE("what a callback throws ends the batch") {
   int calls = 0;
   std::error_code ec;
   auto main = [&](std::error_code& failed) {
-    return filexfer::detail::upload_all<md5, pace::ahead>(
+    return filexfer::detail::upload_all<md5>(
         batch.state, files,
         [&](auto&&...) {
           ++calls;

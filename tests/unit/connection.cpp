@@ -227,3 +227,24 @@ TEST_CASE("a connection whose last line could not be written is closed at once")
   CHECK(driver.steps.size() == 1);
   CHECK(driver.closed);
 }
+
+TEST_CASE("a buffer that was widened holds more, and lines of no other length") {
+  line_buffer buffer;
+  fill(buffer, "a\nrest");
+  CHECK(buffer.take_line() == "a");
+  buffer.widen();
+  CHECK(buffer.size() == 4);
+  CHECK(buffer.space().size() == filexfer::detail::wide_buffer_octets - 4);
+  std::string xs(max_line_octets - 5, 'x');
+  fill(buffer, xs);
+  fill(buffer, "\n");
+  CHECK(buffer.holds_line());
+  fill(buffer, std::string(max_line_octets, 'y'));
+  fill(buffer, "\n");
+  CHECK(buffer.take_line() == "rest" + xs);
+  CHECK(buffer.holds_long_line());
+  CHECK_FALSE(buffer.take_line());
+  buffer.take(max_line_octets + 1);
+  buffer.narrow();
+  CHECK(buffer.space().size() == max_line_octets);
+}

@@ -139,9 +139,14 @@ inline void break_off(client_state& state, std::error_code& ec) noexcept {
   blame(state, failure_origin::peer, errc::malformed_reply, ec);
 }
 
+/// Whether lines are sent once those before are answered, or ahead.
+enum class pace { in_turn, ahead };
+
 /// Writes `lines`, which end in LF. Where that fails, an ERROR line that has come is the reason.
-inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec) {
-  co_await write_text(state.link, lines, ec);
+inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec,
+                          pace how = pace::in_turn) {
+  if (how == pace::ahead) co_await write_ahead(state.link, lines, ec);
+  else co_await write_text(state.link, lines, ec);
   if (!ec) co_return;
   const std::error_code write_error = ec;
   co_await read_reply(state, deadline::linger, reply_to::octets, ec);
@@ -154,11 +159,11 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
 /// until the next read.
 inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
                                   std::error_code& ec) {
-  const bool at_once = state.features && state.features->version > 0;
+  const bool at_once = state.link.sends_ahead && state.features && state.features->version > 0;
   std::string line = std::string{to_string(verb)} + '\n';
   argument += '\n';
   if (at_once) line += argument;
-  co_await request(state, line, ec);
+  co_await request(state, line, ec, at_once ? pace::ahead : pace::in_turn);
   if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
   if (ec) {
     state.in_step = state.in_step && !at_once;

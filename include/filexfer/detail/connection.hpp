@@ -103,13 +103,30 @@ struct connection {
   /// Why the read of an exchange has failed: then there is nothing more to read. (A socket that has
   /// told of a reset once may let the next read wait.)
   std::error_code read_error;
+  /// Where the read that an exchange has left standing puts its octets; empty if none stands.
+  std::span<std::byte> standing_read;
   std::size_t chunk_octets = default_chunk_octets;
   /// Files up to this size move in one piece, on the thread that moves them: handing over costs
   /// more. Also the least that a chunk holds.
   std::size_t small_octets = default_small_octets;
-  /// Set by the driver: the stream can do `io_kind::send_file`.
+  /// Set by whoever drives: the stream can do `io_kind::send_file`.
   bool sends_files = false;
+  /// Set by whoever drives: an exchange reads while it writes, so lines may be sent ahead.
+  bool sends_ahead = true;
 };
+
+/// Where the next read has to go.
+inline std::span<std::byte> read_target(connection& c) noexcept {
+  return c.standing_read.empty() ? c.in.space() : c.standing_read;
+}
+
+/// Takes what the read of an exchange, into `target`, has brought, or notes that it stands.
+inline void take_read(connection& c, std::span<std::byte> target, const outcome& moved) noexcept {
+  c.standing_read = moved.came ? std::span<std::byte>{} : target;
+  if (!moved.came) return;
+  c.in.filled(moved.came->octets);
+  c.read_error = moved.came->error;
+}
 
 /// Whether a server that is told to stop may end the wait for this line.
 enum class interruptible { no, yes };
@@ -128,11 +145,12 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
       ec = errc::line_too_long;
       co_return std::string_view{};
     }
-    reading.into = c.in.space();
+    reading.into = read_target(c);
     reading.interruptible = stop == interruptible::yes && c.in.empty();
     outcome read;
     if (c.read_error) read.error = c.read_error;
     else read = co_await reading;
+    c.standing_read = {};
     if (read.error) {
       ec = read.error;
       if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
@@ -141,12 +159,6 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
     c.in.filled(static_cast<std::size_t>(read.octets));
     reading.continues_deadline = true;
   }
-}
-
-/// Takes what the read of an exchange has brought.
-inline void take_read(connection& c, const read_end& came) noexcept {
-  c.in.filled(came.octets);
-  c.read_error = came.error;
 }
 
 /// Writes `first` and then `second`; both must live until this has ended.
@@ -162,6 +174,21 @@ inline flow<void> write_octets(connection&, std::span<const std::byte> first,
 /// Writes whole lines (`text` ends in LF), which must live until this has ended.
 inline flow<void> write_text(connection& c, std::string_view text, std::error_code& ec) {
   co_await write_octets(c, octets_of(text), {}, ec);
+}
+
+/// Writes lines before the replies to those before have come, which are read meanwhile: the peer
+/// may not take the last line before its replies to the first are taken.
+inline flow<void> write_ahead(connection& c, std::string_view text, std::error_code& ec) {
+  action both;
+  both.io = io_kind::exchange;
+  both.from[0] = octets_of(text);
+  for (bool wrote = false; !wrote; both.continues_deadline = true) {
+    both.into = c.read_error ? std::span<std::byte>{} : read_target(c);
+    const outcome moved = co_await both;
+    take_read(c, both.into, moved);
+    ec = moved.error;
+    wrote = moved.wrote || ec;
+  }
 }
 
 /// Does a piece of work, and nothing else.

@@ -102,14 +102,14 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
 };
 
 /// DOWNLOAD of all that `files` has.
-template <hasher Hasher, pace Pace, class Files, class OnResult>
+template <hasher Hasher, class Files, class OnResult>
 flow<void> download_all(client_state& state, Files& files, OnResult on_result,
                         std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return;
-  if (Pace == pace::ahead && state.features->version > 0) {
+  if (state.link.sends_ahead && state.features->version > 0) {
     downloads_ahead<Hasher, Files, OnResult> ahead{state, files, on_result};
     state.link.in.widen();
     co_await send_ahead(state, ahead, ec);

@@ -23,9 +23,6 @@
 
 namespace filexfer::detail {
 
-/// How many files are asked for: each once the one before is done with, or ahead.
-enum class pace { in_turn, ahead };
-
 /// Commands that are sent and not answered, at most; half of them leave at once.
 inline constexpr std::size_t commands_ahead = 2048;
 
@@ -114,7 +111,6 @@ flow<void> send_and_take(client_state& state, Requests& requests,
   }};
   bool filled = false;
   bool writes = false;
-  bool reads = false;
   bool waits_on = false;  // for what it has waited for before, under one deadline
   action both;
   both.io = io_kind::exchange;
@@ -145,8 +141,7 @@ flow<void> send_and_take(client_state& state, Requests& requests,
       break_off(state, ec);
       co_return;
     }
-    if (!reads) both.into = requests.expects() ? c.in.space() : std::span<std::byte>{};
-    reads = !both.into.empty();
+    both.into = requests.expects() ? read_target(c) : std::span<std::byte>{};
     const auto limit = writes ? deadline::octets : deadline::reply;
     both.continues_deadline = waits_on && both.deadline == limit;
     both.deadline = limit;
@@ -158,10 +153,7 @@ flow<void> send_and_take(client_state& state, Requests& requests,
       if ((ec = making.error())) break;
     }
     if (moved.wrote) writes = false;
-    if (moved.came) {
-      reads = false;
-      take_read(c, *moved.came);
-    }
+    take_read(c, both.into, moved);
     write_error = moved.error;
     if (write_error) break;
     if (c.read_error) {

@@ -272,10 +272,10 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
     moving.from = {header, std::span<const std::byte>{leaving.octets}};
     moving.awaits[0] = small ? nullptr : &next.fetching;
     if (moving.begins[0] != nullptr) last_begun = moving.begins[0];
-    if (watching == watch::yes) moving.into = c.in.space();
+    if (watching == watch::yes) moving.into = read_target(c);
     outcome written = co_await moving;
     const auto came = written.came;
-    if (came) take_read(c, *came);
+    take_read(c, moving.into, written);
     if (came && !written.error && !written.wrote) {
       // The peer has spoken, or left, before it had everything: it may never take the rest.
       action last;

@@ -231,16 +231,10 @@ flow<void> upload_in_turn(client_state& state, Files& files, OnResult& on_result
   state.in_step = true;
 }
 
-/// UPLOAD of all that `files` has, sent ahead if the server takes that.
+/// UPLOAD of all that `files` has, sent ahead.
 template <hasher Hasher, class Files, class OnResult>
 flow<void> upload_ahead(client_state& state, Files& files, OnResult& on_result,
                         std::error_code& ec) {
-  co_await learn_features<Hasher>(state, ec);
-  if (ec) co_return;
-  if (!state.features->nowait || state.features->version == 0) {
-    co_await upload_in_turn<Hasher>(state, files, on_result, ec);
-    co_return;
-  }
   uploads_ahead<Hasher, Files, OnResult> ahead{state, files, on_result};
   for (;;) {
     co_await send_ahead(state, ahead, ec);
@@ -254,15 +248,17 @@ flow<void> upload_ahead(client_state& state, Files& files, OnResult& on_result,
   state.in_step = true;
 }
 
-template <hasher Hasher, pace Pace, class Files, class OnResult>
+/// UPLOAD of all that `files` has, ahead if the driver and the server take that.
+template <hasher Hasher, class Files, class OnResult>
 flow<void> upload_all(client_state& state, Files& files, OnResult on_result, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
-  if constexpr (Pace == pace::ahead) {
-    co_await upload_ahead<Hasher>(state, files, on_result, ec);
-  } else {
-    co_await upload_in_turn<Hasher>(state, files, on_result, ec);
-  }
+  bool ahead = state.link.sends_ahead;
+  if (ahead) co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return;
+  ahead = ahead && state.features->nowait && state.features->version > 0;
+  if (ahead) co_await upload_ahead<Hasher>(state, files, on_result, ec);
+  else co_await upload_in_turn<Hasher>(state, files, on_result, ec);
 }
 
 // --------------------------------------------------------------------------------------- questions
@@ -346,13 +342,13 @@ class questions_ahead
 };
 
 /// Asks of all that `files` has whether the server holds it, and adds the names.
-template <hasher Hasher, pace Pace, class Files, class OnResult>
+template <hasher Hasher, class Files, class OnResult>
 flow<void> add_names(client_state& state, Files& files, OnResult on_result, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return;
-  if (Pace == pace::ahead && state.features->have && state.features->version > 0) {
+  if (state.link.sends_ahead && state.features->have && state.features->version > 0) {
     questions_ahead<Hasher, Files, OnResult> ahead{state, files, on_result};
     co_await send_ahead(state, ahead, ec);
     state.in_step = !ec;
