@@ -37,6 +37,8 @@ free_port() {
 rsync_port=$(free_port)
 cat > "$ram/rsyncd.conf" <<END
 use chroot = no
+uid = $(id -u)
+gid = $(id -g)
 pid file = $ram/rsyncd.pid
 [src]
 path = $ram/src
@@ -81,7 +83,8 @@ for ((run = 0; run < runs; ++run)); do
     timed "filexfer-client upload $how" "${client[@]}" upload $how "$ram/src"
     # shellcheck disable=SC2086
     timed "filexfer-client download --all $how" "${client[@]}" download --all $how -o "$ram/out/ours"
-    timed "filexfer-client upload --skip-existing $how" "${client[@]}" upload --skip-existing "$ram/src"
+    # shellcheck disable=SC2086
+    timed "filexfer-client upload --skip-existing $how" "${client[@]}" upload --skip-existing $how "$ram/src"
     diff -r "$ram/src" "$ram/out/ours"
     kill "$server_pid"
     wait "$server_pid" || true
