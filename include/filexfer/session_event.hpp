@@ -27,7 +27,8 @@ struct session_event {
   std::error_code error{};
   /// Where the refusal is `errc::io` or the like: what the store said.
   std::error_code cause{};
-  std::chrono::nanoseconds elapsed{0};  ///< From the command line's arrival.
+  /// From the command line's arrival; of small uploads that are shown together, the last one's.
+  std::chrono::nanoseconds elapsed{0};
 };
 
 /// Called on the session's executor, between two steps; it must not throw.

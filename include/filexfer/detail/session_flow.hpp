@@ -26,6 +26,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace filexfer::detail {
 
@@ -40,6 +41,11 @@ struct session_state {
 
 /// Octets of replies, small files among them, that are gathered before they are written.
 inline constexpr std::size_t gathered_octets = std::size_t{64} * 1024;
+/// Small uploads that are there and wait to be shown together, at most: each holds a descriptor. It
+/// is the hand-over to the work executor that costs.
+inline constexpr std::size_t gathered_uploads = 16;
+/// How long one piece of work goes on showing them.
+inline constexpr std::chrono::milliseconds showing_time{10};
 /// Room for replies that an idle connection keeps.
 inline constexpr std::size_t kept_reply_octets = 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
@@ -62,6 +68,7 @@ class session_flow {
     while (goes_on) {
       event_ = {};
       in_command_ = false;
+      is_told_later_ = false;
       bool threw = false;
       try {
         goes_on = co_await serve_line(ec);
@@ -76,7 +83,7 @@ class session_flow {
         co_await closing;
       }
       if (ec && !event_.error) event_.error = ec;
-      if (state_.on_end && (in_command_ || ec)) state_.on_end(event_);
+      if (state_.on_end && (in_command_ || ec) && !is_told_later_) state_.on_end(event_);
     }
   }
 
@@ -103,6 +110,7 @@ class session_flow {
   }
 
   flow<void> answer(const command_line& asked, std::error_code& ec) {
+    if (asked.verb != command::upload) co_await show_uploads();
     switch (asked.verb) {
       case command::list_files: co_await answer_list(asked.params, ec); break;
       case command::upload: co_await answer_upload(ec); break;
@@ -113,9 +121,15 @@ class session_flow {
 
   // ------------------------------------------------------------------------------ lines and refusals
 
+  /// Where the next reply goes.
+  std::string& replies() noexcept {
+    return uploads_there_.empty() ? out_ : uploads_there_.back().replies_behind;
+  }
+
   /// Writes what was gathered; if that fails, closes.
   flow<void> flush(std::error_code& ec) {
     ec.clear();
+    co_await show_uploads();
     if (out_.empty()) co_return;
     co_await write_text(link(), out_, ec);
     out_.clear();
@@ -142,13 +156,14 @@ class session_flow {
   void refuse(errc refusal, std::error_code cause, std::error_code& ec) {
     event_.error = refusal;
     event_.cause = cause;
-    out_ += format_error(refusal, text_of(refusal)) + '\n';
+    replies() += format_error(refusal, text_of(refusal)) + '\n';
     ec.clear();
   }
 
   /// Answers with an ERROR line and ends the connection; `ec` is the refusal.
   flow<void> refuse_and_close(errc refusal, std::error_code& ec) {
     event_.error = refusal;
+    co_await show_uploads();
     out_ += format_error(refusal, text_of(refusal)) + '\n';
     std::error_code ignored;
     co_await write_text(link(), out_, ignored);
@@ -184,7 +199,7 @@ class session_flow {
 
   /// Sends the prompt and reads the line that answers it; as `next_line`.
   flow<std::optional<std::string_view>> ask(std::string_view prompt, std::error_code& ec) {
-    out_.append(prompt) += '\n';
+    replies().append(prompt) += '\n';
     return next_line(interruptible::no, ec);
   }
 
@@ -291,8 +306,9 @@ class session_flow {
     } else if (opening.error()) {
       co_await refuse_upload(details, to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
-      if (!details.have) out_ += format_ready({details.size}) + '\n';
-      answer_id(*details.id);
+      event_.id = details.id->to_string();
+      if (!details.have) replies() += format_ready({details.size}) + '\n';
+      replies() += event_.id + '\n';
     } else {
       co_await receive(details, expected, upload, ec);
     }
@@ -327,7 +343,7 @@ class session_flow {
       co_return;
     }
     const std::uint64_t count = details.size - offset;
-    out_ += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
+    replies() += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
     if (link().in.size() < count) co_await flush(ec);
     if (ec) {
       drop_or_keep(details, upload, {});
@@ -362,16 +378,55 @@ class session_flow {
       refuse(errc::mismatch, {}, ec);
       co_return;
     }
-    work committing{[&](std::error_code& failed) {
-      upload->commit(id, failed);
-      upload.reset();
+    is_told_later_ = true;
+    uploads_there_.push_back({std::move(*upload), id, event_, {}, {}});
+    const bool more_follow = details.nowait && count <= link().small_octets &&
+                             link().in.holds_line() && uploads_there_.size() < gathered_uploads;
+    if (!more_follow) co_await show_uploads();
+  }
+
+  /// An upload of which all octets are there, and are what they should be.
+  struct upload_there {
+    std::optional<typename Store::upload> upload;
+    digest_type id;
+    session_event event;
+    std::error_code failed;
+    std::string replies_behind;  ///< To what came after it.
+  };
+
+  /// Shows them under their names, and gives their final replies.
+  flow<void> show_uploads() {
+    if (uploads_there_.empty()) co_return;
+    std::size_t next = 0;
+    work showing{[&](std::error_code&) {
+      const auto end = std::chrono::steady_clock::now() + showing_time;
+      do {
+        show(uploads_there_[next++]);
+      } while (next < uploads_there_.size() && std::chrono::steady_clock::now() < end);
     }};
-    co_await perform(committing);
-    if (committing.error()) {
-      refuse(to_refusal(committing.error()), committing.error(), ec);
-    } else {
-      answer_id(id);
+    while (next < uploads_there_.size() && !showing.error()) co_await perform(showing);
+    for (; next < uploads_there_.size(); ++next) uploads_there_[next].failed = showing.error();
+    for (upload_there& one : std::exchange(uploads_there_, {})) {
+      if (one.failed) {
+        const errc refusal = to_refusal(one.failed);
+        one.event.error = refusal;
+        one.event.cause = one.failed;
+        out_ += format_error(refusal, text_of(refusal)) + '\n';
+      } else {
+        out_ += one.id.to_string() + '\n';
+      }
+      out_ += one.replies_behind;
+      if (state_.on_end) state_.on_end(one.event);
     }
+  }
+
+  static void show(upload_there& one) {
+    try {
+      one.upload->commit(one.id, one.failed);
+    } catch (...) {
+      one.failed = error_of(std::current_exception());
+    }
+    one.upload.reset();
   }
 
   /// Of small files that follow one another, several are read at once.
@@ -395,12 +450,6 @@ class session_flow {
       if (whole && !details.resume.empty()) upload->keep();
     }
     upload.reset();
-  }
-
-  /// The final reply of an upload.
-  void answer_id(const digest_type& id) {
-    event_.id = id.to_string();
-    out_ += event_.id + '\n';
   }
 
   /// Refuses an upload of which `left` octets still come (section 5, "failure during the octets").
@@ -517,7 +566,9 @@ class session_flow {
   session_state& state_;
   Store& store_;
   session_event event_;
-  bool in_command_ = false;  ///< Else it waits for a line.
+  bool in_command_ = false;     ///< Else it waits for a line.
+  bool is_told_later_ = false;  ///< The command's end.
+  std::vector<upload_there> uploads_there_;
   std::string out_;
 };
 
