@@ -320,8 +320,8 @@ flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& ha
   co_return arrived.octets;
 }
 
-/// Receives what an entry line has announced, behind what `hash` has seen; commits `sink` once the
-/// digest of all is right.
+/// Receives what an entry line has announced, behind what `hash` has seen. If the digest of all is
+/// right, `sink` may be committed.
 template <class Sink, class Hasher>
 flow<download_result<typename Hasher::digest_type>> receive_file(
     client_state& state, Sink& sink, Hasher& hash,
@@ -341,11 +341,7 @@ flow<download_result<typename Hasher::digest_type>> receive_file(
   result.computed_here = hash.finish();
   if (result.computed_here != result.file.id) {
     blame(state, failure_origin::peer, errc::digest_mismatch, ec);
-    co_return result;
   }
-  work committing{[&](std::error_code& failed) { sink.commit(failed); }};
-  co_await perform(committing);
-  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
   co_return result;
 }
 
@@ -370,7 +366,12 @@ flow<download_result<typename Hasher::digest_type>> download_one(client_state& s
   }
   auto entry = co_await open_download(state, wanted, ec);
   if (ec) co_return download_result<digest_type>{};
-  co_return co_await receive_file(state, sink, hash, std::move(entry), ec);
+  const auto result = co_await receive_file(state, sink, hash, std::move(entry), ec);
+  if (ec) co_return result;
+  work committing{[&](std::error_code& failed) { sink.commit(failed); }};
+  co_await perform(committing);
+  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
+  co_return result;
 }
 
 template <hasher Hasher, byte_sink Sink>

@@ -13,8 +13,10 @@
 #include <filexfer/protocol.hpp>
 #include <filexfer/results.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -22,11 +24,18 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace filexfer::detail {
 
 /// Octets of a file that can't be kept that are read all the same, for those behind it.
 inline constexpr std::uint64_t dropped_octets = std::uint64_t{1024} * 1024;
+
+/// Small files that have arrived and wait to be committed together, at most. It is the hand-over to
+/// the work executor that costs.
+inline constexpr std::size_t gathered_files = 16;
+/// How long one piece of work goes on committing.
+inline constexpr std::chrono::milliseconds committing_time{10};
 
 template <class File>
 struct download_in_flight {
@@ -70,11 +79,60 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
       auto entry = judge_entry(state_, line, request_of(file), ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
-    if (!ec || state_.in_step || state_.origin == failure_origin::local) in_flight_.pop_front();
+    if (!ec) {
+      in_flight_.pop_front();
+      arrived_.push_back({&file, std::move(result), {}});
+      const bool is_small = arrived_.back().result.octets <= state_.link.small_octets;
+      if (!is_small || arrived_.size() >= gathered_files) co_await finish(ec);
+      co_return;
+    }
+    const std::error_code failed = ec;
+    const failure_origin origin = state_.origin;
+    const bool in_step = state_.in_step;
+    co_await finish(ec);
+    blame(state_, origin, failed, ec);
+    state_.in_step = in_step;
+    if (in_step || origin == failure_origin::local) in_flight_.pop_front();
     goes_on_after(state_, ec, [&] { on_result_(file, ec, result); });
   }
 
+  /// Commits what has arrived, and tells it.
+  flow<void> finish(std::error_code& ec) {
+    if (arrived_.empty()) co_return;
+    std::size_t next = 0;
+    work committing{[&](std::error_code&) {
+      const auto end = std::chrono::steady_clock::now() + committing_time;
+      do {
+        commit(arrived_[next++]);
+      } while (next < arrived_.size() && std::chrono::steady_clock::now() < end);
+    }};
+    while (next < arrived_.size() && !committing.error()) co_await perform(committing);
+    ec = committing.error();  // it was cancelled
+    arrived_.resize(next);
+    for (arrived_file& one : std::exchange(arrived_, {})) {
+      state_.origin = one.failed ? failure_origin::local : failure_origin::none;
+      on_result_(*one.file, one.failed, one.result);
+    }
+    state_.origin = failure_origin::none;
+    state_.in_step = false;
+  }
+
  private:
+  /// A file whose digest is right.
+  struct arrived_file {
+    file_type* file;
+    download_result<digest_type> result;
+    std::error_code failed;  ///< To be committed.
+  };
+
+  static void commit(arrived_file& one) noexcept {
+    try {
+      one.file->sink.commit(one.failed);
+    } catch (...) {
+      one.failed = error_of(std::current_exception());
+    }
+  }
+
   download_request<digest_type> request_of(const file_type& file) const {
     download_request<digest_type> wanted{file.id, std::nullopt, std::nullopt};
     wanted.mtime = state_.features->mtime;
@@ -99,6 +157,7 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
 
   client_state& state_;
   OnResult& on_result_;
+  std::vector<arrived_file> arrived_;
 };
 
 /// DOWNLOAD of all that `files` has.

@@ -45,6 +45,9 @@ class requests_of {
   /// Whether a reply is still to come.
   bool expects() const noexcept { return !in_flight_.empty(); }
 
+  /// Nothing is left to do with what was taken.
+  flow<void> finish(std::error_code&) { co_return; }
+
  protected:
   explicit requests_of(Range& range) : range_{range} {}
 
@@ -98,7 +101,8 @@ bool goes_on_after(client_state& state, std::error_code& ec, Tell tell) {
 /// stands any more.
 ///
 /// `requests` has `may_fill`, `expects`, `fill(buffer)`, which makes the next requests ready,
-/// `leaves()`, called when these are about to leave, and `take(line, ec)`, a flow, for each reply.
+/// `leaves()`, called when these are about to leave, and two flows: `take(line, ec)` for each
+/// reply, and `finish(ec)` once there is no other whole line.
 template <class Requests>
 flow<void> send_and_take(client_state& state, Requests& requests,
                          std::array<octet_buffer, 2>& buffers, std::error_code& ec) {
@@ -121,6 +125,8 @@ flow<void> send_and_take(client_state& state, Requests& requests,
       if (ec) co_return;
       waits_on = writes;
     }
+    co_await requests.finish(ec);
+    if (ec) co_return;
     if (!writes && filled) {
       std::swap(leaving, filling);
       filled = false;
