@@ -592,7 +592,8 @@ TEST_CASE("neither side waits for the other, however little lies between them") 
       meeting met{store, capacity};
       if (elsewhere) met.client.work_executor(pool.get_executor());
       std::vector<to_upload> files = some_files();
-      for (int n = 0; n < 3000; ++n) files.push_back(file_of("g" + std::to_string(n), "x"));
+      const int more = capacity < 64 ? 100 : 3000;  // than are ever ahead
+      for (int n = 0; n < more; ++n) files.push_back(file_of("g" + std::to_string(n), "x"));
       std::vector<to_download> wanted;
       std::vector<to_ask> names;
       std::size_t held = 0;
