@@ -355,6 +355,7 @@ TEST_CASE("a refusal before the last octet is told, and the connection is over")
   CHECK(batch.upload(files) == errc::truncated);
   CHECK(batch.results == texts{told("large", errc::too_large)});
   CHECK_FALSE(batch.state.in_step);
+  CHECK(batch.driver.peer.said().size() < 150'000);  // no more was sent
 }
 
 TEST_CASE("an id before the last octet breaks the protocol") {
