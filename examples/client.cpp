@@ -1,6 +1,7 @@
 // filexfer-client: lists, uploads and downloads files, and knows that they arrived.
 
 #include "client/jobs.hpp"
+#include "common/checksum_cache.hpp"
 #include "common/client_settings.hpp"
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
@@ -14,7 +15,7 @@
 namespace programs {
 namespace {
 
-exit_code run(workplace& at) try {
+exit_code run(workplace& at) {
   switch (at.chosen.job) {
     case client_job::list: return list(at);
     case client_job::upload: return upload(at);
@@ -23,8 +24,15 @@ exit_code run(workplace& at) try {
     case client_job::simulate: return simulate(at);
   }
   return wrong_usage;
+}
+
+exit_code run(const client_settings& chosen, reporter& say, progress& moved) try {
+  std::optional<checksum_cache> known;
+  if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache);
+  workplace at{chosen, say, moved, known ? &*known : nullptr};
+  return run(at);
 } catch (const std::exception& e) {
-  return at.say.report("filexfer-client", {local_file, e.what()});
+  return say.report("filexfer-client", {local_file, e.what()});
 }
 
 exit_code run(int argc, char** argv) {
@@ -36,8 +44,7 @@ exit_code run(int argc, char** argv) {
   if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
   reporter say{chosen.form, chosen.progress};
   progress moved;
-  workplace at{chosen, say, moved};
-  const exit_code code = run(at);
+  const exit_code code = run(chosen, say, moved);
   say.end(moved.now(), code);
   return after_output(code);
 }

@@ -73,7 +73,7 @@ class connections {
     try {
       batch<File> mine{files_, first_.say};
       if (!mine.fetch()) return;
-      workplace at{first_.chosen, first_.say, first_.moved};
+      workplace at{first_.chosen, first_.say, first_.moved, first_.known};
       failure none = at.server.connect();
       if (none.code == done) none = work(at, mine);
       if (none.code != done) tell_of_loss(none);

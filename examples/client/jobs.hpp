@@ -4,6 +4,7 @@
 /// \file
 /// What filexfer-client can be asked to do.
 
+#include "common/checksum_cache.hpp"
 #include "common/client_settings.hpp"
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
@@ -20,8 +21,10 @@
 #include <filexfer/protocol.hpp>
 #include <filexfer/transfer.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -32,12 +35,14 @@ namespace programs {
 
 /// What every job works with: a connection of its own, and what all of them share.
 struct workplace {
-  workplace(const client_settings& asked_for, reporter& to_say, progress& job)
-      : chosen{asked_for}, say{to_say}, moved{job} {}
+  workplace(const client_settings& asked_for, reporter& to_say, progress& job,
+            checksum_cache* remembered)
+      : chosen{asked_for}, say{to_say}, moved{job}, known{remembered} {}
 
   const client_settings& chosen;
   reporter& say;
   progress& moved;
+  checksum_cache* known;  ///< Null without --checksum-cache.
   foreground operations;
   remote server{operations, chosen.server};
 };
@@ -50,14 +55,35 @@ exit_code verify(workplace& at);
 /// Steps 3 to 22 of the simulation.
 exit_code simulate(workplace& at);
 
-/// The id that a file has at the server, to which there is a connection. The source is at its start
-/// again. `errc::source_changed` if the file changes meanwhile.
+/// The digest that is remembered of a file.
+template <class Hasher>
+std::optional<typename Hasher::digest_type> remembered(const workplace& at,
+                                                       const filexfer::file_source& file) {
+  const auto id = at.known ? at.known->find(file, Hasher::name()) : std::nullopt;
+  return id ? Hasher::digest_type::from_hex(*id) : std::nullopt;
+}
+
+/// Calls `hash()`, which returns the digest of all that is in the file, and remembers that.
+template <class Hasher, class Hash>
+auto remember(const workplace& at, const filexfer::file_source& file, const std::error_code& ec,
+              Hash hash) {
+  const auto begun = std::chrono::system_clock::now();
+  const typename Hasher::digest_type id = hash();
+  if (at.known && !ec) at.known->add(file, Hasher::name(), begun, id.to_string());
+  return id;
+}
+
+/// The id that a file has at the server, to which there is a connection; it is read if that is not
+/// remembered. The source is at its start again. `errc::source_changed` if the file changes
+/// meanwhile.
 inline std::string id_of(workplace& at, filexfer::file_source& file, file_progress& shown,
                          std::error_code& ec) {
   return at.server.with_client([&](auto& client) {
     using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
+    if (const auto id = remembered<hasher>(at, file)) return id->to_string();
     counted_source source{file, shown};  // which ends at an interruption
-    return filexfer::hash_of<hasher>(source, ec).to_string();
+    const auto hash = [&] { return filexfer::hash_of<hasher>(source, ec); };
+    return remember<hasher>(at, file, ec, hash).to_string();
   });
 }
 

@@ -51,6 +51,9 @@ struct sending {
   counted_source<Source> source{file, shown};
 };
 
+/// Where a file's digest is from.
+enum class origin { nowhere, memory, octets };
+
 /// One that can be gone on with.
 struct outgoing : sending<filexfer::file_source> {
   using sending::sending;
@@ -58,16 +61,9 @@ struct outgoing : sending<filexfer::file_source> {
   template <class Hasher>
   using attempts_by = filexfer::upload_attempts<Hasher, counted_source<filexfer::file_source>>;
 
-  template <class Hasher, class Request>
-  attempts_by<Hasher>& attempts_with(Request wanted) {
-    using type = attempts_by<Hasher>;
-    if (!std::holds_alternative<type>(attempts)) {
-      attempts.template emplace<type>(source, std::move(wanted));
-    }
-    return std::get<type>(attempts);
-  }
-
   std::variant<std::monostate, attempts_by<filexfer::md5>, attempts_by<filexfer::sha256>> attempts;
+  origin digest_is_from = origin::nowhere;
+  bool misled = false;  ///< The last attempt named a digest that was remembered wrongly.
   std::size_t place = 0;
 };
 
@@ -130,6 +126,7 @@ class uploads {
   }
   attempt move(workplace& at, outgoing& one, std::optional<attempt> made) {
     one.shown.end();
+    if (one.misled) made.reset();  // which is no reason to wait
     return with_retries(
         at, one.path, [&](auto& client) { return try_once(at, client, one); }, std::move(made));
   }
@@ -209,11 +206,10 @@ class uploads {
 
   template <class Client>
   attempt try_once(workplace& at, Client& client, outgoing& one) {
-    auto& attempts = attempts_at<Client>(one);
     typename Client::upload_request wanted;
     std::error_code ec;
-    if (chosen_.skip_existing) attempts.hash(ec);
-    if (!ec) wanted = attempts.next(ec);
+    if (chosen_.skip_existing) find_digest<Client>(at, one, ec);
+    if (!ec) wanted = attempts_at<Client>(at, one).next(ec);
     if (ec) return {explain_local(ec)};
     if (chosen_.skip_existing) {
       bool held = false;
@@ -225,14 +221,44 @@ class uploads {
       if (held || ec) return {ec ? at.server.explain(ec) : failure{}};
     }
     return send_with(at, client, one, std::move(wanted),
-                     [&](auto... how) { return attempts.may_pass(how...); });
+                     [&](auto... how) { return may_pass<Client>(at, one, how...); });
   }
 
   template <class Client>
-  static auto& attempts_at(outgoing& one) {
-    typename Client::upload_request wanted{one.name};
-    wanted.modified = one.source.modified();
-    return one.attempts_with<typename Client::hasher_type>(std::move(wanted));
+  auto& attempts_at(workplace& at, outgoing& one) {
+    using hasher = typename Client::hasher_type;
+    using attempts = outgoing::attempts_by<hasher>;
+    if (!std::holds_alternative<attempts>(one.attempts)) {
+      typename Client::upload_request wanted{one.name};
+      wanted.modified = one.source.modified();
+      if (chosen_.skip_existing) wanted.expected = remembered<hasher>(at, one.file);
+      one.digest_is_from = wanted.expected ? origin::memory : origin::nowhere;
+      one.attempts.template emplace<attempts>(one.source, std::move(wanted));
+    }
+    return std::get<attempts>(one.attempts);
+  }
+
+  /// Hashes the file if its digest is not known.
+  template <class Client>
+  typename Client::digest_type find_digest(workplace& at, outgoing& one, std::error_code& ec) {
+    auto& attempts = attempts_at<Client>(at, one);
+    const auto hash = [&] { return attempts.hash(ec).value_or(typename Client::digest_type{}); };
+    if (one.digest_is_from != origin::nowhere) return hash();
+    const auto id = remember<typename Client::hasher_type>(at, one.file, ec, hash);
+    if (!ec) one.digest_is_from = origin::octets;
+    return id;
+  }
+
+  /// Whether another attempt can succeed. What was remembered wrongly is forgotten before it.
+  template <class Client>
+  bool may_pass(workplace& at, outgoing& one, std::error_code ec, filexfer::failure_origin where,
+                const typename Client::upload_result& result) {
+    one.misled = one.digest_is_from == origin::memory &&
+                 (ec == filexfer::errc::mismatch || ec == filexfer::errc::source_changed);
+    if (!one.misled) return attempts_at<Client>(at, one).may_pass(ec, where, result);
+    at.known->forget(one.file, Client::hasher_type::name());
+    one.attempts.template emplace<std::monostate>();
+    return true;
   }
 
   template <class Client, class Source, class MayPass>
@@ -278,7 +304,8 @@ class uploads {
       if (asked.why.code != done) return asked;
     }
     using range = outgoing_range<typename Client::digest_type>;
-    range files{[&] { return this->template begin_next<Client, typename range::element>(some); }};
+    range files{
+        [&] { return this->template begin_next<Client, typename range::element>(at, some); }};
     const auto [ec] = at.operations.run([&](auto handler) {
       client.async_upload_all(
           files,
@@ -287,7 +314,7 @@ class uploads {
             auto one = some.answered();
             attempt made = judge(at, *one, failed, result);
             made.why.may_pass =
-                failed && attempts_at<Client>(*one).may_pass(failed, client.last_failure(), result);
+                failed && may_pass<Client>(at, *one, failed, client.last_failure(), result);
             if (failed) some.failed(std::move(one), std::move(made));
           },
           std::move(handler));
@@ -296,11 +323,11 @@ class uploads {
   }
 
   template <class Client, class Element>
-  std::optional<Element> begin_next(batch<outgoing>& some) {
+  std::optional<Element> begin_next(workplace& at, batch<outgoing>& some) {
     while (auto one = some.next()) {
       std::error_code ec;
       one->shown.end();
-      auto wanted = attempts_at<Client>(*one).next(ec);
+      auto wanted = attempts_at<Client>(at, *one).next(ec);
       if (ec) {
         some.failed(std::move(one), {explain_local(ec)});
         continue;
@@ -324,13 +351,13 @@ class uploads {
       if (!one) break;
       std::error_code ec;
       one->shown.end();
-      const auto id = attempts_at<Client>(*one).hash(ec);
+      const auto id = find_digest<Client>(at, *one, ec);
       if (ec) {
         some.failed(std::move(one), {explain_local(ec)});
         continue;
       }
-      octets += one->source.size();
-      names.push_back({one->name, one->source.size(), *id, one->source.modified()});
+      if (one->digest_is_from == origin::octets) octets += one->source.size();
+      names.push_back({one->name, one->source.size(), id, one->source.modified()});
       some.sent(std::move(one));
     }
     std::deque<std::unique_ptr<outgoing>> lacking;

@@ -200,6 +200,11 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
       "How long to try again after a connection broke, since octets last moved; 0 for not at "
       "all")
       ->type_name("TIME [30s]");
+  add_option(app, "--checksum-cache", chosen.checksum_cache, as_it_stands,
+             "Remember in FILE the digests of local files that upload --skip-existing, verify and "
+             "download compute to compare them: one whose size, times and inode are what they were "
+             "is not read again. It is believed: keep it where only you can write")
+      ->type_name("FILE");
   const auto hide = [&] { chosen.progress = show_progress::never; };
   app.add_flag_callback("--quiet", hide, "No progress on stderr");
   app.add_flag_callback(

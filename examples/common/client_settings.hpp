@@ -41,7 +41,8 @@ struct client_settings {
   std::string output;      ///< Empty if not given.
   bool all_names = false;  ///< Download all that have the prefix.
   versions wanted = versions::newest;
-  std::size_t parallel = 1;  ///< Connections.
+  std::size_t parallel = 1;                   ///< Connections.
+  std::optional<std::string> checksum_cache;  ///< A file.
   std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
   filexfer::on_existing policy = filexfer::on_existing::keep;
 };
