@@ -348,6 +348,29 @@ TEST_CASE("what ends the connection is no file's failure, and is not told of any
   }
 }
 
+TEST_CASE("what a server says beyond its replies is left for what follows") {
+  const std::string more = stored_abc + refusal(errc::shutting_down);
+  {
+    batch_by_hand batch{features + dialogue{C(hello_up), S(stored_hello + more)}};
+    std::vector<to_upload> files{file_of("hello", "hello")};
+    CHECK_FALSE(batch.upload(files));
+    CHECK(batch.results == texts{"hello"});
+    CHECK(batch.state.link.in.size() == more.size());
+  }
+  {
+    batch_by_hand batch{features + dialogue{C("UPLOAD\na;5;id=" + hello.id + ";have\n"),
+                                            S(details_prompt + hello.id + "\n" + more)}};
+    std::vector<to_ask> files{{"a", 5, id_of(hello)}};
+    CHECK_FALSE(batch.ask(files));
+    CHECK(batch.results == texts{"a held"});
+  }
+  batch_by_hand batch{features + dialogue{C("DOWNLOAD\n" + hello.id + ";mtime\n"),
+                                          S(id_prompt + hello.id + ";h;5\nhello" + more)}};
+  std::vector<to_download> files{{id_of(hello), {}}};
+  CHECK_FALSE(batch.download(files));
+  CHECK(batch.results == texts{"hello"});
+}
+
 TEST_CASE("a refusal before the last octet is told, and the connection is over") {
   const std::string first = "UPLOAD\nlarge;250000;nowait\n";
   batch_by_hand batch{features + dialogue{C(first), S(details_prompt + refusal(errc::too_large))}};

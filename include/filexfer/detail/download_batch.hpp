@@ -77,13 +77,14 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
     download_result<digest_type> result;
     if (!ec) {
       auto entry = judge_entry(state_, line, request_of(file), ec);
+      // Nothing that has arrived waits for the stream.
+      if (!ec && state_.link.in.size() < entry.octets()) co_await finish(ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
     if (!ec) {
       in_flight_.pop_front();
       arrived_.push_back({&file, std::move(result), {}});
-      const bool is_small = arrived_.back().result.octets <= state_.link.small_octets;
-      if (!is_small || arrived_.size() >= gathered_files) co_await finish(ec);
+      if (arrived_.size() >= gathered_files) co_await finish(ec);
       co_return;
     }
     const std::error_code failed = ec;

@@ -64,7 +64,7 @@ class requests_of {
 
   bool is_full() const noexcept { return filled_.size() >= commands_ahead / 2; }
 
-  // Used as work only.
+  // Used by work, or while there is none.
   std::vector<Flight> filled_;  ///< What was made ready, and has not left.
   bool at_end_ = false;
 
@@ -120,7 +120,9 @@ flow<void> send_and_take(client_state& state, Requests& requests,
   both.io = io_kind::exchange;
   std::error_code write_error;
   for (;;) {
-    while (const auto line = c.in.take_line()) {
+    while (requests.expects()) {  // what a server says beyond that is no reply to anything
+      const auto line = c.in.take_line();
+      if (!line) break;
       co_await requests.take(*line, ec);
       if (ec) co_return;
       waits_on = writes;
