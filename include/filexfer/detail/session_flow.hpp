@@ -289,6 +289,7 @@ class session_flow {
       else upload = begin_upload(details, failed);
     }};
     if (details.id || !details.resume.empty()) {
+      co_await show_uploads();    // it may be about one of them
       co_await perform(opening);  // may flush
     } else {
       opening.run();

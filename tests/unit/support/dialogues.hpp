@@ -483,6 +483,17 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {},
        {hello.id + ";a;5", abc.id + ";b;3"}},
+      {"a question for a file that was sent just before it, and a list behind",
+       {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nb;5;have;id=" + hello.id +
+          "\nUPLOAD\nc;5;nowait\nhelloUPLOAD\n..;0;nowait\nDOWNLOAD\n" + hello.id +
+          ";length=0\nLIST_FILES;prefix=c\n"),
+        S(details_prompt + ready_words + hello.id + "\n" + details_prompt + hello.id + "\n" +
+          details_prompt + ready_words + hello.id + "\n" + details_prompt +
+          refusal(errc::bad_name) + id_prompt + hello.id + ";a;5;length=0\n" + hello.id +
+          ";c;5\n\n")},
+       {},
+       {},
+       {hello.id + ";a;5", hello.id + ";b;5", hello.id + ";c;5"}},
       {"an upload whose octets follow at once though they are there",
        {C("UPLOAD\nagain;5;id=" + hello.id + ";nowait\nhello"),
         S(details_prompt + ready_words + hello.id + "\n")},
