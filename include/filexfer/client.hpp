@@ -432,6 +432,7 @@ class client {
   /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
   /// order: `error` as of `download`. A sink is told of its file (`announced_sink`) when the octets
   /// are about to come, and may open its place only then; what it holds already is not asked about.
+  /// Up to 16 small files are committed together, so the next ones' sinks may be open by then.
   /// Whole files are fetched. Otherwise as `upload_all`.
   ///
   /// \param files  a `download_range`, whose elements must live until their result has come, and

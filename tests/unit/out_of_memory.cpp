@@ -150,38 +150,40 @@ TEST_CASE("a client that lacks memory at any moment of a download commits nothin
 
 TEST_CASE(
     "a session that lacks memory at any moment stores whole files only, and frees what it held") {
-  for (const sample& s : {test::hello, test::samples().back()}) {
-    const auto size = std::to_string(s.octets.size());
-    const dialogue talk{C("UPLOAD\nf;" + size + "\n" + s.octets + "LIST_FILES\nDOWNLOAD\n" + s.id +
-                          "\nFEATURES\n")};
-    bool more = true;
-    std::size_t nth = 1;
-    for (; more; ++nth) {
-      CAPTURE(nth);
-      brittle_store store;
-      filexfer::detail::session_state state;
-      state.link.chunk_octets = test::chunk_octets;
-      std::error_code last_told;
-      state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
-      hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
-      driver.steps.reserve(100);
-      driver.peer.reserve(2 * s.octets.size() + 1000);
-      filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
-      std::error_code ec;
-      more = with_failing_allocation(
-          nth, ec, [&] { driver.run([&](std::error_code& e) { return flow.serve(e); }, ec); });
-      CHECK(store.alive == 0);
-      CHECK(all_whole(store.held));
-      const auto listed = entries_of(store.held);
-      // An id that was answered is listed.
-      if (driver.peer.said().find(s.id + "\n") != std::string::npos) CHECK(listed.size() == 1);
-      if (!more) CHECK_FALSE(ec);
-      // Where it could begin, it does not end without a close and a word to the observer.
-      if (ec && !driver.steps.empty()) {
-        CHECK(last_told);
-        CHECK(driver.closed);
+  for (const std::string how : {"", ";nowait"}) {
+    for (const sample& s : {test::hello, test::samples().back()}) {
+      const auto details = "f;" + std::to_string(s.octets.size()) + how;
+      const dialogue talk{C("UPLOAD\n" + details + "\n" + s.octets + "LIST_FILES\nDOWNLOAD\n" +
+                            s.id + "\nFEATURES\n")};
+      bool more = true;
+      std::size_t nth = 1;
+      for (; more; ++nth) {
+        CAPTURE(nth);
+        brittle_store store;
+        filexfer::detail::session_state state;
+        state.link.chunk_octets = test::chunk_octets;
+        std::error_code last_told;
+        state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
+        hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
+        driver.steps.reserve(100);
+        driver.peer.reserve(2 * s.octets.size() + 1000);
+        filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
+        std::error_code ec;
+        more = with_failing_allocation(
+            nth, ec, [&] { driver.run([&](std::error_code& e) { return flow.serve(e); }, ec); });
+        CHECK(store.alive == 0);
+        CHECK(all_whole(store.held));
+        const auto listed = entries_of(store.held);
+        // An id that was answered is listed.
+        if (driver.peer.said().find(s.id + "\n") != std::string::npos) CHECK(listed.size() == 1);
+        if (!more) CHECK_FALSE(ec);
+        // Where it could begin, it does not end without a close and a word to the observer.
+        if (ec && !driver.steps.empty()) {
+          CHECK(last_told);
+          CHECK(driver.closed);
+        }
       }
+      CHECK(nth > 10);
     }
-    CHECK(nth > 10);
   }
 }

@@ -81,6 +81,7 @@ class session_flow {
         action closing;
         closing.io = io_kind::close;
         co_await closing;
+        drop_uploads(ec);
       }
       if (ec && !event_.error) event_.error = ec;
       if (state_.on_end && (in_command_ || ec) && !is_told_later_) state_.on_end(event_);
@@ -379,8 +380,8 @@ class session_flow {
       refuse(errc::mismatch, {}, ec);
       co_return;
     }
+    uploads_there_.push_back({std::move(*upload), id, event_});
     is_told_later_ = true;
-    uploads_there_.push_back({std::move(*upload), id, event_, {}, {}});
     const bool more_follow = details.nowait && count <= link().small_octets &&
                              link().in.holds_line() && uploads_there_.size() < gathered_uploads;
     if (!more_follow) co_await show_uploads();
@@ -391,8 +392,9 @@ class session_flow {
     std::optional<typename Store::upload> upload;
     digest_type id;
     session_event event;
-    std::error_code failed;
-    std::string replies_behind;  ///< To what came after it.
+    std::error_code failed{};
+    errc refusal{};
+    std::string replies_behind{};  ///< To what came after it.
   };
 
   /// Shows them under their names, and gives their final replies.
@@ -407,18 +409,36 @@ class session_flow {
     }};
     while (next < uploads_there_.size() && !showing.error()) co_await perform(showing);
     for (; next < uploads_there_.size(); ++next) uploads_there_[next].failed = showing.error();
-    for (upload_there& one : std::exchange(uploads_there_, {})) {
-      if (one.failed) {
-        const errc refusal = to_refusal(one.failed);
-        one.event.error = refusal;
-        one.event.cause = one.failed;
-        out_ += format_error(refusal, text_of(refusal)) + '\n';
-      } else {
-        out_ += one.id.to_string() + '\n';
-      }
-      out_ += one.replies_behind;
+    std::string said;
+    for (upload_there& one : uploads_there_) {
+      if (one.failed) refused_at_last(one, one.failed);
+      said += one.failed ? format_error(one.refusal, text_of(one.refusal)) : one.id.to_string();
+      said.append("\n") += one.replies_behind;
+    }
+    out_ += said;
+    tell_of_uploads();
+  }
+
+  static void refused_at_last(upload_there& one, std::error_code why) {
+    one.failed = why;
+    one.refusal = to_refusal(why);
+    one.event.error = one.refusal;
+    one.event.cause = why;
+  }
+
+  /// Tells how those ended that were there, and forgets them.
+  void tell_of_uploads() {
+    for (const upload_there& one : uploads_there_) {
       if (state_.on_end) state_.on_end(one.event);
     }
+    uploads_there_.clear();
+    uploads_there_.shrink_to_fit();
+  }
+
+  /// They come to nothing.
+  void drop_uploads(std::error_code why) {
+    for (upload_there& one : uploads_there_) refused_at_last(one, why);
+    tell_of_uploads();
   }
 
   static void show(upload_there& one) {
