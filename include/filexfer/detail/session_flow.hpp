@@ -346,7 +346,7 @@ class session_flow {
     }
     const std::uint64_t count = details.size - offset;
     replies() += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
-    if (link().in.size() < count) co_await flush(ec);
+    if (!details.nowait || link().in.size() < count) co_await flush(ec);
     if (ec) {
       drop_or_keep(details, upload, {});
       co_return;
