@@ -1165,9 +1165,9 @@ TEST_CASE("an exchange that has read leaves its write standing, for what follows
   CHECK(op.hear(4) == "t, ");
   const auto& got = std::get<1>(op.call.result());
   REQUIRE(got.size() == 4);
-  for (const int n : {0, 1}) {
+  for (const std::size_t n : {0U, 1U}) {
     REQUIRE(got[n].came);
-    CHECK(got[n].came->octets == (n == 0 ? 3 : 4));
+    CHECK(got[n].came->octets == 3 + n);
     CHECK_FALSE(got[n].came->error);
     CHECK_FALSE(got[n].wrote);
     CHECK_FALSE(got[n].error);
