@@ -44,6 +44,8 @@ struct client_options {
   /// Files up to this size leave at once when many are uploaded. One that the server refuses was
   /// sent in vain, so for larger ones it is asked first, which costs a round trip or two.
   std::uint64_t nowait_octets = std::uint64_t{8} * 1024 * 1024;
+  /// Commands that are sent and not answered yet, at most, when many files are moved.
+  std::size_t max_in_flight = 2048;
   /// Entries that `list_files` returns at most as a vector: a server may be hostile.
   std::size_t max_entries = 1'000'000;
 };

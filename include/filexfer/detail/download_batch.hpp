@@ -53,7 +53,7 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
 
  public:
   downloads_ahead(client_state& state, Files& files, OnResult& on_result)
-      : base{files}, state_{state}, on_result_{on_result} {}
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
   void fill(octet_buffer& out) {
     filled_.clear();

@@ -9,6 +9,7 @@
 #include <filexfer/detail/flow.hpp>
 #include <filexfer/error.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <deque>
@@ -22,9 +23,6 @@
 #include <vector>
 
 namespace filexfer::detail {
-
-/// Commands that are sent and not answered, at most; half of them leave at once.
-inline constexpr std::size_t commands_ahead = 2048;
 
 using octet_buffer = std::vector<std::byte>;
 
@@ -40,7 +38,7 @@ template <class Range, class Flight>
 class requests_of {
  public:
   /// Whether there is something to be made ready, and room for it.
-  bool may_fill() const noexcept { return !at_end_ && in_flight_.size() <= commands_ahead / 2; }
+  bool may_fill() const noexcept { return !at_end_ && in_flight_.size() + batch_ <= window_; }
 
   /// Whether a reply is still to come.
   bool expects() const noexcept { return !in_flight_.empty(); }
@@ -49,7 +47,11 @@ class requests_of {
   flow<void> finish(std::error_code&) { co_return; }
 
  protected:
-  explicit requests_of(Range& range) : range_{range} {}
+  /// `window`: commands in flight at most, of which half leave at once.
+  requests_of(Range& range, std::size_t window)
+      : window_{std::max<std::size_t>(window, 1)},
+        batch_{std::max<std::size_t>(window / 2, 1)},
+        range_{range} {}
 
   /// The next element; nullptr at the end.
   auto* next() {
@@ -62,7 +64,7 @@ class requests_of {
   /// The next element is done with.
   void pass() noexcept { passes_ = true; }
 
-  bool is_full() const noexcept { return filled_.size() >= commands_ahead / 2; }
+  bool is_full() const noexcept { return filled_.size() >= batch_; }
 
   // Used by work, or while there is none.
   std::vector<Flight> filled_;  ///< What was made ready, and has not left.
@@ -71,6 +73,8 @@ class requests_of {
   std::deque<Flight> in_flight_;
 
  private:
+  std::size_t window_;
+  std::size_t batch_;
   Range& range_;
   std::optional<decltype(std::begin(std::declval<Range&>()))> next_;
   bool passes_ = false;

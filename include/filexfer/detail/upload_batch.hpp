@@ -52,7 +52,7 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
 
  public:
   uploads_ahead(client_state& state, Files& files, OnResult& on_result)
-      : base{files}, state_{state}, on_result_{on_result} {}
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
   bool may_fill() const noexcept { return !waits_ && !torn_ && base::may_fill(); }
 
@@ -281,7 +281,7 @@ class questions_ahead
 
  public:
   questions_ahead(client_state& state, Files& files, OnResult& on_result)
-      : base{files}, state_{state}, on_result_{on_result} {}
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
   void fill(octet_buffer& out) {
     filled_.clear();
