@@ -54,6 +54,7 @@ enum class errc {
   connection_unusable,    ///< An earlier failure left the stream at an unknown position.
   store_failed,           ///< A store, source or sink threw something other than a system error.
   file_exists,            ///< A file of that name is there, and is not to be replaced.
+  digest_changed,         ///< The server's ids are digests of another kind than they were before.
 };
 
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
@@ -128,6 +129,7 @@ class error_category_impl final : public std::error_category {
       case errc::connection_unusable: return "the connection is unusable after a failure";
       case errc::store_failed: return "a store, source or sink failed";
       case errc::file_exists: return "the file exists already";
+      case errc::digest_changed: return "the server's ids are other digests now";
     }
     return "unknown filexfer error";
   }

@@ -4,6 +4,7 @@
 /// \file
 /// All of the library.
 
+#include <filexfer/any_digest.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
@@ -28,6 +29,9 @@
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
 #include <filexfer/transfer.hpp>
+#include <filexfer/transfer_pool.hpp>
+#include <filexfer/transfer_progress.hpp>
+#include <filexfer/transfer_types.hpp>
 #include <filexfer/tree_sink.hpp>
 #include <filexfer/version.hpp>
 

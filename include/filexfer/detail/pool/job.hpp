@@ -1,0 +1,502 @@
+#ifndef FILEXFER_DETAIL_POOL_JOB_HPP
+#define FILEXFER_DETAIL_POOL_JOB_HPP
+
+// A job of a pool: its workers, each of which has a connection and takes files from one queue; when
+// they connect, try again, wait and end. How files are transferred over a connection is the derived
+// class's: upload_job.hpp, download_job.hpp.
+//
+// All of it runs on the pool's strand, but what is said to be work.
+
+#include <filexfer/detail/pool/core.hpp>
+#include <filexfer/detail/pool/descriptors.hpp>
+#include <filexfer/detail/pool/elements.hpp>
+#include <filexfer/detail/pool/routine.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/transfer.hpp>
+#include <filexfer/transfer_types.hpp>
+
+#include <asio/cancellation_type.hpp>
+#include <asio/error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace filexfer::detail {
+
+/// What every job keeps of a file.
+template <class Clock>
+struct retry_state {
+  /// It is transferred by itself, so that it can go on where an attempt stopped.
+  bool alone = false;
+  std::optional<retry_schedule<Clock>> schedule{};  ///< Since it was refused for a while.
+};
+
+template <class Core, class Range, class State, class OnResult>
+class transfer_job
+    : public job_base,
+      public std::enable_shared_from_this<transfer_job<Core, Range, State, OnResult>> {
+ public:
+  using queue_type = element_queue<Range, State>;
+  using record = typename queue_type::record;
+  using pointer = typename queue_type::pointer;
+  using connection = typename Core::connection;
+  using timer_type = typename Core::timer_type;
+  using clock = typename Core::clock;
+  using result_type = file_result<range_element_t<Range>>;
+
+  transfer_job(std::shared_ptr<Core> core, Range&& range, OnResult on_result)
+      : core_{std::move(core)},
+        queue_{std::forward<Range>(range)},
+        on_result_{std::move(on_result)} {}
+
+  /// A file that a worker has in hand. `error`: it failed on this side before it was sent.
+  struct in_flight {
+    pointer file;
+    std::error_code error{};
+  };
+
+  struct worker {
+    worker(const Core& core) : timer{core.strand} {}
+
+    std::weak_ptr<routine> running;
+    std::unique_ptr<typename Core::connection> connected;
+    timer_type timer;
+    std::optional<retry_schedule<clock>> outage;  ///< Since the connection was lost.
+    std::size_t limit = 1;                        ///< Files of the next operation.
+    bool holds_files = false;
+    bool has_left = false;
+
+    // Of the operation under way.
+    std::mutex mutex;  ///< Files are added by work.
+    std::deque<in_flight> files;
+    bool answered = false;
+    std::uint64_t bytes_moved = 0;
+
+    void add(pointer file, std::error_code error = {}) {
+      const std::lock_guard lock{mutex};
+      files.push_back({std::move(file), error});
+    }
+    std::optional<in_flight> take_first() {
+      const std::lock_guard lock{mutex};
+      if (files.empty()) return std::nullopt;
+      std::optional<in_flight> first{std::move(files.front())};
+      files.pop_front();
+      return first;
+    }
+  };
+
+  /// On the strand, once.
+  void start() {
+    auto& jobs = core_->jobs;
+    std::erase_if(jobs, [](const auto& job) { return job.expired(); });
+    jobs.push_back(this->weak_from_this());
+    most_workers_ = std::clamp<std::size_t>(core_->options.connections, 1,
+                                            affordable_connections(core_->options));
+    add_worker();
+  }
+
+  /// Terminal: breaks off. Else: files that are under way end, and no other starts.
+  void cancel(asio::cancellation_type type) override {
+    const bool terminal =
+        (type & asio::cancellation_type::terminal) != asio::cancellation_type::none;
+    if (type == asio::cancellation_type::none) return;
+    stopping_ = true;
+    queue_.stop();
+    if (terminal) cancelled_ = true;
+    for (const auto& w : workers_) {
+      const auto running = w->running.lock();
+      if (!running) continue;
+      if (terminal) running->terminate();
+      else if (!w->holds_files) running->cancel_call();
+    }
+  }
+
+ protected:
+  ~transfer_job() = default;
+
+  /// Transfers `first`, and others of the queue if that suits, over the worker's connection. Sets
+  /// `lost` if the connection has failed; what it had in hand is left in `w.files`.
+  virtual flow<void> transfer(worker& w, pointer first, transfer_failure& lost) = 0;
+
+  /// The job has ended.
+  virtual void complete(std::error_code ec, const transfer_totals& totals) = 0;
+
+  Core& core() noexcept { return *core_; }
+  queue_type& queue() noexcept { return queue_; }
+
+  /// Set once a terminal cancellation came; work looks at it.
+  const std::atomic<bool>& cancelled() const noexcept { return cancelled_; }
+
+  std::size_t limit_for(const worker& w) const noexcept {
+    return most_workers_ > 1 ? w.limit : core_->options.client.max_in_flight;
+  }
+
+  // ----------------------------------------------------------------------------------------- results
+
+  /// The first file in hand that was sent, whose result has come; those before it failed here.
+  pointer take_answered(worker& w) {
+    w.answered = true;
+    while (auto one = w.take_first()) {
+      if (!one->error) return std::move(one->file);
+      report_local(*one->file, one->error);
+    }
+    return nullptr;
+  }
+
+  /// Tells of the files that failed here and have nothing before them.
+  void report_failed_here(worker& w) {
+    while (auto one = w.take_first()) {
+      if (!one->error) {
+        const std::lock_guard lock{w.mutex};
+        w.files.push_front(std::move(*one));
+        return;
+      }
+      report_local(*one->file, one->error);
+    }
+  }
+
+  void report_local(record& file, std::error_code ec) {
+    result_type result{file.element(), file.index, {ec, failure_origin::local}};
+    report(file, result);
+  }
+
+  void report(record& file, result_type& result) {
+    if (result.failure) ++totals_.failed;
+    else ++(result.moved ? totals_.moved : totals_.already_there);
+    file.finish(result);
+    on_result_(std::as_const(result));
+  }
+
+  /// A file has failed, and nothing is said of the connection: it is tried again after a while, or
+  /// its result is told.
+  void retry_or_report(pointer file, result_type& result, std::uint64_t bytes_moved) {
+    const auto& why = result.failure;
+    if (!stopping_ && may_try_again(why.error, why.origin)) {
+      if (!file->schedule) file->schedule.emplace(policy());
+      if (bytes_moved > 0) file->schedule->progress();
+      if (const auto pause = file->schedule->next()) {
+        notify(pool_event::kind::retrying, why, name_of(*file), file->index);
+        file->alone = true;
+        delayed_.emplace(clock::now() + *pause, std::move(file));
+        return;
+      }
+    }
+    report(*file, result);
+  }
+
+  /// It is tried again at once.
+  void retry_now(pointer file) {
+    file->alone = true;
+    queue_.give_back(std::move(file));
+    wake();
+  }
+
+  static std::string name_of(record& file) {
+    if constexpr (requires { file.element().name(); }) return std::string{file.element().name()};
+    else return {};
+  }
+
+ private:
+  retry_policy policy() const { return {.patience = core_->options.retry_for}; }
+
+  void notify(pool_event::kind what, const transfer_failure& why, std::string name = {},
+              std::size_t index = 0) {
+    if (core_->on_event) core_->on_event({what, why, std::move(name), index});
+  }
+
+  // ----------------------------------------------------------------------------------------- workers
+
+  void add_worker() {
+    workers_.push_back(std::make_unique<worker>(*core_));
+    worker& w = *workers_.back();
+    ++working_;
+    w.running = routine::start(
+        core_->strand, this->shared_from_this(), [&] { return this->work(w); },
+        [this, &w](std::error_code thrown) { this->end(w, thrown); });
+  }
+
+  void add_workers() {
+    while (!stopping_ && workers_.size() < most_workers_) add_worker();
+  }
+
+  void hold(worker& w) noexcept {
+    if (!std::exchange(w.holds_files, true)) ++holding_;
+  }
+  void release(worker& w) noexcept {
+    if (std::exchange(w.holds_files, false)) --holding_;
+  }
+
+  flow<void> work(worker& w) {
+    while (!stopping_) {
+      hold(w);
+      pointer first;
+      work_call looking{core_->work_executor, [&](std::error_code&) { first = queue_.next(); }};
+      co_await looking;
+      if (looking.error()) {  // the range threw
+        fail({looking.error(), failure_origin::local});
+        co_return;
+      }
+      if (!first) {
+        release(w);
+        const bool more = co_await wait_for_work(w);
+        if (!more) co_return;
+        continue;
+      }
+      if (const auto error = error_of_element(first->element())) {
+        report_local(*first, error);
+        continue;
+      }
+      if (may_block(first->element())) {
+        const std::error_code error = co_await prepare(*first);
+        if (error) report_local(*first, error);
+        else queue_.give_back(std::move(first));
+        continue;
+      }
+      if (!w.connected) {
+        const std::string name = name_of(*first);
+        const std::size_t index = first->index;
+        queue_.give_back(std::move(first));
+        release(w);
+        wake();
+        const bool is_connected = co_await connect(w, name, index);
+        if (!is_connected) co_return;
+        add_workers();
+        continue;
+      }
+      transfer_failure lost;
+      w.answered = false;
+      w.bytes_moved = 0;
+      co_await transfer(w, std::move(first), lost);
+      report_failed_here(w);
+      if (lost) {
+        co_await recover(w, lost);
+      } else {
+        w.outage.reset();
+        w.connected->was_used = true;
+        w.limit = std::min(2 * w.limit, core_->options.max_shared_in_flight);
+        if (!w.connected->usable()) w.connected.reset();
+      }
+    }
+  }
+
+  flow<std::error_code> prepare(record& file) {
+    work_call preparing{core_->work_executor, [&](std::error_code& ec) {
+                          if constexpr (requires { file.element().prepare(ec); }) {
+                            file.element().prepare(ec);
+                          }
+                        }};
+    co_await preparing;
+    co_return preparing.error();
+  }
+
+  void end(worker& w, std::error_code thrown) {
+    if (thrown) fail({thrown, failure_origin::local});
+    release(w);
+    w.has_left = true;
+    const bool keeps = w.connected && w.files.empty() && !cancelled_ && w.connected->usable();
+    if (keeps) core_->idle.push_back(std::move(w.connected));
+    w.connected.reset();
+    for (; !w.files.empty(); w.files.pop_back()) queue_.give_back(std::move(w.files.back().file));
+    wake();
+    if (--working_ > 0) return;
+    report_what_is_left();
+    std::error_code ec = failed_.error;
+    if (stopping_ && !ec) ec = asio::error::operation_aborted;
+    complete(ec, totals_);
+  }
+
+  /// The job can't go on.
+  void fail(transfer_failure why) {
+    if (!failed_) failed_ = std::move(why);
+    queue_.stop();
+    finished_ = true;
+    wake();
+  }
+
+  /// The server is gone: files that were taken from the range have failed.
+  void report_what_is_left() {
+    if (!failed_) return;
+    for (auto& [due, file] : delayed_) queue_.give_back(std::move(file));
+    delayed_.clear();
+    while (auto file = queue_.take_back()) {
+      result_type result{file->element(), file->index, failed_};
+      report(*file, result);
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------- waiting
+
+  /// All that wait look again.
+  void wake() {
+    for (const auto& w : workers_) {
+      if (w->has_left) continue;
+      if (finished_ && !w->holds_files) {
+        if (const auto running = w->running.lock()) running->cancel_call();
+      } else {
+        w->timer.cancel();
+      }
+    }
+  }
+
+  void release_delayed() {
+    const auto now = clock::now();
+    while (!delayed_.empty() && delayed_.begin()->first <= now) {
+      queue_.give_back(std::move(delayed_.begin()->second));
+      delayed_.erase(delayed_.begin());
+    }
+  }
+
+  /// Waits until there may be a file: false if none can come any more.
+  flow<bool> wait_for_work(worker& w) {
+    if (finished_) co_return false;
+    if (delayed_.empty() && holding_ == 0) {
+      finished_ = true;
+      wake();
+      co_return false;
+    }
+    const auto until =
+        delayed_.empty() ? clock::now() + std::chrono::hours{1} : delayed_.begin()->first;
+    co_await wait(w, until);
+    release_delayed();
+    co_return !finished_;
+  }
+
+  flow<void> wait(worker& w, typename clock::time_point until) {
+    w.timer.expires_at(until);
+    auto waiting = make_call<>([&w](auto handler) { w.timer.async_wait(std::move(handler)); });
+    co_await waiting;
+  }
+
+  /// Waits without heed to `wake`, unless the job ends.
+  flow<void> pause(worker& w, std::chrono::milliseconds time) {
+    const auto until = clock::now() + time;
+    while (!finished_ && !stopping_ && clock::now() < until) co_await wait(w, until);
+  }
+
+  // -------------------------------------------------------------------------------------- connecting
+
+  bool another_is_connected(const worker& w) const {
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [&](const auto& other) { return other.get() != &w && other->connected; });
+  }
+
+  bool another_works(const worker& w) const {
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [&](const auto& other) { return other.get() != &w && !other->has_left; });
+  }
+
+  /// Until there is a connection, or none can be had: false then. `name` and `index` are those of
+  /// the file that waits for it.
+  flow<bool> connect(worker& w, const std::string& name, std::size_t index) {
+    while (!stopping_ && !finished_) {
+      if (!core_->idle.empty()) {
+        w.connected = std::move(core_->idle.back());
+        core_->idle.pop_back();
+        co_return true;
+      }
+      transfer_failure why;
+      co_await connect_to(*core_, w.connected, why);
+      if (w.connected) co_return true;
+      if (stopping_ || finished_) break;
+      const bool others = another_is_connected(w);
+      if (others && !std::exchange(told_of_fewer_, true)) {
+        notify(pool_event::kind::fewer_connections, why);
+      }
+      const bool may_pass = may_try_again(why.error, why.origin) &&
+                            (core_->was_connected || why.error == condition::refused);
+      const auto time = may_pass && !(others && is_lack_of_descriptors(why.error))
+                            ? next_pause(w, false)
+                            : std::nullopt;
+      if (!time) {
+        if (!another_works(w)) fail(std::move(why));
+        co_return false;
+      }
+      if (!others) notify(pool_event::kind::retrying, why, name, index);
+      co_await pause(w, *time);
+    }
+    co_return false;
+  }
+
+  std::optional<std::chrono::milliseconds> next_pause(worker& w, bool progress) {
+    if (!w.outage) w.outage.emplace(policy());
+    if (progress) w.outage->progress();
+    return w.outage->next();
+  }
+
+  /// The connection was lost with files in hand.
+  flow<void> recover(worker& w, const transfer_failure& lost) {
+    const bool stale = w.connected->was_used && !w.answered && !cancelled_;
+    w.connected.reset();
+    pointer first;
+    if (auto one = w.take_first()) first = std::move(one->file);
+    for (auto one = w.files.rbegin(); one != w.files.rend(); ++one) {
+      if (one->error) report_local(*one->file, one->error);
+      else queue_.give_back(std::move(one->file));
+    }
+    w.files.clear();
+    const bool told = lost.origin == failure_origin::local && w.answered && !cancelled_;
+    if (cancelled_) {
+      if (first) report_failure(*first, lost);
+      co_return;
+    }
+    if (!first || told || (stale && w.bytes_moved == 0)) {
+      if (first) queue_.give_back(std::move(first));
+      release(w);
+      wake();
+      co_return;
+    }
+    std::optional<std::chrono::milliseconds> time;
+    if (!stopping_ && may_try_again(lost.error, lost.origin)) {
+      time = next_pause(w, w.bytes_moved > 0 || w.answered);
+    }
+    if (!time) {
+      w.outage.reset();
+      report_failure(*first, lost);
+      co_return;
+    }
+    notify(pool_event::kind::retrying, lost, name_of(*first), first->index);
+    first->alone = true;
+    queue_.give_back(std::move(first));
+    release(w);
+    wake();
+    co_await pause(w, *time);
+  }
+
+  void report_failure(record& file, const transfer_failure& why) {
+    result_type result{file.element(), file.index, why};
+    report(file, result);
+  }
+
+  std::shared_ptr<Core> core_;
+  queue_type queue_;
+  OnResult on_result_;
+  transfer_totals totals_;
+  transfer_failure failed_;
+
+  std::vector<std::unique_ptr<worker>> workers_;
+  std::size_t most_workers_ = 1;
+  std::size_t working_ = 0;  ///< Workers that have not ended.
+  std::size_t holding_ = 0;  ///< Workers that have files in hand, or look for one.
+  std::multimap<typename clock::time_point, pointer> delayed_;
+  std::atomic<bool> cancelled_{false};
+  bool stopping_ = false;
+  bool finished_ = false;
+  bool told_of_fewer_ = false;
+};
+
+}  // namespace filexfer::detail
+
+#endif
