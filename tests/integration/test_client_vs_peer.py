@@ -70,7 +70,7 @@ class ClientCase(unittest.TestCase):
         with self.start(server, *arguments,
                         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE) as process:
             try:
-                out, err = process.communicate(stdin, timeout=20)
+                out, err = process.communicate(stdin, timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
@@ -263,12 +263,12 @@ class Transfers(ClientCase):
                 server.store.add(name, b"content %d" % number)
             sums = self.run_client(server, "list", "--md5sum")
             command = ["md5sum", "--check", "--strict", "--quiet"]
-            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=20)
+            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=60)
             self.assertEqual(checked.returncode, 0, checked)
             self.assertEqual(sums.count(b"\n"), len(NAMES) + 1)
             # And would find a difference.
             self.write("line\nfeed", b"other content")
-            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=20)
+            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=60)
             self.assertNotEqual(checked.returncode, 0)
 
     def test_ids_and_names_to_download(self):
@@ -573,7 +573,7 @@ class Connections(ClientCase):
                                     sock.shutdown(socket.SHUT_WR)
                                 except OSError:
                                     pass  # the client has seen enough
-                                process.communicate(timeout=20)
+                                process.communicate(timeout=60)
                         self.assertEqual(process.returncode, BROKEN)
 
     def test_wrong_usage(self):
@@ -596,7 +596,7 @@ class Connections(ClientCase):
             try:
                 self.assertTrue(server.stalled.wait(15))
                 process.send_signal(signal.SIGINT)
-                out, err = process.communicate(timeout=20)
+                out, err = process.communicate(timeout=60)
             finally:
                 if process.poll() is None:
                     process.kill()

@@ -283,9 +283,9 @@ class Parsing(unittest.TestCase):
         with peer.Server() as server:
             for text in ("C: LIST_FILES\nS: No files\n", "C: LIST_FILES\nS> No file\nS: s\n", "C: NO\nS~ ERROR io\n",
                          "C: LIST_FILES\nS: No files available at the moment\nS: x\n"):
-                with peer.Client(server.address, timeout=5) as client:
+                with peer.Client(server.address, timeout=30) as client:
                     self.assertRaises(AssertionError, Player(client).play, parse(text))
-            with peer.Client(server.address, timeout=5) as client:
+            with peer.Client(server.address, timeout=30) as client:
                 Player(client).play(parse(BUILT_IN["a file there, listed, and back"].strip()))
 
 

@@ -158,7 +158,7 @@ def traced(server: ServerProcess, case: Case, folder: str) -> List[Step]:
         with Strace([server.process.pid], options):
             case.run(client, case.name)
             # The client may have the reply before strace has seen its call end.
-            patience = time.monotonic() + 10
+            patience = time.monotonic() + 60
             while all(s.kind != "reply" for s in steps()) and time.monotonic() < patience:
                 time.sleep(0.01)
     return steps()

@@ -63,7 +63,7 @@ def with_defect(defect: str) -> Iterator[None]:
 
 def all_threads_of(server: ServerProcess) -> List[int]:
     """Its two threads; the one for the disk may come after it has said that it listens."""
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + 60
     while time.monotonic() < patience:
         threads = threads_of(server.process.pid)
         if len(threads) == 2:

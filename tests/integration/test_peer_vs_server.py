@@ -101,7 +101,7 @@ def octets_of(size, seed=0):
     return random.Random("%d %d" % (size, seed)).getrandbits(8 * size).to_bytes(size, "little")
 
 
-def wait_until(condition, what, timeout=15):
+def wait_until(condition, what, timeout=60):
     """For what a server does without telling a client."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -563,7 +563,7 @@ class StoreCases:
 
     def test_twenty_uploads_at_once(self):
         server = self.fresh("--threads", "4")
-        start = threading.Barrier(20, timeout=15)
+        start = threading.Barrier(20, timeout=60)
 
         def transfer(number):
             # Every fourth has the octets of others, every second the name.
@@ -585,7 +585,7 @@ class StoreCases:
     def test_one_file_from_twenty_connections_at_once_is_listed_once(self):
         server = self.fresh("--threads", "4")
         octets = octets_of(300000, 21)
-        start = threading.Barrier(20, timeout=15)
+        start = threading.Barrier(20, timeout=60)
 
         def upload(_):
             with server.client() as client:
@@ -671,7 +671,7 @@ class StoreCases:
 
         def refuses():
             try:
-                server.client(timeout=5).close()
+                server.client(timeout=30).close()
                 return False
             except ConnectionError:
                 return True

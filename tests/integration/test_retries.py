@@ -9,7 +9,7 @@ import time
 
 import peer
 from relays import Relay
-from test_programs import DONE, HELLO, REFUSED, Case, octets_of
+from test_programs import DONE, HELLO, PATIENCE, REFUSED, Case, octets_of
 
 BROKEN = 4
 KIB = 1024
@@ -101,7 +101,7 @@ class Retries(Case):
                 server.kill()
                 server = self.serve(store="store")
                 relay.to = server.address
-            out, said = client.communicate(timeout=60)
+            out, said = client.communicate(timeout=4 * PATIENCE)
             self.assertEqual(client.returncode, DONE, said.decode())
             self.assertTrue(out.startswith(b"Success"), out)
             self.assertLess(relay.passed, 1.3 * len(octets))
@@ -111,11 +111,9 @@ class Retries(Case):
     def test_what_will_be_refused_again_is_not_tried_again(self):
         self.write("file", HELLO)
         server = self.serve("--read-only")
-        begin = time.monotonic()
-        self.client(server, "upload", "file", expect=REFUSED)
-        self.client("127.0.0.1:1", "upload", "file", expect=BROKEN)  # nobody has ever answered there
-        self.assertLess(time.monotonic() - begin, 10)
-        self.assertNotIn("trying again", self.said)
+        for address, code in ((server, REFUSED), ("127.0.0.1:1", BROKEN)):  # nobody has ever answered there
+            self.client(address, "upload", "file", expect=code)
+            self.assertNotIn("trying again", self.said)
 
     def test_patience_ends(self):
         self.write("file", octets_of(MIB))

@@ -561,8 +561,9 @@ class Parallel(Trees):
         files = self.plant_few("tree")
         relay = self.relay(self.serve(store="store"))
         for job in (("upload", "tree"), ("download", "--all", "-o", "copy")):
-            # The first one of a download has to pass the list.
-            relay.cut_after = [100000 if job[0] == "download" else 3000] + [3000] * 8
+            # All of these together are too little for the files, so each is made and cut, whoever
+            # comes first. The first one of a download has to pass the list.
+            relay.cut_after = [8000 if job[0] == "download" else 3000] + [3000] * 8
             out = self.client(relay.address, *job, "--parallel", "4")
             self.assertEqual(len(out.splitlines()), len(files))
             self.assertEqual(relay.cut_after, [])
