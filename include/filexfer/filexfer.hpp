@@ -7,6 +7,7 @@
 #include <filexfer/any_digest.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/client.hpp>
+#include <filexfer/connector.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/directory_store.hpp>
 #include <filexfer/error.hpp>

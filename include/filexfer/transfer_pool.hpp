@@ -7,6 +7,7 @@
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/download_job.hpp>
 #include <filexfer/detail/pool/upload_job.hpp>
+#include <filexfer/connector.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/sha256.hpp>
@@ -33,11 +34,6 @@
 namespace filexfer {
 
 namespace detail {
-
-struct any_connect_handler {
-  template <class Stream>
-  void operator()(std::error_code, Stream&&) const {}
-};
 
 /// A job together with the handler of the operation that it is.
 template <class Job, class Handler>
@@ -91,21 +87,6 @@ class job_operation final : public Job {
 };
 
 }  // namespace detail
-
-/// What makes a pool's connections.
-///
-/// `async_connect(handler)` connects once, with `void(std::error_code, stream_type)`. It is called
-/// on the pool's strand, also while an earlier connection is being made, and heeds the handler's
-/// cancellation slot. A connector may name, as `timer_type`, what the deadlines of its connections
-/// and the pool's pauses are measured by; else that is `asio::steady_timer`.
-template <class C>
-concept connector =
-    std::move_constructible<C> && requires(C& c, detail::any_connect_handler handler) {
-      typename C::stream_type;
-      requires async_stream<typename C::stream_type>;
-      { c.get_executor() } -> std::convertible_to<asio::any_io_executor>;
-      c.async_connect(handler);
-    };
 
 /// Moves many files to and from one server, over as many connections as suit.
 ///

@@ -1,0 +1,248 @@
+#ifndef FILEXFER_CONNECTOR_HPP
+#define FILEXFER_CONNECTOR_HPP
+
+/// \file
+/// How a `transfer_pool` comes to its connections: over TCP, or a Unix socket.
+
+#include <filexfer/stream.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/cancellation_state.hpp>
+#include <asio/cancellation_type.hpp>
+#include <asio/compose.hpp>
+#include <asio/error.hpp>
+#include <asio/ip/address.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/post.hpp>
+#include <asio/socket_base.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace filexfer {
+
+namespace detail {
+
+struct any_connect_handler {
+  template <class Stream>
+  void operator()(std::error_code, Stream&&) const {}
+};
+
+}  // namespace detail
+
+/// What makes connections.
+///
+/// `async_connect(handler)` connects once, with `void(std::error_code, stream_type)`. It may be
+/// called while earlier connections are being made, and heeds the handler's executor and
+/// cancellation slot. A connector may name, as `timer_type`, what the deadlines of its connections
+/// are measured by; else that is `asio::steady_timer`.
+template <class C>
+concept connector =
+    std::move_constructible<C> && requires(C& c, detail::any_connect_handler handler) {
+      typename C::stream_type;
+      requires async_stream<typename C::stream_type>;
+      { c.get_executor() } -> std::convertible_to<asio::any_io_executor>;
+      c.async_connect(handler);
+    };
+
+/// Connects over TCP: looks the host up, and tries its addresses in turn.
+class tcp_connector {
+ public:
+  using stream_type = asio::ip::tcp::socket;
+  using executor_type = asio::any_io_executor;
+
+  /// \param executor  of the sockets.
+  /// \param host      a name, or an address as `127.0.0.1` or `::1`, which is not looked up.
+  /// \param service   a port, or its name.
+  tcp_connector(executor_type executor, std::string host, std::string service)
+      : executor_{std::move(executor)}, host_{std::move(host)}, service_{std::move(service)} {}
+
+  executor_type get_executor() const noexcept { return executor_; }
+
+  /// Connects. The socket has `no_delay` and `keep_alive` set.
+  ///
+  /// Handler: `void(std::error_code, asio::ip::tcp::socket)`. Errors: the resolver's, if the name
+  /// is not known; the system's for the last address that was tried;
+  /// `asio::error::operation_aborted` if it was cancelled (terminal). How long it may take is the
+  /// system's matter.
+  template <class Token>
+  auto async_connect(Token&& token) {
+    return asio::async_compose<Token, void(std::error_code, stream_type)>(
+        operation{executor_, host_, service_}, token, executor_);
+  }
+
+ private:
+  class operation {
+   public:
+    operation(const executor_type& executor, const std::string& host, const std::string& service)
+        : socket_{std::make_unique<stream_type>(executor)},
+          resolver_{std::make_unique<asio::ip::tcp::resolver>(executor)},
+          host_{host},
+          service_{service} {}
+
+    /// Starts.
+    template <class Self>
+    void operator()(Self& self) {
+      auto& resolver = *resolver_;
+      std::error_code not_numeric;
+      asio::ip::make_address(host_, not_numeric);
+      const std::string host = host_;
+      const std::string service = service_;
+      if (not_numeric) {
+        resolver.async_resolve(host, service, std::move(self));
+      } else {  // only the service is looked up, which the system does from a file
+        std::error_code ec;
+        auto found = resolver.resolve(host, service, asio::ip::resolver_base::numeric_host, ec);
+        const auto executor = socket_->get_executor();
+        asio::post(executor, started<Self>{std::move(self), ec, std::move(found)});
+      }
+    }
+
+    /// The addresses are known.
+    template <class Self>
+    void operator()(Self& self, std::error_code ec, asio::ip::tcp::resolver::results_type found) {
+      if (ec) return finish(self, ec);
+      for (const auto& entry : found) endpoints_.push_back(entry.endpoint());
+      try_next(self, asio::error::host_not_found);
+    }
+
+    /// One was tried.
+    template <class Self>
+    void operator()(Self& self, std::error_code ec) {
+      if (!ec) return finish(self, ec);
+      if (ec == asio::error::operation_aborted) return finish(self, ec);
+      try_next(self, ec);
+    }
+
+   private:
+    template <class Self>
+    struct started {
+      Self self;
+      std::error_code ec;
+      asio::ip::tcp::resolver::results_type found;
+      void operator()() { self(ec, std::move(found)); }
+    };
+
+    template <class Self>
+    void try_next(Self& self, std::error_code last) {
+      auto& socket = *socket_;
+      std::error_code ignored;
+      if (self.get_cancellation_state().cancelled() != asio::cancellation_type::none) {
+        return finish(self, asio::error::operation_aborted);
+      }
+      while (next_ < endpoints_.size()) {
+        const auto endpoint = endpoints_[next_++];
+        socket.close(ignored);
+        socket.open(endpoint.protocol(), last);  // fails where the system lacks a family
+        if (!last) return socket.async_connect(endpoint, std::move(self));
+      }
+      finish(self, last);
+    }
+
+    template <class Self>
+    void finish(Self& self, std::error_code ec) {
+      std::error_code ignored;
+      if (!ec) {
+        socket_->set_option(asio::ip::tcp::no_delay{true}, ignored);
+        socket_->set_option(asio::socket_base::keep_alive{true}, ignored);
+      }
+      resolver_.reset();
+      stream_type socket = std::move(*socket_);
+      socket_.reset();
+      self.complete(ec, std::move(socket));
+    }
+
+    std::unique_ptr<stream_type> socket_;
+    std::unique_ptr<asio::ip::tcp::resolver> resolver_;
+    std::string host_;
+    std::string service_;
+    std::vector<asio::ip::tcp::endpoint> endpoints_;
+    std::size_t next_ = 0;
+  };
+
+  executor_type executor_;
+  std::string host_;
+  std::string service_;
+};
+
+static_assert(connector<tcp_connector>);
+
+/// Connects to a Unix socket.
+class unix_connector {
+ public:
+  using stream_type = asio::local::stream_protocol::socket;
+  using executor_type = asio::any_io_executor;
+
+  unix_connector(executor_type executor, std::string path)
+      : executor_{std::move(executor)}, path_{std::move(path)} {}
+
+  executor_type get_executor() const noexcept { return executor_; }
+
+  /// Connects.
+  ///
+  /// Handler: `void(std::error_code, asio::local::stream_protocol::socket)`. Errors: the system's,
+  /// such as `ENOENT`, or `ENAMETOOLONG` for a path that does not fit an address;
+  /// `asio::error::operation_aborted` if it was cancelled (terminal).
+  template <class Token>
+  auto async_connect(Token&& token) {
+    return asio::async_compose<Token, void(std::error_code, stream_type)>(
+        operation{executor_, path_}, token, executor_);
+  }
+
+ private:
+  class operation {
+   public:
+    operation(const executor_type& executor, const std::string& path)
+        : socket_{std::make_unique<stream_type>(executor)}, path_{path} {}
+
+    template <class Self>
+    void operator()(Self& self) {
+      auto& socket = *socket_;
+      std::optional<asio::local::stream_protocol::endpoint> endpoint;
+      std::error_code ec;
+      try {
+        endpoint.emplace(path_);
+        socket.open(endpoint->protocol(), ec);
+      } catch (const std::system_error& e) {  // the path is too long
+        ec = e.code();
+      }
+      if (!ec) return socket.async_connect(*endpoint, std::move(self));
+      const auto executor = socket.get_executor();
+      asio::post(executor, failed<Self>{std::move(self), ec});
+    }
+
+    template <class Self>
+    void operator()(Self& self, std::error_code ec) {
+      stream_type socket = std::move(*socket_);
+      socket_.reset();
+      self.complete(ec, std::move(socket));
+    }
+
+   private:
+    template <class Self>
+    struct failed {
+      Self self;
+      std::error_code ec;
+      void operator()() { self(ec); }
+    };
+
+    std::unique_ptr<stream_type> socket_;
+    std::string path_;
+  };
+
+  executor_type executor_;
+  std::string path_;
+};
+
+static_assert(connector<unix_connector>);
+
+}  // namespace filexfer
+
+#endif
