@@ -1,8 +1,10 @@
 // The pool in memory: sessions on memory pipes, one thread, virtual time.
 
+#include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
 #include "support/virtual_timer.hpp"
 
+#include <filexfer/directory_store.hpp>
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
@@ -111,13 +113,15 @@ struct memory_target {
 };
 
 /// A server of sessions on pipes, each of which breaks after so many bytes, if it is told to.
-template <class Timer>
+template <class Timer, class Store>
 struct basic_pipe_server {
-  using store_type = memory_store<>;
+  using store_type = Store;
   using stream_type = filexfer::fault_stream<memory_pipe>;
   using session_type = filexfer::session<memory_pipe, store_type, filexfer::md5, Timer>;
 
-  explicit basic_pipe_server(asio::io_context& c) : context{c} {}
+  template <class... Args>
+  explicit basic_pipe_server(asio::io_context& c, Args&&... args)
+      : context{c}, store{std::forward<Args>(args)...} {}
 
   asio::io_context& context;
   store_type store;
@@ -148,9 +152,9 @@ struct basic_pipe_server {
   }
 };
 
-template <class Timer>
+template <class Timer, class Store>
 struct basic_pipe_connector {
-  using server_type = basic_pipe_server<Timer>;
+  using server_type = basic_pipe_server<Timer, Store>;
   using stream_type = typename server_type::stream_type;
   using timer_type = Timer;
 
@@ -179,12 +183,14 @@ struct basic_pipe_connector {
 using result = filexfer::file_result<memory_file>;
 
 /// A server, a pool, and what a job has told.
-template <class Timer>
+template <class Timer, class Store = memory_store<>>
 struct basic_pool_fixture {
-  using connector_type = basic_pipe_connector<Timer>;
+  using connector_type = basic_pipe_connector<Timer, Store>;
 
-  explicit basic_pool_fixture(filexfer::pool_options options = {})
-      : pool{std::in_place, connector_type{&server}, options} {
+  template <class... Args>
+  explicit basic_pool_fixture(filexfer::pool_options options = {}, Args&&... args)
+      : server{context, std::forward<Args>(args)...},
+        pool{std::in_place, connector_type{&server}, options} {
     pool->on_event([this](const filexfer::pool_event& e) { events.push_back(e); });
   }
 
@@ -233,6 +239,14 @@ struct basic_pool_fixture {
     }
   }
 
+  /// Runs so many handlers, if there are as many before the job has ended.
+  void run_steps(int count) {
+    for (int n = 0; n < count && !ended; ++n) {
+      context.restart();
+      context.poll_one();
+    }
+  }
+
   /// Lets the sessions see the end of their connections, unless all goes at once.
   ~basic_pool_fixture() {
     if (is_dropped) return;
@@ -247,7 +261,7 @@ struct basic_pool_fixture {
 
   bool is_dropped = false;
   asio::io_context context;
-  basic_pipe_server<Timer> server{context};
+  basic_pipe_server<Timer, Store> server;
   std::map<std::string, int> tellings;
   std::map<std::string, filexfer::transfer_failure> failures;
   std::vector<filexfer::pool_event> events;
@@ -356,6 +370,37 @@ TEST_CASE("a connection that breaks at any byte costs no file, and none is told 
   }
 }
 
+TEST_CASE("a large upload that breaks sends nothing again that has arrived") {
+  const tests::scratch_folder folder;
+  using store_type = filexfer::directory_store<>;
+  basic_pool_fixture<virtual_timer, store_type> f{{.client = {.nowait_octets = 1000}},
+                                                  folder.path() / "store"};
+  auto files = some_files(1, 1'000'000);
+  // Two and a half connections' worth: were any of it sent again, a fourth would be needed.
+  f.server.break_after = {400'000, 400'000, 400'000};
+  f.upload(files);
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.moved == 1);
+  CHECK(f.server.connections == 3);
+}
+
+TEST_CASE("what a callback throws ends the job") {
+  pool_fixture f{{.connections = 2}};
+  auto files = some_files(100);
+  bool thrown = false;
+  f.on_told = [&](const result& r) {
+    if (!r.failure && !std::exchange(thrown, true)) {
+      throw std::system_error{std::make_error_code(std::errc::io_error)};
+    }
+  };
+  f.upload(files);
+  f.run();
+  CHECK(f.ended == std::make_error_code(std::errc::io_error));
+  CHECK(f.tellings.size() < files.size());
+  for (const auto& [name, times] : f.tellings) CHECK(times == 1);
+}
+
 TEST_CASE("a file that can't be opened fails by itself") {
   pool_fixture f{{.connections = 2}};
   auto files = some_files(9);
@@ -407,10 +452,7 @@ TEST_CASE("a cancelled job ends, whenever it is cancelled") {
       auto files = some_files(12, 300);
       pool_fixture f{{.connections = 3}};
       f.upload(files);
-      for (int n = 0; n < steps && !f.ended; ++n) {
-        f.context.restart();
-        f.context.poll_one();
-      }
+      f.run_steps(steps);
       const bool in_the_middle = !f.ended;
       f.cancel.emit(type);
       f.run();
@@ -431,10 +473,7 @@ TEST_CASE("a pool that is destroyed in the middle breaks off its job, which ends
     auto files = some_files(12, 300);
     pool_fixture f{{.connections = 3}};
     f.upload(files);
-    for (int n = 0; n < steps && !f.ended; ++n) {
-      f.context.restart();
-      f.context.poll_one();
-    }
+    f.run_steps(steps);
     f.pool.reset();
     f.run();
     CHECK(f.ended);
@@ -446,10 +485,7 @@ TEST_CASE("a context that is destroyed in the middle takes the job with it") {
     auto files = some_files(12, 300);
     basic_pool_fixture<asio::steady_timer> f{{.connections = 3}};
     f.upload(files);
-    for (int n = 0; n < steps && !f.ended; ++n) {
-      f.context.restart();
-      f.context.poll_one();
-    }
+    f.run_steps(steps);
     f.is_dropped = true;
   }
 }
@@ -641,10 +677,7 @@ TEST_CASE("a cancelled download keeps what came, and ends") {
     fill(f, files);
     auto targets = targets_of(files, true);
     f.download(targets);
-    for (int n = 0; n < steps && !f.ended; ++n) {
-      f.context.restart();
-      f.context.poll_one();
-    }
+    f.run_steps(steps);
     f.cancel.emit(asio::cancellation_type::terminal);
     f.run();
     REQUIRE(f.ended);

@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -177,7 +178,11 @@ class transfer_job
     if (result.failure) ++totals_.failed;
     else ++(result.moved ? totals_.moved : totals_.already_there);
     file.finish(result);
-    on_result_(std::as_const(result));
+    try {
+      on_result_(std::as_const(result));
+    } catch (...) {
+      fail({error_of(std::current_exception()), failure_origin::local});
+    }
   }
 
   /// A file has failed, and nothing is said of the connection: it is tried again after a while, or

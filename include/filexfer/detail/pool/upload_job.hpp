@@ -38,7 +38,6 @@ struct upload_state : retry_state<Clock> {
   std::uint64_t size = 0;
   std::string token{};
   any_digest digest{};  ///< If it is known.
-  bool is_retried = false;
   bool began_afresh = false;
 
   template <class Result>
@@ -167,8 +166,9 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
                         begin(*file, place, request, ec);
                         if constexpr (seekable_source<source_type>) {
-                          // The server says what it has only to one who knows the digest.
-                          if (!ec && file->is_retried && !request.expected) {
+                          // The server says what an attempt has left only to one who knows the
+                          // digest.
+                          if (!ec && file->alone && !request.expected) {
                             request.expected = hash_of<hasher>(*place->seen, ec);
                             if (!ec) file->digest = *request.expected;
                           }
@@ -179,7 +179,6 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
       this->report_local(*file, opening.error());
       co_return;
     }
-    file->is_retried = true;
     file->progress->start(file->size);
     counted& source = *place->seen;
     auto uploading = make_call<typename Client::upload_result>(
@@ -255,7 +254,6 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
   template <class Result>
   void judge(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
-    file->is_retried = true;
     result_type told{file->element(), file->index, failure_of(*w.connected, ec)};
     told.moved = result.sent;
     told.computed_here = result.computed_here;
