@@ -62,16 +62,7 @@ class any_digest {
   }
 
   /// Lower-case hexadecimal, two digits a byte; empty if this is.
-  std::string to_string() const {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string hex;
-    hex.reserve(2 * size_);
-    for (const std::byte b : bytes()) {
-      hex += digits[std::to_integer<std::size_t>(b >> 4)];
-      hex += digits[std::to_integer<std::size_t>(b & std::byte{0x0F})];
-    }
-    return hex;
-  }
+  std::string to_string() const { return detail::to_hex(bytes()); }
 
   friend constexpr auto operator<=>(const any_digest&, const any_digest&) noexcept = default;
 

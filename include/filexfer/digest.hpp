@@ -15,6 +15,21 @@
 #include <string_view>
 
 namespace filexfer {
+namespace detail {
+
+/// Lower-case hexadecimal, two digits a byte.
+inline std::string to_hex(std::span<const std::byte> bytes) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string hex;
+  hex.reserve(2 * bytes.size());
+  for (const std::byte b : bytes) {
+    hex += digits[std::to_integer<std::size_t>(b >> 4)];
+    hex += digits[std::to_integer<std::size_t>(b & std::byte{0x0F})];
+  }
+  return hex;
+}
+
+}  // namespace detail
 
 /// The `Octets` octets of a digest. The digest of a whole file is the file's id.
 template <std::size_t Octets>
@@ -44,16 +59,7 @@ class digest {
   }
 
   /// Lower-case hexadecimal, two digits an octet.
-  std::string to_string() const {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string hex;
-    hex.reserve(hex_digits);
-    for (const std::byte octet : value_) {
-      hex += digits[std::to_integer<std::size_t>(octet >> 4)];
-      hex += digits[std::to_integer<std::size_t>(octet & std::byte{0x0F})];
-    }
-    return hex;
-  }
+  std::string to_string() const { return detail::to_hex(value_); }
 
   constexpr const std::array<std::byte, Octets>& value() const noexcept { return value_; }
 

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_POOL_CORE_HPP
 #define FILEXFER_DETAIL_POOL_CORE_HPP
 
-// What a pool and its jobs share: the connector, idle connections, the digest cache.
+// What a pool and its jobs share: the connector, and idle connections.
 
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/client.hpp>
@@ -60,6 +60,15 @@ class pool_connection {
     return made;
   }
 
+  /// Has the client compute the digest of that name, which FEATURES has told; false if that is of
+  /// no known kind.
+  bool use_digest(const server_features& known, std::string_view name,
+                  const client_options& options, const asio::any_io_executor& work_executor) {
+    return ((Hashers::name() == name &&
+             (use<Hashers>(options, work_executor).known_features(known), true)) ||
+            ...);
+  }
+
   /// Calls `call(client)`, once `use` was called.
   template <class Call>
   decltype(auto) visit(Call call) {
@@ -87,12 +96,13 @@ class job_base {
   ~job_base() = default;
 };
 
-template <class Connector, class... Hashers>
+template <class Connector, class FirstHasher, class... Hashers>
 struct pool_core {
+  using first_hasher = FirstHasher;
   using stream_type = typename Connector::stream_type;
   using timer_type = typename timer_of<Connector>::type;
   using clock = typename timer_type::clock_type;
-  using connection = pool_connection<stream_type, timer_type, Hashers...>;
+  using connection = pool_connection<stream_type, timer_type, FirstHasher, Hashers...>;
 
   pool_core(Connector c, const pool_options& o)
       : connector{std::move(c)}, options{o}, strand{connector.get_executor()} {}
@@ -137,66 +147,48 @@ transfer_failure failure_of(Connection& c, std::error_code ec) {
   return why;
 }
 
-/// Chooses, by the name that FEATURES has told, the client's hasher; false if there is none of that
-/// name.
-template <class Connection, class... Hashers>
-struct hasher_choice {
-  static bool choose(Connection& c, std::string_view name, const server_features& known,
-                     const client_options& options, const asio::any_io_executor& work_executor) {
-    return ((Hashers::name() == name &&
-             (c.template use<Hashers>(options, work_executor).known_features(known), true)) ||
-            ...);
-  }
-};
-
-/// Connects, and learns the server's digest.
-template <class Connector, class First, class... Others>
-flow<void> connect_to(
-    pool_core<Connector, First, Others...>& core,
-    std::unique_ptr<typename pool_core<Connector, First, Others...>::connection>& made,
-    transfer_failure& why) {
-  using core_type = pool_core<Connector, First, Others...>;
-  using made_type = typename core_type::connection;
-  using stream_type = typename core_type::stream_type;
-  why = {};
-  auto connecting = make_call<stream_type>(
-      [&core](auto handler) { core.connector.async_connect(std::move(handler)); });
-  co_await connecting;
-  if (connecting.error() || !connecting.results()) {
-    why = {connecting.error(), failure_origin::stream, true};
-    co_return;
-  }
-  made = std::make_unique<made_type>(std::move(std::get<0>(*connecting.results())));
-  auto& asking = made->template use<First>(core.options.client, core.work_executor);
+/// Learns, on a fresh connection, which digest the server's ids are.
+template <class Core, class Connection>
+flow<void> learn_digest(Core& core, Connection& fresh, transfer_failure& why) {
+  auto& asking =
+      fresh.template use<typename Core::first_hasher>(core.options.client, core.work_executor);
   auto features = make_call<server_features>(
       [&asking](auto handler) { asking.async_features(std::move(handler)); });
   co_await features;
   if (features.error()) {
-    why = failure_of(*made, features.error());
-    made.reset();
+    why = failure_of(fresh, features.error());
     co_return;
   }
   const server_features known = features.value();
-  const bool answered = asking.last_reply().starts_with("ERROR");
-  if (known.version == 0 && !answered) {  // HTTP, most likely
-    why = {errc::malformed_reply, failure_origin::peer, false, asking.last_reply()};
-    made.reset();
-    co_return;
-  }
-  const std::string digest = known.digest.empty() ? std::string{First::name()} : known.digest;
-  if (!core.digest.empty() && digest != core.digest) {
+  const std::string reply = asking.last_reply();
+  const std::string digest{known.digest.empty() ? Core::first_hasher::name()
+                                                : std::string_view{known.digest}};
+  if (known.version == 0 && !reply.starts_with("ERROR")) {  // HTTP, most likely
+    why = {errc::malformed_reply, failure_origin::peer, false, reply};
+  } else if (!core.digest.empty() && digest != core.digest) {
     why = {errc::digest_changed, failure_origin::peer};
-    made.reset();
-    co_return;
-  }
-  if (!hasher_choice<made_type, First, Others...>::choose(*made, digest, known, core.options.client,
-                                                          core.work_executor)) {
+  } else if (!fresh.use_digest(known, digest, core.options.client, core.work_executor)) {
     why = {errc::wrong_digest_kind, failure_origin::peer, false, known.digest};
-    made.reset();
+  } else {
+    core.digest = digest;
+    core.was_connected = true;
+  }
+}
+
+/// Connects, and learns the server's digest; else says why that could not be.
+template <class Core>
+flow<void> connect_to(Core& core, std::unique_ptr<typename Core::connection>& made,
+                      transfer_failure& why) {
+  auto connecting = make_call<typename Core::stream_type>(
+      [&core](auto handler) { core.connector.async_connect(std::move(handler)); });
+  co_await connecting;
+  if (connecting.error()) {
+    why = {connecting.error(), failure_origin::stream, true};
     co_return;
   }
-  core.digest = digest;
-  core.was_connected = true;
+  made = std::make_unique<typename Core::connection>(std::move(std::get<0>(*connecting.results())));
+  co_await learn_digest(core, *made, why);
+  if (why) made.reset();
 }
 
 }  // namespace filexfer::detail

@@ -20,7 +20,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -153,13 +152,6 @@ class download_job
   using base::base;
   using typename base::worker;
 
-  /// Of a file that was asked for behind others.
-  template <class Result>
-  void take_result(worker& w, std::error_code ec, const Result& result) {
-    w.bytes_moved += result.octets;
-    if (auto file = this->take_answered(w)) judge(w, std::move(file), ec, result);
-  }
-
  protected:
   using typename base::pointer;
   using typename base::result_type;
@@ -173,6 +165,9 @@ class download_job
   }
 
  private:
+  template <class Result>
+  friend class result_taker;
+
   template <class Digest>
   using sink_type = element_sink<element_type, Digest>;
 
@@ -220,8 +215,7 @@ class download_job
   }
 
   void report_foreign(record& file) {
-    result_type told{file.element(), file.index, {errc::digest_changed, failure_origin::peer}};
-    this->report(file, told);
+    this->report_failure(file, {errc::digest_changed, failure_origin::peer});
   }
 
   // ------------------------------------------------------------------------------- one by itself
@@ -264,7 +258,7 @@ class download_job
     co_await fetching;
     const auto result = fetching.value();
     w.bytes_moved += result.octets;
-    std::error_code ec = fetching.error();
+    const std::error_code ec = fetching.error();
     const auto origin = client.last_failure();
     const bool wrong_part = had_part && (ec == errc::digest_mismatch || ec == condition::refused) &&
                             !std::exchange(file->part_was_wrong, true);

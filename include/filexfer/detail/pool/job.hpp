@@ -73,7 +73,7 @@ class transfer_job
     worker(const Core& core) : timer{core.strand} {}
 
     std::weak_ptr<routine> running;
-    std::unique_ptr<typename Core::connection> connected;
+    std::unique_ptr<connection> connected;
     timer_type timer;
     std::optional<retry_schedule<clock>> outage;  ///< Since the connection was lost.
     std::size_t limit = 1;                        ///< Files of the next operation.
@@ -169,9 +169,12 @@ class transfer_job
     }
   }
 
-  void report_local(record& file, std::error_code ec) {
-    result_type result{file.element(), file.index, {ec, failure_origin::local}};
+  void report_failure(record& file, transfer_failure why) {
+    result_type result{file.element(), file.index, std::move(why)};
     report(file, result);
+  }
+  void report_local(record& file, std::error_code ec) {
+    report_failure(file, {ec, failure_origin::local});
   }
 
   void report(record& file, result_type& result) {
@@ -336,10 +339,7 @@ class transfer_job
     if (!failed_) return;
     for (auto& [due, file] : delayed_) queue_.give_back(std::move(file));
     delayed_.clear();
-    while (auto file = queue_.take_back()) {
-      result_type result{file->element(), file->index, failed_};
-      report(*file, result);
-    }
+    while (auto file = queue_.take_back()) report_failure(*file, failed_);
   }
 
   // ----------------------------------------------------------------------------------------- waiting
@@ -478,11 +478,6 @@ class transfer_job
     release(w);
     wake();
     co_await pause(w, *time);
-  }
-
-  void report_failure(record& file, const transfer_failure& why) {
-    result_type result{file.element(), file.index, why};
-    report(file, result);
   }
 
   std::shared_ptr<Core> core_;

@@ -2,6 +2,7 @@
 #define FILEXFER_DETAIL_POOL_RESULT_TAKER_HPP
 
 #include <system_error>
+#include <utility>
 
 namespace filexfer::detail {
 
@@ -12,9 +13,7 @@ class result_taker {
  public:
   template <class Job>
   result_taker(Job& job, typename Job::worker& w) noexcept
-      : job_{&job}, worker_{&w}, call_{[](void* to, void* by, std::error_code ec, const Result& r) {
-          static_cast<Job*>(to)->take_result(*static_cast<typename Job::worker*>(by), ec, r);
-        }} {}
+      : job_{&job}, worker_{&w}, call_{&result_taker::take<Job>} {}
 
   /// A sink is closed before its result is told.
   template <class Item>
@@ -24,6 +23,14 @@ class result_taker {
   }
 
  private:
+  template <class Job>
+  static void take(void* to, void* by, std::error_code ec, const Result& result) {
+    auto& job = *static_cast<Job*>(to);
+    auto& w = *static_cast<typename Job::worker*>(by);
+    w.bytes_moved += result.octets;
+    if (auto file = job.take_answered(w)) job.judge(w, std::move(file), ec, result);
+  }
+
   void* job_;
   void* worker_;
   void (*call_)(void*, void*, std::error_code, const Result&);

@@ -97,13 +97,6 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
   using base::base;
   using typename base::worker;
 
-  /// Of a file that was sent behind others.
-  template <class Result>
-  void take_result(worker& w, std::error_code ec, const Result& result) {
-    w.bytes_moved += result.octets;
-    if (auto file = this->take_answered(w)) judge(w, std::move(file), ec, result);
-  }
-
  protected:
   using typename base::pointer;
   using typename base::result_type;
@@ -118,6 +111,9 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
   }
 
  private:
+  template <class Result>
+  friend class result_taker;
+
   /// A file that is open.
   struct opened {
     opened(element_type& element, std::error_code& ec) : source(element.open(ec)) {}
