@@ -4,20 +4,17 @@
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
-import fcntl
 import json
 import os
 import signal
-import struct
 import subprocess
-import termios
 import unittest
 
 import peer
 from peer import Behaviour, md5
 from relays import KIB, Relay
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
-                           WRONG_DIGEST, Case, octets_of, until)
+                           WRONG_DIGEST, Case, octets_of, unread, until)
 
 MIB = 1024 * KIB
 
@@ -207,15 +204,11 @@ class Json(Case):
             client = self.start_client_at(self.serve().address, "upload", "-", *arguments, stdin=subprocess.PIPE)
             client.stdin.write(b"12345")
             client.stdin.flush()
-            until(lambda: self.unread(client.stdin) == 0, "the client to read its input")
+            until(lambda: unread(client.stdin) == 0, "the client to read its input")
             client.send_signal(signal.SIGINT)
             client.wait(PATIENCE)
             self.assertEqual(client.returncode, INTERRUPTED)
             self.parse(client.stdout.read(), INTERRUPTED)
-
-    @staticmethod
-    def unread(pipe):
-        return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
 if __name__ == "__main__":

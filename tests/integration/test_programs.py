@@ -5,6 +5,7 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
 import errno
+import fcntl
 import filecmp
 import hashlib
 import os
@@ -17,8 +18,10 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -55,14 +58,9 @@ def until(condition, what):
         time.sleep(0.005)
 
 
-def catches(process, number):
-    """Whether a process has a handler for that signal, as far as the system tells."""
-    try:
-        with open("/proc/%d/status" % process.pid) as status:
-            caught = next(line.split()[1] for line in status if line.startswith("SigCgt:"))
-    except (OSError, StopIteration):
-        return True
-    return bool(int(caught, 16) >> (number - 1) & 1)
+def unread(pipe):
+    """Octets that its reader has not read yet."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
 class Server:
@@ -919,7 +917,7 @@ class Signals(Case):
             process = self.start_client(server, *arguments, stdin=subprocess.PIPE)
             process.stdin.write(b"12345")
             process.stdin.flush()
-            until(lambda: catches(process, signal.SIGINT), "the client to watch for signals")
+            until(lambda: unread(process.stdin) == 0, "the client to read its input")
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(PATIENCE), INTERRUPTED)
             self.assertEqual(os.listdir(self.temporary), [])
