@@ -313,7 +313,7 @@ class downloads {
   template <class Client, class Sink>
   attempt judge(workplace& at, Client& client, Sink& sink, incoming& one, std::error_code ec,
                 const typename Client::download_result& result) {
-    one.shown.end();
+    one.shown.stop();
     const std::string target = sink.target().string();
     if (ec == filexfer::errc::digest_mismatch) {
       const std::string arrived = result.computed_here.to_string();
@@ -364,7 +364,7 @@ class downloads {
         some.alone(std::move(one));
         break;
       }
-      one->shown.end();
+      one->shown.stop();
       if (const auto kept = keep(at, *one, one->wanted.file)) {
         if (kept->why.code != done) some.failed(std::move(one), *kept);
         continue;

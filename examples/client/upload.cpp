@@ -125,7 +125,7 @@ class uploads {
     return at.server.with_client([&](auto& client) { return send_some(at, client, some); });
   }
   attempt move(workplace& at, outgoing& one, std::optional<attempt> made) {
-    one.shown.end();
+    one.shown.stop();
     if (one.misled) made.reset();  // which is no reason to wait
     return with_retries(
         at, one.path, [&](auto& client) { return try_once(at, client, one); }, std::move(made));
@@ -266,7 +266,7 @@ class uploads {
                     typename Client::upload_request wanted, MayPass may_pass) {
     std::error_code ec;
     typename Client::upload_result result;
-    one.shown.begin(one.source.size());
+    one.shown.start(one.source.size());
     std::tie(ec, result) = at.operations.run<decltype(result)>([&](auto handler) {
       client.async_upload(one.source, std::move(wanted), std::move(handler));
     });
@@ -278,7 +278,7 @@ class uploads {
   /// What an attempt came to; tells the outcome, if it is one.
   template <class Source, class Result>
   attempt judge(workplace& at, sending<Source>& one, std::error_code ec, const Result& result) {
-    one.shown.end();
+    one.shown.stop();
     if (ec == filexfer::errc::digest_mismatch) {
       tell(one, verdict::fail, result.computed_here.to_string(), result.computed_there.to_string());
       return {{wrong_digest, "the server computed " + result.computed_there.to_string() +
@@ -326,13 +326,13 @@ class uploads {
   std::optional<Element> begin_next(workplace& at, batch<outgoing>& some) {
     while (auto one = some.next()) {
       std::error_code ec;
-      one->shown.end();
+      one->shown.stop();
       auto wanted = attempts_at<Client>(at, *one).next(ec);
       if (ec) {
         some.failed(std::move(one), {explain_local(ec)});
         continue;
       }
-      one->shown.begin(one->source.size());
+      one->shown.start(one->source.size());
       std::optional<Element> begun{Element{one->source, std::move(wanted)}};
       some.sent(std::move(one));
       return begun;
@@ -350,7 +350,7 @@ class uploads {
       auto one = some.next();
       if (!one) break;
       std::error_code ec;
-      one->shown.end();
+      one->shown.stop();
       const auto id = find_digest<Client>(at, *one, ec);
       if (ec) {
         some.failed(std::move(one), {explain_local(ec)});

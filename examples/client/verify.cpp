@@ -49,7 +49,7 @@ class verification {
   exit_code check(filexfer::file_source& file, const std::string& path, const std::string& name) {
     std::error_code ec;
     file_progress shown{at_.moved, file.size()};
-    shown.begin(file.size());
+    shown.start(file.size());
     const std::string id = id_of(at_, file, shown, ec);
     if (ec) return at_.say.report(path, explain_here(ec));
     const bool held = held_.contains({name, id});

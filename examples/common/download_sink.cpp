@@ -66,8 +66,8 @@ void download_sink::announce(named_file file, std::error_code& ec) {
   if (ec) return;
   if (wanted_->modified && tree_) tree_->modified(*wanted_->modified);
   if (wanted_->modified && file_) file_->modified(*wanted_->modified);
-  shown_.begin(size);
-  shown_.goes_on_at(held());
+  shown_.start(size);
+  shown_.seek(held());
 }
 
 std::uint64_t download_sink::held() const noexcept {

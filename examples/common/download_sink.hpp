@@ -121,7 +121,7 @@ class stdout_sink {
   template <class Digest>
   void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
-    shown_.begin(file.size);
+    shown_.start(file.size);
   }
   void write(std::span<const std::byte> octets, std::error_code& ec);
   void commit(std::error_code& ec) { ec.clear(); }

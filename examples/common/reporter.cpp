@@ -62,16 +62,16 @@ class recent_rate {
 };
 
 /// `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`; a `+` is for what is not known yet.
-std::string line_for(const progress::figures& now, double rate) {
+std::string line_for(const progress::snapshot& now, double rate) {
   const char* more = now.all_known ? "" : "+";
   std::string line;
   if (now.files_known > 1) {
     line = std::to_string(now.files) + " of " + std::to_string(now.files_known) + more + " files  ";
   }
   line +=
-      megabytes(now.octets) + " of " + megabytes(now.octets_known) + more + "  " + rate_text(rate);
+      megabytes(now.bytes) + " of " + megabytes(now.bytes_known) + more + "  " + rate_text(rate);
   if (now.all_known && rate > 0) {
-    const double left = static_cast<double>(now.octets_known - now.octets) / rate;
+    const double left = static_cast<double>(now.bytes_known - now.bytes) / rate;
     line += "  " + clock_time(static_cast<std::uint64_t>(left)) + " left";
   }
   return line;
@@ -145,12 +145,12 @@ void reporter::trying_again(std::string_view subject, std::string_view why) {
   }
 }
 
-void reporter::show(const progress::figures& now, double octets_per_second) {
+void reporter::show(const progress::snapshot& now, double octets_per_second) {
   const std::lock_guard lock{mutex_};
   if (form_ == output_form::json) {
     json_line event{"progress"};
     event.add("files", now.files).add("files_known", now.files_known);
-    event.add("octets", now.octets).add("octets_known", now.octets_known);
+    event.add("octets", now.bytes).add("octets_known", now.bytes_known);
     event.add_value("all_known", now.all_known ? "true" : "false");
     write(std::cout, event.add("rate", static_cast<std::uint64_t>(octets_per_second)).text());
     std::cout.flush();
@@ -165,11 +165,11 @@ void reporter::end_show() {
   erase();
 }
 
-void reporter::end(const progress::figures& now, exit_code code) {
+void reporter::end(const progress::snapshot& now, exit_code code) {
   if (form_ != output_form::json) return;
   const std::lock_guard lock{mutex_};
   json_line event{"summary"};
-  event.add("files", good_).add("octets", now.octets);
+  event.add("files", good_).add("octets", now.bytes);
   event.add_value("seconds", fixed(seconds(clock::now() - begun_), 3));
   write(std::cout, event.add("exit_code", number(code)).text());
 }
@@ -197,13 +197,13 @@ display::~display() {
 
 void display::run(const std::stop_token& ended) {
   std::unique_lock lock{mutex_};
-  recent_rate rate{job_.now().octets};
+  recent_rate rate{job_.now().bytes};
   auto pause = std::chrono::milliseconds{500};
   for (;;) {
     wake_.wait_for(lock, ended, pause, [] { return false; });
     if (ended.stop_requested()) return;
-    const progress::figures now = job_.now();
-    const double octets_per_second = rate.after(now.octets);
+    const progress::snapshot now = job_.now();
+    const double octets_per_second = rate.after(now.bytes);
     if (now.files_known > 0) say_.show(now, octets_per_second);
     pause = say_.period();
   }

@@ -67,7 +67,7 @@ class reporter {
   bool shows_progress() const noexcept { return shows_progress_; }
 
   /// How far the job is; as text, until something else is said.
-  void show(const progress::figures& now, double octets_per_second);
+  void show(const progress::snapshot& now, double octets_per_second);
   void end_show();
 
   /// How often `show` is worth it.
@@ -76,7 +76,7 @@ class reporter {
   }
 
   /// The job has come to its end, and the program exits with that code; in JSON only.
-  void end(const progress::figures& now, exit_code code);
+  void end(const progress::snapshot& now, exit_code code);
 
  private:
   using clock = std::chrono::steady_clock;

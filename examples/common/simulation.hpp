@@ -182,7 +182,7 @@ class simulation {
     std::error_code ec;
     file_progress sent{moved_, file.size()};
     counted_source source{file, sent};
-    sent.begin(file.size());
+    sent.start(file.size());
     std::tie(ec, sent_) = record<filexfer::upload_result<digest>>(
         [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
     const bool shown =
