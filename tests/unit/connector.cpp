@@ -95,17 +95,18 @@ TEST_CASE("a connector to a Unix socket connects, or tells why not") {
   const std::string path = (folder.path() / "socket").string();
   asio::io_context context;
   local::acceptor acceptor{context, local::endpoint{path}};
-  for (const auto& [where, expected] :
-       {std::pair{path, std::error_code{}},
-        std::pair{path + "x", std::make_error_code(std::errc::no_such_file_or_directory)},
-        std::pair{std::string(500, 'x'), std::make_error_code(std::errc::filename_too_long)}}) {
-    CAPTURE(where);
-    filexfer::unix_connector connector{context.get_executor(), where};
+  using attempt = std::pair<std::string, std::error_code>;
+  for (const attempt& one :
+       {attempt{path, {}},
+        attempt{path + "x", std::make_error_code(std::errc::no_such_file_or_directory)},
+        attempt{std::string(500, 'x'), std::make_error_code(std::errc::filename_too_long)}}) {
+    CAPTURE(one.first);
+    filexfer::unix_connector connector{context.get_executor(), one.first};
     test::expected_call<void(std::error_code, local::socket)> call;
     call.start([&](auto handler) { connector.async_connect(std::move(handler)); });
     context.restart();
     context.run();
-    CHECK(std::get<0>(call.result()).value() == expected.value());
+    CHECK(std::get<0>(call.result()).value() == one.second.value());
   }
 }
 
