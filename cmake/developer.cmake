@@ -15,6 +15,15 @@ if(FILEXFER_WARNINGS_AS_ERRORS)
   target_compile_options(filexfer-developer INTERFACE -Werror)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ collects its garbage less often: a tenth of its time, for 300 MB more.
+  target_compile_options(filexfer-developer INTERFACE "SHELL:--param ggc-min-heapsize=1000000")
+elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # Asio 1.22 takes the experimental coroutines of clang for all that it has.
+  target_compile_definitions(filexfer-developer INTERFACE
+    ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+endif()
+
 if(FILEXFER_SANITIZE)
   set(flags "-fsanitize=${FILEXFER_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND FILEXFER_SANITIZE MATCHES "undefined")

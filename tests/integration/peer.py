@@ -1075,13 +1075,13 @@ class ServerProcess:
         self.log_file.close()
 
 
-def run_tests(*needed: str, limit: float = 180) -> None:
+def run_tests(*needed: str, limit: float = 500) -> None:
     """unittest.main for a script that needs these programs; 77 tells CTest that it was skipped."""
     missing = [name for name in needed if not program(name)]
     if missing:
         print("skipped: %s not found, FILEXFER_BIN names no folder with it" % ", ".join(missing))
         sys.exit(77)
-    # A test that hangs shows where.
+    # A test that hangs shows where, before ctest ends it.
     faulthandler.dump_traceback_later(limit, exit=True)
     unittest.main(module="__main__", verbosity=2)
 

@@ -294,4 +294,4 @@ class CheckTest(unittest.TestCase):
 
 if __name__ == "__main__":
     skip_without_strace()
-    peer.run_tests("filexfer-server", limit=300)
+    peer.run_tests("filexfer-server")

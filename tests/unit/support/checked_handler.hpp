@@ -43,8 +43,7 @@
 namespace test {
 namespace detail {
 
-template <class... Args>
-struct call_record {
+struct call_counts {
   std::atomic<int> calls = 0;
   std::atomic<bool> dropped = false;
   std::atomic<bool> called_inside_the_initiating_function = false;
@@ -53,20 +52,19 @@ struct call_record {
   std::atomic<int> outstanding = 0;
   std::atomic<int> outstanding_when_called = 0;
   std::atomic<std::thread::id> initiating = std::thread::id{};
+};
+
+template <class... Args>
+struct call_record : call_counts {
   std::optional<std::tuple<Args...>> arguments;  // written before `calls`
 };
 
 // Takes from the heap, and counts in the record of the handler.
-template <class T, class Record>
+template <class T>
 class counting_allocator {
  public:
   using value_type = T;
-  template <class U>
-  struct rebind {
-    using other = counting_allocator<U, Record>;
-  };
-
-  explicit counting_allocator(std::shared_ptr<Record> record) noexcept
+  explicit counting_allocator(std::shared_ptr<call_counts> record) noexcept
       : record_{std::move(record)} {}
 
   // Moving an allocator leaves it as it was: so it is a copy.
@@ -74,8 +72,7 @@ class counting_allocator {
   counting_allocator& operator=(const counting_allocator&) noexcept = default;
 
   template <class U>
-  counting_allocator(const counting_allocator<U, Record>& other) noexcept
-      : record_{other.record()} {}
+  counting_allocator(const counting_allocator<U>& other) noexcept : record_{other.record()} {}
 
   T* allocate(std::size_t n) {
     ++record_->allocations;
@@ -88,15 +85,15 @@ class counting_allocator {
     std::allocator<T>{}.deallocate(p, n);
   }
 
-  const std::shared_ptr<Record>& record() const noexcept { return record_; }
+  const std::shared_ptr<call_counts>& record() const noexcept { return record_; }
 
   template <class U>
-  bool operator==(const counting_allocator<U, Record>& other) const noexcept {
+  bool operator==(const counting_allocator<U>& other) const noexcept {
     return record_ == other.record();
   }
 
  private:
-  std::shared_ptr<Record> record_;
+  std::shared_ptr<call_counts> record_;
 };
 
 }  // namespace detail
@@ -111,7 +108,7 @@ class expected_call<void(Args...)> {
  public:
   class handler {
    public:
-    using allocator_type = detail::counting_allocator<std::byte, record>;
+    using allocator_type = detail::counting_allocator<std::byte>;
     using cancellation_slot_type = asio::cancellation_slot;
 
     handler(std::shared_ptr<record> r, asio::cancellation_slot slot)
