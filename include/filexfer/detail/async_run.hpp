@@ -2,61 +2,26 @@
 #define FILEXFER_DETAIL_ASYNC_RUN_HPP
 
 // The asynchronous driver: runs a flow on a stream as one operation of Asio's, for any completion
-// token, with deadlines and cancellation, and with work on an executor of its own.
-//
-// All state of an operation lives in one allocation, which every handler under way shares. An
-// action has up to three parts, I/O and two pieces of work that it waits for; the last one to end
-// resumes the flow. Beside them other work may go on, a read and a write may stand that an exchange
-// has left, and one wait of the timer, which is not restarted for each action: when it fires early,
-// it waits again. The operation completes when nothing is under way any more.
-//
-// Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
-// place. Memory that lacks to hand on what was done (by the work executor's thread, or to the
-// handler's executor from another) is an exception there: Asio has that memory at hand as a rule.
-//
-// A mutex orders the handlers. A strand can't be counted on: the executor of `asio::use_future`,
-// for one, runs a handler on whatever thread has it.
+// token. What is done meanwhile is flow_runner's; here stand the flow's value and the handler.
 
 #include <filexfer/detail/flow.hpp>
-#include <filexfer/detail/run.hpp>
-#include <filexfer/detail/running_deadline.hpp>
-#include <filexfer/detail/work_guard.hpp>
-#include <filexfer/detail/work_lane.hpp>
-#include <filexfer/error.hpp>
-#include <filexfer/options.hpp>
-#include <filexfer/stream.hpp>
+#include <filexfer/detail/flow_runner.hpp>
 
-#include <asio/any_io_executor.hpp>
 #include <asio/associated_allocator.hpp>
 #include <asio/associated_cancellation_slot.hpp>
 #include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
-#include <asio/basic_waitable_timer.hpp>
-#include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/error.hpp>
-#include <asio/post.hpp>
 
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 namespace filexfer::detail {
-
-/// What a driver is told beside the flow.
-struct driver_settings {
-  time_limits limits;
-  /// Where work goes; empty for work in place.
-  asio::any_io_executor work_executor;
-};
 
 template <class T>
 struct flow_value;
@@ -65,556 +30,82 @@ struct flow_value<flow<T>> {
   using type = T;
 };
 
+/// A base, so that the handler goes last: what it holds may be what the other bases refer to.
+template <class Handler>
+struct handler_holder {
+  Handler handler;
+};
+
+template <class Stream, class Handler, class Timer>
+using flow_runner_for =
+    flow_runner<Stream, Timer, asio::associated_executor_t<Handler, typename Stream::executor_type>,
+                asio::associated_allocator_t<Handler>>;
+
 template <class Stream, class T, class Handler, class Timer>
-class async_operation
-    : public std::enable_shared_from_this<async_operation<Stream, T, Handler, Timer>> {
-  using clock = typename Timer::clock_type;
-  using executor = asio::associated_executor_t<Handler, typename Stream::executor_type>;
-  using allocator = asio::associated_allocator_t<Handler>;
-  using pointer = std::shared_ptr<async_operation>;
+class async_operation final : handler_holder<Handler>,
+                              public flow_runner_for<Stream, Handler, Timer> {
+  using base = flow_runner_for<Stream, Handler, Timer>;
+  using holder = handler_holder<Handler>;
 
  public:
   template <class MakeFlow, class AnyHandler>
   async_operation(Stream& stream, const driver_settings& settings, MakeFlow& make_flow,
-                  AnyHandler&& handler)
-      : handler_(std::forward<AnyHandler>(handler)),
-        stream_{stream},
-        executor_{asio::get_associated_executor(handler_, stream.get_executor())},
-        allocator_{asio::get_associated_allocator(handler_)},
-        stream_guard_{stream.get_executor()},
-        guard_{executor_},
-        work_executor_{settings.work_executor},
-        deadline_{settings.limits},
-        timer_{stream.get_executor()},
+                  AnyHandler&& completion_handler)
+      : holder{std::forward<AnyHandler>(completion_handler)},
+        base{stream, settings,
+             asio::get_associated_executor(holder::handler, stream.get_executor()),
+             asio::get_associated_allocator(holder::handler)},
         flow_{make_flow(ec_)} {}
 
   /// The flow starts on the handler's executor, never inside the initiating function.
   void start() {
-    auto slot = asio::get_associated_cancellation_slot(handler_);
+    auto slot = asio::get_associated_cancellation_slot(holder::handler);
     if (slot.is_connected()) {
       // The slot is cleared when this operation ends, but not when its context is destroyed before.
       auto on_cancel = [weak = this->weak_from_this()](asio::cancellation_type type) {
-        if (const pointer kept = weak.lock()) kept->cancel(type);
+        if (const auto kept = weak.lock()) kept->cancel(type);
       };
       slot.assign(std::move(on_cancel));
     }
-    flow_->start(context_);
-    asio::post(stream_guard_.get_executor(),
-               plain_handler{this->shared_from_this(), &async_operation::step});
+    flow_->start(this->context());
+    this->post_first_step();
   }
 
  private:
-  // Handlers of this operation's parts: each holds it alive, and runs on the user's executor.
-
-  struct part_handler {
-    using executor_type = executor;
-    using allocator_type = allocator;
-    part_handler(pointer p) noexcept : self{std::move(p)}, memory{self->allocator_} {}
-    executor_type get_executor() const noexcept { return self->executor_; }
-    // Asio 1.22 asks a dispatched handler for it after having moved from that handler.
-    allocator_type get_allocator() const noexcept { return memory; }
-    pointer self;
-    allocator memory;
-  };
-
-  struct plain_handler : part_handler {
-    using call_type = void (async_operation::*)();
-    plain_handler(pointer p, call_type call_) : part_handler{std::move(p)}, call{call_} {}
-    void operator()(std::error_code = {}) { enter(std::move(this->self), call); }
-    call_type call;
-  };
-
-  /// From another thread: so it does not take its memory from the user's allocator.
-  struct worker_handler {
-    using executor_type = executor;
-    executor_type get_executor() const noexcept { return self->executor_; }
-    void operator()() { enter(std::move(self), call); }
-    pointer self;
-    void (async_operation::*call)();
-  };
-
-  struct io_handler : part_handler {
-    using cancellation_slot_type = asio::cancellation_slot;
-    using call_type = void (async_operation::*)(std::error_code, std::size_t);
-    io_handler(pointer p, asio::cancellation_signal& signal, call_type call_)
-        : part_handler{std::move(p)}, slot{signal.slot()}, call{call_} {}
-    cancellation_slot_type get_cancellation_slot() const noexcept { return slot; }
-    void operator()(std::error_code ec, std::size_t octets = 0) {
-      enter(std::move(this->self), call, ec, octets);
-    }
-    asio::cancellation_slot slot;
-    call_type call;
-  };
-
-  /// What every handler does: one step of the operation, and its completion if that was the last.
-  template <class Call, class... Args>
-  static void enter(pointer self, Call call, Args... args) {
-    bool finished = false;
-    {
-      const std::lock_guard lock{self->mutex_};
-      ((*self).*call)(args...);
-      finished = self->nothing_under_way();
-    }
-    if (finished) complete(std::move(self));
-  }
-
-  // --------------------------------------------------------------------------------------- the loop
-
-  /// Resumes the flow, and does what it asks, until something is under way or it has ended.
-  void step() {
-    for (;;) {
-      action_ = advance(context_);
-      if (action_ == nullptr) {
-        flow_ended_ = true;
-        end_what_stands();
-        return;
-      }
-      if (!start_parts()) return;
-    }
-  }
-
-  /// Starts the parts of the action; true if they have all ended at once.
-  bool start_parts() {
-    parts_ = 1;  // this function's hold
-    if (!cancelled_ || action_->io == io_kind::exchange || action_->io == io_kind::stop_writing) {
-      start_io();
-    } else {
-      if (action_->io == io_kind::close) close_stream(stream_);
-      context_.result.error = asio::error::operation_aborted;
-    }
-    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-      if (work_base* const piece = action_->begins[lane]) begin_work(lane, *piece);
-    }
-    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-      work_base* const piece = action_->awaits[lane];
-      if (piece != nullptr && !lanes_[lane].ended_or_await(*piece)) ++parts_;
-    }
-    return --parts_ == 0;
-  }
-
-  void end_part() {
-    if (--parts_ == 0) step();
-  }
-
-  void begin_work(std::size_t lane, work_base& piece) {
-    if (!lanes_[lane].begin(piece)) return;
-    if (work_executor_ && !cancelled_ &&
-        !start_safely([&] { post_work(this->shared_from_this(), lane); })) {
-      ++lanes_at_work_;
-    } else {
-      while (lanes_[lane].work_on().more) continue;
-    }
-  }
-
-  static void post_work(pointer self, std::size_t lane) {
-    const auto pool = self->work_executor_;
-    asio::post(pool, [kept = std::move(self), lane]() mutable { work_on(std::move(kept), lane); });
-  }
-
-  /// On the work executor. One piece at a time, so that no lane keeps others waiting for long. The
-  /// operation does not end while a lane is at work; whoever hands it on keeps no hold of it.
-  static void work_on(pointer self, std::size_t lane) {
-    const auto made = self->lanes_[lane].work_on();
-    if (made.more) {
-      if (made.awaited) tell(self, &async_operation::end_part);
-      post_work(std::move(self), lane);
-    } else {
-      tell(std::move(self),
-           made.awaited ? &async_operation::end_lane_and_part : &async_operation::end_lane);
-    }
-  }
-
-  static void tell(pointer self, void (async_operation::*what)()) {
-    const auto stream_executor = self->stream_guard_.get_executor();
-    asio::post(stream_executor, worker_handler{std::move(self), what});
-  }
-
-  void end_lane() { --lanes_at_work_; }
-
-  void end_lane_and_part() {
-    end_lane();
-    end_part();
-  }
-
-  // -------------------------------------------------------------------------------------------- I/O
-
-  void start_io() {
-    abort_reason_.clear();
-    switch (action_->io) {
-      case io_kind::none: return;
-      case io_kind::shutdown_send: shutdown_send(stream_); return;
-      case io_kind::close: close_stream(stream_); return;
-      case io_kind::pause: start_pause(); return;
-      case io_kind::exchange: start_exchange(); return;
-      case io_kind::stop_writing: stop_writing(); return;
-      case io_kind::read_some:
-      case io_kind::read_full:
-        if (join_read()) return;
-        break;
-      case io_kind::write:
-      case io_kind::send_file: break;
-    }
-    if (octets_wanted(*action_) == 0) return;
-    if (action_->interruptible && stopping_) {
-      context_.result.error = errc::shutting_down;
-      return;
-    }
-    ++parts_;
-    io_under_way_ = true;
-    if (const auto failed = start_safely([this] {
-          set_deadline();
-          initiate_io();
-        })) {
-      end_io(failed);
-    }
-  }
-
-  /// The timer ends it.
-  void start_pause() {
-    ++parts_;
-    io_under_way_ = true;
-    if (const auto failed = start_safely([this] { set_deadline(); })) end_io(failed);
-  }
-
-  /// Calls what starts something asynchronous; returns why it could not.
-  template <class Start>
-  static std::error_code start_safely(Start start) noexcept {
-    try {
-      start();
-      return {};
-    } catch (...) {
-      return error_of(std::current_exception());
-    }
-  }
-
-  void initiate_io() {
-    const std::uint64_t done = context_.result.octets;
-    io_handler handler{this->shared_from_this(), io_signal_, &async_operation::on_io};
-    switch (action_->io) {
-      case io_kind::write:
-        stream_.async_write_some(buffers_after(action_->from, done), std::move(handler));
-        return;
-      case io_kind::send_file:
-        if constexpr (file_sending_stream<Stream>) {
-          stream_.async_wait(Stream::wait_write, std::move(handler));
-        }
-        return;
-      default: {
-        const auto into = action_->into.subspan(static_cast<std::size_t>(done));
-        stream_.async_read_some(asio::buffer(into.data(), into.size()), std::move(handler));
-      }
-    }
-  }
-
-  void on_io(std::error_code ec, std::size_t octets) {
-    outcome& out = context_.result;
-    if constexpr (file_sending_stream<Stream>) {
-      if (action_->io == io_kind::send_file && !ec) octets = send_some(ec);
-    }
-    out.octets += octets;
-    if (!ec && out.octets < octets_wanted(*action_)) {
-      if (cancelled_ || abort_reason_) {
-        ec = asio::error::operation_aborted;
-      } else {
-        if (octets > 0) deadline_.progress(*action_);
-        ec = start_safely([this] { initiate_io(); });
-        if (!ec) return;
-      }
-    }
-    end_io(ec);
-  }
-
-  void end_io(std::error_code ec) {
-    io_under_way_ = false;
-    if (ec == asio::error::operation_aborted && !cancelled_) {
-      if (abort_reason_) ec = abort_reason_;
-      else if (stopping_ && action_->interruptible) ec = errc::shutting_down;
-    }
-    context_.result.error = translated(ec);
-    end_part();
-  }
-
-  std::size_t send_some(std::error_code& ec)
-    requires file_sending_stream<Stream>
-  {
-    const std::uint64_t done = context_.result.octets;
-    const file_range& all = action_->file;
-    const file_range left{all.descriptor, all.offset + done, all.octets - done};
-    const std::size_t sent = send_file_some(stream_.native_handle(), left, ec);
-    if (ec == std::errc::operation_would_block) ec.clear();
-    return sent;
-  }
-
-  // A read and a write at once, each of which may outlive its action.
-
-  void start_exchange() {
-    if (cancelled_) {
-      context_.result.error = asio::error::operation_aborted;
-      stop_writing();
-      return;
-    }
-    deadline_.begin(*action_, octets_wanted(*action_));
-    const auto& from = action_->from;
-    const bool writes = !from[0].empty() || !from[1].empty();
-    if (writes && !write_under_way_ && !write_ended_) {
-      writing_ = from;
-      written_ = 0;
-      go_on_writing();
-    }
-    if (!action_->into.empty() && !read_under_way_ && !read_ended_) start_standing_read();
-    if (deliver_exchange() || !(write_under_way_ || read_under_way_)) return;
-    ++parts_;
-    io_under_way_ = true;
-    exchanging_ = true;
-    if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
-  }
-
-  /// Hands on which of the two has ended; whether one has.
-  bool deliver_exchange() {
-    outcome& out = context_.result;
-    const bool one_has_ended = write_ended_ || read_ended_;
-    if (write_ended_) {
-      out.error = *write_ended_;
-      out.wrote = !out.error;
-      write_ended_.reset();
-    }
-    out.came = std::exchange(read_ended_, std::nullopt);
-    return one_has_ended;
-  }
-
-  void end_exchange() {
-    const bool ends_early = cancelled_ || abort_reason_;
-    if (!exchanging_ || (ends_early && write_under_way_)) return;
-    exchanging_ = false;
-    io_under_way_ = false;
-    deliver_exchange();
-    if (cancelled_) context_.result.error = asio::error::operation_aborted;
-    else if (abort_reason_) context_.result.error = abort_reason_;
-    end_part();
-  }
-
-  void go_on_writing() {
-    write_under_way_ = true;
-    const auto failed = start_safely([this] {
-      stream_.async_write_some(
-          buffers_after(writing_, written_),
-          io_handler{this->shared_from_this(), write_signal_, &async_operation::on_write});
-    });
-    if (failed) end_write(failed);
-  }
-
-  void end_write(std::error_code ec) {
-    write_under_way_ = false;
-    write_ended_ = translated(ec);
-  }
-
-  void on_write(std::error_code ec, std::size_t octets) {
-    written_ += octets;
-    const bool goes_on = !ec && written_ < writing_[0].size() + writing_[1].size();
-    if (goes_on && (cancelled_ || stops_writing_ || (exchanging_ && abort_reason_))) {
-      end_write(asio::error::operation_aborted);
-    } else if (goes_on) {
-      if (exchanging_) deadline_.progress(*action_);
-      go_on_writing();
-    } else {
-      end_write(ec);
-    }
-    if (write_under_way_) return;
-    if (std::exchange(stops_writing_, false)) {
-      write_ended_.reset();
-      end_part();
-    } else {
-      end_exchange();
-    }
-  }
-
-  void stop_writing() {
-    write_ended_.reset();
-    if (!write_under_way_) return;
-    ++parts_;
-    stops_writing_ = true;
-    write_signal_.emit(asio::cancellation_type::terminal);
-  }
-
-  void start_standing_read() {
-    read_under_way_ = true;
-    const auto failed = start_safely([this] {
-      const auto into = action_->into;
-      stream_.async_read_some(
-          asio::buffer(into.data(), into.size()),
-          io_handler{this->shared_from_this(), read_signal_, &async_operation::on_read});
-    });
-    if (!failed) return;
-    read_under_way_ = false;
-    read_ended_ = read_end{failed, 0};
-  }
-
-  /// A read while one stands is that one. True if it is taken care of.
-  bool join_read() {
-    if (read_ended_) {
-      deadline_.begin(*action_, octets_wanted(*action_));  // which the next read may continue
-      context_.result.error = read_ended_->error;
-      context_.result.octets = read_ended_->octets;
-      read_ended_.reset();
-      return true;
-    }
-    if (!read_under_way_) return false;
-    ++parts_;
-    read_joined_ = true;
-    io_under_way_ = true;
-    if ((abort_reason_ = start_safely([this] { set_deadline(); }))) abort_io();
-    return true;
-  }
-
-  void on_read(std::error_code ec, std::size_t octets) {
-    read_under_way_ = false;
-    if (read_joined_) {
-      read_joined_ = false;
-      context_.result.octets = octets;
-      end_io(ec);
-    } else {
-      read_ended_ = read_end{translated(ec), octets};
-      if (exchanging_) deadline_.progress(*action_);
-      end_exchange();
-    }
-  }
-
-  // ---------------------------------------------------------------------- deadlines and cancellation
-
-  void set_deadline() {
-    deadline_.begin(*action_, octets_wanted(*action_));
-    start_timer();
-  }
-
-  void start_timer() {
-    if (timer_under_way_) {
-      if (timer_.expiry() > deadline_.when()) timer_.cancel();  // on_timer starts it again
-      return;
-    }
-    timer_.expires_at(deadline_.when());
-    timer_.async_wait(plain_handler{this->shared_from_this(), &async_operation::on_timer});
-    timer_under_way_ = true;
-  }
-
-  void on_timer() {
-    timer_under_way_ = false;
-    if (flow_ended_ || !io_under_way_ || abort_reason_) return;
-    if (action_->revoked != nullptr && *action_->revoked) {
-      abort_reason_ = errc::superseded;
-    } else if (deadline_.passed()) {
-      if (action_->io == io_kind::pause) {
-        end_io({});
-        return;
-      }
-      abort_reason_ = errc::timed_out;
-    } else {
-      deadline_.looked();
-      abort_reason_ = start_safely([this] { start_timer(); });
-    }
-    if (abort_reason_) abort_io();
-  }
-
-  void abort_io() {
-    const bool writes = exchanging_ && write_under_way_;  // its read may stand on
-    const bool reads = exchanging_ || read_joined_;
-    (writes  ? write_signal_
-     : reads ? read_signal_
-             : io_signal_)
-        .emit(asio::cancellation_type::terminal);
-  }
-
-  void cancel(asio::cancellation_type type) {
-    const std::lock_guard lock{mutex_};
-    if ((type & asio::cancellation_type::terminal) != asio::cancellation_type::none) {
-      cancelled_ = true;
-      for (work_lane& lane : lanes_) lane.cancel();
-      if (io_under_way_) abort_io();
-    } else if (type != asio::cancellation_type::none) {
-      stopping_ = true;
-      if (io_under_way_ && action_->interruptible) abort_io();
-    }
-  }
-
-  // ------------------------------------------------------------------------------------- completion
-
-  void end_what_stands() {
-    if (read_under_way_) read_signal_.emit(asio::cancellation_type::terminal);
-    if (timer_under_way_) timer_.cancel();
-  }
-
-  bool nothing_under_way() const noexcept {
-    return flow_ended_ && !read_under_way_ && !write_under_way_ && !timer_under_way_ &&
-           lanes_at_work_ == 0;
-  }
-
-  struct completion : part_handler {
-    explicit completion(pointer p) noexcept : part_handler{std::move(p)} {}
+  struct completion : base::part_handler {
+    using base::part_handler::part_handler;
     void operator()() {
-      std::error_code ec = this->self->ec_;
+      auto operation = std::static_pointer_cast<async_operation>(std::move(this->self));
+      std::error_code ec = operation->ec_;
       if constexpr (std::is_void_v<T>) {
-        this->self->flow_->take(ec);
-        call_handler(std::move(this->self), ec);
+        operation->flow_->take(ec);
+        call_handler(std::move(operation), ec);
       } else {
-        T value = this->self->flow_->take(ec);
-        call_handler(std::move(this->self), ec, std::move(value));
+        T value = operation->flow_->take(ec);
+        call_handler(std::move(operation), ec, std::move(value));
       }
     }
   };
 
   /// All that belongs to the operation is freed before the handler runs.
   template <class... Value>
-  static void call_handler(pointer self, std::error_code ec, Value... value) {
-    if (self->cancelled_ && ec) ec = asio::error::operation_aborted;
-    Handler handler{std::move(self->handler_)};
+  static void call_handler(std::shared_ptr<async_operation> self, std::error_code ec,
+                           Value... value) {
+    if (self->cancelled() && ec) ec = asio::error::operation_aborted;
+    Handler call{std::move(self->holder::handler)};
     self->flow_.reset();
     self.reset();
-    std::move(handler)(ec, std::move(value)...);
+    std::move(call)(ec, std::move(value)...);
   }
 
   /// Calls the handler, at once if this thread is its executor's: a handler of ours is under way
   /// there, never the initiating function.
-  static void complete(pointer self) {
-    asio::get_associated_cancellation_slot(self->handler_).clear();
+  void complete(typename base::pointer self) override {
+    asio::get_associated_cancellation_slot(holder::handler).clear();
     asio::dispatch(completion{std::move(self)});
   }
 
-  Handler handler_;
-  Stream& stream_;
-  executor executor_;
-  allocator allocator_;
-  work_guard<typename Stream::executor_type> stream_guard_;
-  work_guard<executor> guard_;
-  asio::any_io_executor work_executor_;
-  std::recursive_mutex mutex_;  // a flow may cancel its own operation
-
-  std::array<work_lane, 2> lanes_;
-  asio::cancellation_signal io_signal_;
-  asio::cancellation_signal read_signal_;   ///< Of the standing read.
-  asio::cancellation_signal write_signal_;  ///< Of the standing write.
-  running_deadline<clock> deadline_;
-  Timer timer_;
-
-  action* action_ = nullptr;
-  std::optional<read_end> read_ended_;
-  std::optional<std::error_code> write_ended_;
-  std::array<std::span<const std::byte>, 2> writing_;  ///< By the standing write.
-  std::uint64_t written_ = 0;
-  std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
-  int parts_ = 0;
-  int lanes_at_work_ = 0;
-  bool io_under_way_ = false;
-  bool read_under_way_ = false;
-  bool read_joined_ = false;
-  bool write_under_way_ = false;
-  bool stops_writing_ = false;
-  bool exchanging_ = false;  ///< The action is an exchange that has not ended.
-  bool timer_under_way_ = false;
-  bool cancelled_ = false;
-  bool stopping_ = false;
-  bool flow_ended_ = false;
-
   std::error_code ec_;
-  flow_context context_;
   std::optional<flow<T>> flow_;
 };
 
