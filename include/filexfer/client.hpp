@@ -5,10 +5,8 @@
 /// The client's side of a connection.
 
 #include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/client_flows.hpp>
-#include <filexfer/detail/download_batch.hpp>
+#include <filexfer/detail/client_operations.hpp>
 #include <filexfer/detail/run.hpp>
-#include <filexfer/detail/upload_batch.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
@@ -20,11 +18,11 @@
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -40,13 +38,14 @@ namespace filexfer {
 /// computes the server's kind of digest. `Timer` measures the deadlines.
 ///
 /// Every operation comes three ways: with an `std::error_code&`; throwing `std::system_error` with
-/// that code; and asynchronous, for any completion token. All three speak the same protocol, but
-/// the blocking ones know no deadlines, and see an early refusal of an upload only when a write
-/// fails. One operation at a time: a second one gets `errc::operation_in_progress`.
+/// that code, where none is given; and asynchronous, for any completion token, by default that of
+/// the stream's executor. All three speak the same protocol, but the blocking ones know no
+/// deadlines, and see an early refusal of an upload only when a write fails. One operation at a
+/// time: a second one gets `errc::operation_in_progress`.
 ///
 /// Errors of every operation:
-/// - a refusal, `condition::refused`: the server answered with an ERROR line; `last_reply()` has
-/// it.
+/// - a refusal, `condition::refused`: the server answered with an ERROR line, which is in
+///   `last_reply()`.
 /// - `errc::truncated`: the server ended the stream before it had answered.
 /// - `errc::malformed_reply`: an answer breaks the protocol.
 /// - `errc::timed_out`: a deadline of `client_options::limits` passed (asynchronous only).
@@ -58,12 +57,18 @@ namespace filexfer {
 /// all that is left.
 ///
 /// Cancelling (terminal) cancels the stream's operation, waits for work that is under way, then
-/// completes. It leaves the client unusable. Handlers of asynchronous operations run on their
-/// associated executor, by default the stream's; it must not run two handlers at once (one thread,
-/// or a strand), as Asio asks for every composed operation.
+/// completes. It leaves the client unusable. Asynchronous operations heed their handler's
+/// associated executor, by default the stream's; allocator; and cancellation slot. The executor
+/// must not run two handlers at once (one thread, or a strand), as Asio asks for every composed
+/// operation.
 template <class Stream, hasher Hasher = md5, class Timer = asio::steady_timer>
-class client {
+class client : detail::client_operations<Hasher> {
+  using operations = detail::client_operations<Hasher>;
+  using operations::state_;
+
  public:
+  using executor_type = typename detail::executor_of<std::remove_reference_t<Stream>>::type;
+  using default_token = asio::default_completion_token_t<executor_type>;
   using next_layer_type = std::remove_reference_t<Stream>;
   using hasher_type = Hasher;
   using digest_type = typename Hasher::digest_type;
@@ -102,35 +107,37 @@ class client {
   /// behind all of them.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
+  /// The stream's executor, where handlers run that have none associated.
+  executor_type get_executor() noexcept
+    requires async_stream<next_layer_type>
+  {
+    return stream_.get_executor();
+  }
+
   /// Whether another operation may follow.
-  bool usable() const noexcept { return state_.in_step && !state_.running; }
+  [[nodiscard]] bool usable() const noexcept { return state_.in_step && !state_.running; }
 
   /// The server's last reply line, escaped by `printable` and cut after 512 octets.
-  const std::string& last_reply() const noexcept { return state_.last_reply; }
+  [[nodiscard]] const std::string& last_reply() const noexcept { return state_.last_reply; }
 
   /// Where the last operation's error arose.
-  failure_origin last_failure() const noexcept { return state_.origin; }
+  [[nodiscard]] failure_origin last_failure() const noexcept { return state_.origin; }
 
   // ---------------------------------------------------------------------------------------- features
 
   /// Asks what the server can do (the protocol's section 7). A server without FEATURES is not an
   /// error: it has version 0.
-  server_features features(std::error_code& ec)
+  server_features features(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(features_flow(), ec);
-  }
-  server_features features()
-    requires sync_stream<next_layer_type>
-  {
-    return throwing([this](std::error_code& ec) { return features(ec); });
+    return run(this->features_flow(), ec);
   }
   /// Handler: `void(std::error_code, server_features)`.
-  template <class Token>
-  auto async_features(Token&& token)
+  template <class Token = default_token>
+  auto async_features(Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(features_flow(), std::forward<Token>(token));
+    return async_run(this->features_flow(), std::forward<Token>(token));
   }
 
   /// What FEATURES has told to another client on this connection, of another digest perhaps, so
@@ -150,70 +157,52 @@ class client {
   /// Errors beside those of every operation, with either: `errc::bad_name` if the prefix is longer
   /// than a name; `errc::wrong_digest_kind`.
   template <class OnEntry>
-  void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec)
+  void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
-    run(list_flow(std::move(wanted), std::move(on_entry)), ec);
+    run(this->list_flow(std::move(wanted), std::move(on_entry)), ec);
   }
   template <class OnEntry>
-  void list_files(OnEntry on_entry, std::error_code& ec)
+  void list_files(OnEntry on_entry, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
     list_files(list_request{}, std::move(on_entry), ec);
   }
-  template <class OnEntry>
-  void list_files(list_request wanted, OnEntry on_entry)
-    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
-  {
-    std::error_code ec;
-    list_files(std::move(wanted), std::move(on_entry), ec);
-    if (ec) throw std::system_error{ec};
-  }
-  template <class OnEntry>
-  void list_files(OnEntry on_entry)
-    requires sync_stream<next_layer_type> && takes_entries<OnEntry>
-  {
-    list_files(list_request{}, std::move(on_entry));
-  }
   /// Handler: `void(std::error_code)`. `on_entry` is called on the handler's executor.
-  template <class OnEntry, class Token>
-  auto async_list_files(list_request wanted, OnEntry on_entry, Token&& token)
+  template <class OnEntry, class Token = default_token>
+  auto async_list_files(list_request wanted, OnEntry on_entry, Token&& token = default_token())
     requires async_stream<next_layer_type> && takes_entries<OnEntry>
   {
-    return async_run(list_flow(std::move(wanted), std::move(on_entry)), std::forward<Token>(token));
+    return async_run(this->list_flow(std::move(wanted), std::move(on_entry)),
+                     std::forward<Token>(token));
   }
-  template <class OnEntry, class Token>
-  auto async_list_files(OnEntry on_entry, Token&& token)
+  template <class OnEntry, class Token = default_token>
+  auto async_list_files(OnEntry on_entry, Token&& token = default_token())
     requires async_stream<next_layer_type> && takes_entries<OnEntry>
   {
     return async_list_files(list_request{}, std::move(on_entry), std::forward<Token>(token));
   }
 
   /// Lists the server's files; `errc::too_many_entries` beyond `client_options::max_entries`.
-  std::vector<file_info> list_files(list_request wanted, std::error_code& ec)
+  std::vector<file_info> list_files(list_request wanted, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(bounded_list_flow(std::move(wanted)), ec);
+    return run(this->bounded_list_flow(std::move(wanted)), ec);
   }
-  std::vector<file_info> list_files(std::error_code& ec)
+  std::vector<file_info> list_files(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return list_files(list_request{}, ec);
   }
-  std::vector<file_info> list_files(list_request wanted = {})
-    requires sync_stream<next_layer_type>
-  {
-    return throwing([&](std::error_code& ec) { return list_files(std::move(wanted), ec); });
-  }
   /// Handler: `void(std::error_code, std::vector<file_info>)`.
-  template <class Token>
-  auto async_list_files(list_request wanted, Token&& token)
+  template <class Token = default_token>
+  auto async_list_files(list_request wanted, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(bounded_list_flow(std::move(wanted)), std::forward<Token>(token));
+    return async_run(this->bounded_list_flow(std::move(wanted)), std::forward<Token>(token));
   }
-  template <class Token>
-  auto async_list_files(Token&& token)
+  template <class Token = default_token>
+  auto async_list_files(Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
     return async_list_files(list_request{}, std::forward<Token>(token));
@@ -232,38 +221,26 @@ class client {
   /// are in the result); `errc::bad_name` if the name is none; `errc::wrong_digest_kind`;
   /// `errc::source_changed`, `errc::short_source`.
   template <byte_source Source>
-  upload_result upload(Source& source, upload_request wanted, std::error_code& ec)
+  upload_result upload(Source& source, upload_request wanted, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(upload_flow(source, std::move(wanted)), ec);
+    return run(this->upload_flow(source, std::move(wanted)), ec);
   }
   template <byte_source Source>
-  upload_result upload(Source& source, std::string name, std::error_code& ec)
+  upload_result upload(Source& source, std::string name, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return upload(source, upload_request{std::move(name)}, ec);
   }
-  template <byte_source Source>
-  upload_result upload(Source& source, upload_request wanted)
-    requires sync_stream<next_layer_type>
-  {
-    return throwing([&](std::error_code& ec) { return upload(source, std::move(wanted), ec); });
-  }
-  template <byte_source Source>
-  upload_result upload(Source& source, std::string name)
-    requires sync_stream<next_layer_type>
-  {
-    return upload(source, upload_request{std::move(name)});
-  }
   /// Handler: `void(std::error_code, upload_result)`.
-  template <byte_source Source, class Token>
-  auto async_upload(Source& source, upload_request wanted, Token&& token)
+  template <byte_source Source, class Token = default_token>
+  auto async_upload(Source& source, upload_request wanted, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(upload_flow(source, std::move(wanted)), std::forward<Token>(token));
+    return async_run(this->upload_flow(source, std::move(wanted)), std::forward<Token>(token));
   }
-  template <byte_source Source, class Token>
-  auto async_upload(Source& source, std::string name, Token&& token)
+  template <byte_source Source, class Token = default_token>
+  auto async_upload(Source& source, std::string name, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
     return async_upload(source, upload_request{std::move(name)}, std::forward<Token>(token));
@@ -278,25 +255,18 @@ class client {
   /// Errors beside those of every operation: `errc::bad_name` if `name` is none;
   /// `errc::wrong_digest_kind`.
   bool add_name(const digest_type& id, std::uint64_t size, std::string name,
-                std::optional<file_time> modified, std::error_code& ec)
+                std::optional<file_time> modified = std::nullopt, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(add_name_flow(id, size, std::move(name), modified), ec);
-  }
-  bool add_name(const digest_type& id, std::uint64_t size, std::string name,
-                std::optional<file_time> modified = std::nullopt)
-    requires sync_stream<next_layer_type>
-  {
-    return throwing(
-        [&](std::error_code& ec) { return add_name(id, size, std::move(name), modified, ec); });
+    return run(this->add_name_flow(id, size, std::move(name), modified), ec);
   }
   /// Handler: `void(std::error_code, bool)`.
-  template <class Token>
+  template <class Token = default_token>
   auto async_add_name(const digest_type& id, std::uint64_t size, std::string name,
-                      std::optional<file_time> modified, Token&& token)
+                      std::optional<file_time> modified, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(add_name_flow(id, size, std::move(name), modified),
+    return async_run(this->add_name_flow(id, size, std::move(name), modified),
                      std::forward<Token>(token));
   }
 
@@ -315,23 +285,17 @@ class client {
   /// Errors beside those of every operation: `errc::digest_mismatch` (the result tells what the
   /// octets hash to); `errc::bad_range` if the sink holds more than the file has.
   template <byte_sink Sink>
-  download_result download(const digest_type& id, Sink& sink, std::error_code& ec)
+  download_result download(const digest_type& id, Sink& sink, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(download_flow(id, sink), ec);
-  }
-  template <byte_sink Sink>
-  download_result download(const digest_type& id, Sink& sink)
-    requires sync_stream<next_layer_type>
-  {
-    return throwing([&](std::error_code& ec) { return download(id, sink, ec); });
+    return run(this->download_flow(id, sink), ec);
   }
   /// Handler: `void(std::error_code, download_result)`.
-  template <byte_sink Sink, class Token>
-  auto async_download(const digest_type& id, Sink& sink, Token&& token)
+  template <byte_sink Sink, class Token = default_token>
+  auto async_download(const digest_type& id, Sink& sink, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(download_flow(id, sink), std::forward<Token>(token));
+    return async_run(this->download_flow(id, sink), std::forward<Token>(token));
   }
 
   /// Downloads a part of a file into `sink`, which is not committed: a part can't be verified by
@@ -342,23 +306,19 @@ class client {
   /// Errors beside those of every operation: `errc::bad_range`; `errc::wrong_digest_kind`;
   /// `errc::unknown_command` if the server has no FEATURES, and so no ranges.
   template <byte_sink Sink>
-  download_entry download_range(const download_request& wanted, Sink& sink, std::error_code& ec)
+  download_entry download_range(const download_request& wanted, Sink& sink,
+                                std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(range_flow(wanted, sink), ec);
-  }
-  template <byte_sink Sink>
-  download_entry download_range(const download_request& wanted, Sink& sink)
-    requires sync_stream<next_layer_type>
-  {
-    return throwing([&](std::error_code& ec) { return download_range(wanted, sink, ec); });
+    return run(this->range_flow(wanted, sink), ec);
   }
   /// Handler: `void(std::error_code, download_entry)`.
-  template <byte_sink Sink, class Token>
-  auto async_download_range(const download_request& wanted, Sink& sink, Token&& token)
+  template <byte_sink Sink, class Token = default_token>
+  auto async_download_range(const download_request& wanted, Sink& sink,
+                            Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(range_flow(wanted, sink), std::forward<Token>(token));
+    return async_run(this->range_flow(wanted, sink), std::forward<Token>(token));
   }
 
   // -------------------------------------------------------------------------------------- many files
@@ -378,30 +338,23 @@ class client {
   ///        `client_options::chunk_octets` is read whole when it is its turn; so a range may open
   ///        each file when it is incremented.
   /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`; runs
-  /// on
-  ///        the handler's executor. Its exceptions end the operation.
+  ///        on the handler's executor. Its exceptions end the operation.
   ///
   /// Succeeds if `on_result` was called for each file, whatever it was told. Else the error, as of
   /// `upload`, is why the connection is of no more use: what `on_result` was not called for was not
   /// sent, or nobody knows; to send it again is safe.
   template <class Files, class OnResult>
-  void upload_all(Files& files, OnResult on_result, std::error_code& ec)
+  void upload_all(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
   {
-    run(uploads_flow(files, std::move(on_result)), ec);
-  }
-  template <class Files, class OnResult>
-  void upload_all(Files& files, OnResult on_result)
-    requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
-  {
-    run(uploads_flow(files, std::move(on_result)));
+    run(this->uploads_flow(files, std::move(on_result)), ec);
   }
   /// Handler: `void(std::error_code)`.
-  template <class Files, class OnResult, class Token>
-  auto async_upload_all(Files& files, OnResult on_result, Token&& token)
+  template <class Files, class OnResult, class Token = default_token>
+  auto async_upload_all(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && upload_range<Files, digest_type>
   {
-    return async_run(uploads_flow(files, std::move(on_result)), std::forward<Token>(token));
+    return async_run(this->uploads_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
   /// Asks for each of `files` whether the server holds it, as `add_name` does, and calls
@@ -410,23 +363,17 @@ class client {
   /// \param files  a `name_range`; must live until the operation has ended.
   /// \param on_result  `void(const name_request&, std::error_code, bool)`.
   template <class Files, class OnResult>
-  void add_names(Files& files, OnResult on_result, std::error_code& ec)
+  void add_names(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && name_range<Files, digest_type>
   {
-    run(names_flow(files, std::move(on_result)), ec);
-  }
-  template <class Files, class OnResult>
-  void add_names(Files& files, OnResult on_result)
-    requires sync_stream<next_layer_type> && name_range<Files, digest_type>
-  {
-    run(names_flow(files, std::move(on_result)));
+    run(this->names_flow(files, std::move(on_result)), ec);
   }
   /// Handler: `void(std::error_code)`.
-  template <class Files, class OnResult, class Token>
-  auto async_add_names(Files& files, OnResult on_result, Token&& token)
+  template <class Files, class OnResult, class Token = default_token>
+  auto async_add_names(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && name_range<Files, digest_type>
   {
-    return async_run(names_flow(files, std::move(on_result)), std::forward<Token>(token));
+    return async_run(this->names_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
   /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
@@ -439,114 +386,27 @@ class client {
   ///        which must live until the operation has ended.
   /// \param on_result  `void(element&, std::error_code, const download_result&)`.
   template <class Files, class OnResult>
-  void download_all(Files& files, OnResult on_result, std::error_code& ec)
+  void download_all(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
-    run(downloads_flow(files, std::move(on_result)), ec);
-  }
-  template <class Files, class OnResult>
-  void download_all(Files& files, OnResult on_result)
-    requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
-  {
-    run(downloads_flow(files, std::move(on_result)));
+    run(this->downloads_flow(files, std::move(on_result)), ec);
   }
   /// Handler: `void(std::error_code)`.
-  template <class Files, class OnResult, class Token>
-  auto async_download_all(Files& files, OnResult on_result, Token&& token)
+  template <class Files, class OnResult, class Token = default_token>
+  auto async_download_all(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
-    return async_run(downloads_flow(files, std::move(on_result)), std::forward<Token>(token));
+    return async_run(this->downloads_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
  private:
-  // What makes each operation's flow, once its driver has a place for the error.
-
-  auto features_flow() {
-    return [this](std::error_code& ec) { return detail::get_features(state_, ec); };
-  }
-
-  template <class OnEntry>
-  auto list_flow(list_request wanted, OnEntry on_entry) {
-    auto call = [on_entry = std::move(on_entry)](file_info&& file, std::error_code& ec) mutable {
-      if constexpr (std::is_invocable_v<OnEntry&, file_info, std::error_code&>) {
-        on_entry(std::move(file), ec);
-      } else {
-        on_entry(std::move(file));
-      }
-    };
-    return [this, wanted = std::move(wanted), call = std::move(call)](std::error_code& ec) mutable {
-      constexpr auto any = std::numeric_limits<std::uint64_t>::max();
-      return detail::list_files<Hasher>(state_, std::move(wanted), any, std::move(call), ec);
-    };
-  }
-
-  auto bounded_list_flow(list_request wanted) {
-    return [this, wanted = std::move(wanted)](std::error_code& ec) mutable {
-      return detail::list_bounded<Hasher>(state_, std::move(wanted), ec);
-    };
-  }
-
-  auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name,
-                     std::optional<file_time> modified) {
-    return [this, asked = name_request{std::move(name), size, id, modified}](
-               std::error_code& ec) mutable {
-      return detail::add_name<Hasher>(state_, std::move(asked), ec);
-    };
-  }
-
-  template <class Source>
-  auto upload_flow(Source& source, upload_request wanted) {
-    return [this, &source, wanted = std::move(wanted)](std::error_code& ec) mutable {
-      return detail::upload<Hasher>(state_, source, std::move(wanted), ec);
-    };
-  }
-
-  template <class Sink>
-  auto download_flow(const digest_type& id, Sink& sink) {
-    return [this, id, &sink](std::error_code& ec) {
-      return detail::download<Hasher>(state_, id, sink, ec);
-    };
-  }
-
-  template <class Sink>
-  auto range_flow(const download_request& wanted, Sink& sink) {
-    return [this, wanted, &sink](std::error_code& ec) {
-      return detail::download_range<Hasher>(state_, wanted, sink, ec);
-    };
-  }
-
-  template <class Files, class OnResult>
-  auto uploads_flow(Files& files, OnResult on_result) {
-    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::upload_all<Hasher>(state_, files, std::move(on_result), ec);
-    };
-  }
-
-  template <class Files, class OnResult>
-  auto names_flow(Files& files, OnResult on_result) {
-    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::add_names<Hasher>(state_, files, std::move(on_result), ec);
-    };
-  }
-
-  template <class Files, class OnResult>
-  auto downloads_flow(Files& files, OnResult on_result) {
-    return [this, &files, on_result = std::move(on_result)](std::error_code& ec) mutable {
-      return detail::download_all<Hasher>(state_, files, std::move(on_result), ec);
-    };
-  }
-
-  template <class MakeFlow>
-  void run(MakeFlow make_flow) {
-    std::error_code ec;
-    run(std::move(make_flow), ec);
-    if (ec) throw std::system_error{ec};
-  }
-
   template <class MakeFlow>
   auto run(MakeFlow make_flow, std::error_code& ec) {
     state_.link.sends_ahead = false;
-    return detail::run(next_layer(), std::move(make_flow), ec);
+    const auto call = [&](std::error_code& into) {
+      return detail::run(next_layer(), std::move(make_flow), into);
+    };
+    return detail::call_or_throw(call, ec);
   }
 
   template <class MakeFlow, class Token>
@@ -556,16 +416,7 @@ class client {
                                     std::move(make_flow), std::forward<Token>(token));
   }
 
-  template <class Call>
-  auto throwing(Call call) {
-    std::error_code ec;
-    auto result = call(ec);
-    if (ec) throw std::system_error{ec};
-    return result;
-  }
-
   Stream stream_;
-  detail::client_state state_;
   asio::any_io_executor work_executor_;
 };
 

@@ -7,6 +7,7 @@
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/associated_executor.hpp>
 #include <asio/cancellation_state.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/compose.hpp>
@@ -17,11 +18,14 @@
 #include <asio/post.hpp>
 #include <asio/socket_base.hpp>
 
+#include <charconv>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -34,6 +38,13 @@ struct any_connect_handler {
   template <class Stream>
   void operator()(std::error_code, Stream&&) const {}
 };
+
+inline std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
+  std::uint16_t port = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, port);
+  return error == std::errc{} && stop == end ? std::optional{port} : std::nullopt;
+}
 
 }  // namespace detail
 
@@ -91,17 +102,17 @@ class tcp_connector {
     template <class Self>
     void operator()(Self& self) {
       auto& resolver = *resolver_;
-      std::error_code not_numeric;
-      asio::ip::make_address(host_, not_numeric);
       const std::string host = host_;
       const std::string service = service_;
-      if (not_numeric) {
+      std::error_code not_numeric;
+      const auto address = asio::ip::make_address(host, not_numeric);
+      const auto port = detail::parse_port(service);
+      if (not_numeric || !port) {
         resolver.async_resolve(host, service, std::move(self));
-      } else {  // only the service is looked up, which the system does from a file
-        std::error_code ec;
-        auto found = resolver.resolve(host, service, asio::ip::resolver_base::numeric_host, ec);
+      } else {
+        endpoints_.emplace_back(address, *port);
         const auto executor = socket_->get_executor();
-        asio::post(executor, started<Self>{std::move(self), ec, std::move(found)});
+        asio::post(executor, started<Self>{std::move(self)});
       }
     }
 
@@ -124,10 +135,10 @@ class tcp_connector {
    private:
     template <class Self>
     struct started {
+      using executor_type = asio::associated_executor_t<Self>;
+      executor_type get_executor() const noexcept { return asio::get_associated_executor(self); }
       Self self;
-      std::error_code ec;
-      asio::ip::tcp::resolver::results_type found;
-      void operator()() { self(ec, std::move(found)); }
+      void operator()() { self(std::error_code{}, asio::ip::tcp::resolver::results_type{}); }
     };
 
     template <class Self>
@@ -228,6 +239,8 @@ class unix_connector {
    private:
     template <class Self>
     struct failed {
+      using executor_type = asio::associated_executor_t<Self>;
+      executor_type get_executor() const noexcept { return asio::get_associated_executor(self); }
       Self self;
       std::error_code ec;
       void operator()() { self(ec); }

@@ -4,10 +4,13 @@
 /// \file
 /// A digest is a value; a hasher computes one. Neither knows which algorithm it is.
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <concepts>
 #include <cstddef>
+#include <cstring>
+#include <functional>
 #include <optional>
 #include <ostream>
 #include <span>
@@ -46,7 +49,7 @@ class digest {
   constexpr explicit digest(const std::array<std::byte, Octets>& value) noexcept : value_{value} {}
 
   /// Reads `hex_digits` digits in either case; anything else is no digest.
-  static constexpr std::optional<digest> from_hex(std::string_view hex) noexcept {
+  [[nodiscard]] static constexpr std::optional<digest> from_hex(std::string_view hex) noexcept {
     if (hex.size() != hex_digits) return std::nullopt;
     digest result;
     for (std::size_t i = 0; i < Octets; ++i) {
@@ -96,5 +99,15 @@ concept hasher = std::default_initializable<H> && std::movable<H> &&
                  };
 
 }  // namespace filexfer
+
+template <std::size_t Octets>
+struct std::hash<filexfer::digest<Octets>> {
+  /// A digest is spread evenly already: its first bytes do.
+  std::size_t operator()(const filexfer::digest<Octets>& d) const noexcept {
+    std::size_t result = 0;
+    std::memcpy(&result, d.value().data(), std::min(sizeof result, Octets));
+    return result;
+  }
+};
 
 #endif

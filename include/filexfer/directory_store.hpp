@@ -217,9 +217,8 @@ class directory_store<Hasher>::reader {
 template <hasher Hasher>
 class directory_store<Hasher>::upload {
  public:
-  /// Takes the next octets. `errc::bad_size` if they are more than announced, else the system's
-  /// code
-  /// (`ENOSPC`, `EDQUOT`, `EIO`); then the upload can't be committed any more.
+  /// Takes the next octets. `errc::bad_size` if they are more than announced, else the code of the
+  /// system (`ENOSPC`, `EDQUOT`, `EIO`); then the upload can't be committed any more.
   void write(std::span<const std::byte> octets, std::error_code& ec) {
     ec = failure_;
     if (!ec && octets.size() > size_ - written_) ec = errc::bad_size;

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 namespace filexfer {
 
@@ -55,6 +56,9 @@ enum class errc {
   store_failed,           ///< A store, source or sink threw something other than a system error.
   file_exists,            ///< A file of that name is there, and is not to be replaced.
   digest_changed,         ///< The server's ids are digests of another kind than they were before.
+  symbolic_link,          ///< An entry below a folder is a symbolic link, which is not followed.
+  special_file,           ///< An entry below a folder is neither a regular file nor a folder.
+  folder_cycle,           ///< A link below a folder leads back to a folder that it is in.
 };
 
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
@@ -130,6 +134,9 @@ class error_category_impl final : public std::error_category {
       case errc::store_failed: return "a store, source or sink failed";
       case errc::file_exists: return "the file exists already";
       case errc::digest_changed: return "the server's ids are other digests now";
+      case errc::symbolic_link: return "a symbolic link, which is not followed";
+      case errc::special_file: return "neither a regular file nor a folder";
+      case errc::folder_cycle: return "leads back to a folder that it is in";
     }
     return "unknown filexfer error";
   }
@@ -187,6 +194,33 @@ inline const std::error_category& condition_category() noexcept {
   static const detail::condition_category_impl category;
   return category;
 }
+
+/// Stands for no place for an error, as the default argument of a function that takes one: what
+/// would be set there is thrown as `std::system_error` then. It is never set itself.
+inline std::error_code& throws() noexcept {
+  static std::error_code nowhere;
+  return nowhere;
+}
+
+namespace detail {
+
+/// Calls `call(ec)`; where `ec` is `throws()`, with a place of its own, and throws what is set
+/// there.
+template <class Call>
+auto call_or_throw(const Call& call, std::error_code& ec) {
+  if (&ec != &throws()) return call(ec);
+  std::error_code thrown;
+  if constexpr (std::is_void_v<std::invoke_result_t<const Call&, std::error_code&>>) {
+    call(thrown);
+    if (thrown) throw std::system_error{thrown};
+  } else {
+    auto result = call(thrown);
+    if (thrown) throw std::system_error{thrown};
+    return result;
+  }
+}
+
+}  // namespace detail
 
 }  // namespace filexfer
 

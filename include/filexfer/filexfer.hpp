@@ -2,18 +2,22 @@
 #define FILEXFER_FILEXFER_HPP
 
 /// \file
-/// All of the library.
+/// All of the library, but for what needs more than Asio and Crypto++: `tls.hpp`.
 
 #include <filexfer/any_digest.hpp>
+#include <filexfer/any_stream.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/client.hpp>
+#include <filexfer/command_stream.hpp>
 #include <filexfer/connector.hpp>
 #include <filexfer/digest.hpp>
+#include <filexfer/digest_cache.hpp>
 #include <filexfer/directory_store.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/file_download.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
@@ -22,6 +26,8 @@
 #include <filexfer/pipe_stream.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/recording_stream.hpp>
+#include <filexfer/remote_file.hpp>
 #include <filexfer/results.hpp>
 #include <filexfer/server.hpp>
 #include <filexfer/session.hpp>
@@ -34,6 +40,7 @@
 #include <filexfer/transfer_progress.hpp>
 #include <filexfer/transfer_types.hpp>
 #include <filexfer/tree_sink.hpp>
+#include <filexfer/tree_source.hpp>
 #include <filexfer/version.hpp>
 
 #endif

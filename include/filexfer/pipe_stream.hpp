@@ -45,6 +45,9 @@ class pipe_stream {
  public:
   using executor_type = asio::any_io_executor;
 
+  /// One that is closed.
+  explicit pipe_stream(const executor_type& executor) : executor_{executor} {}
+
   /// Takes ownership of the descriptors, also when it throws. They may be one and the same.
   ///
   /// Throws `std::system_error` if one is none, or can't be waited for.

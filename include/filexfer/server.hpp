@@ -65,6 +65,8 @@ class server {
  public:
   using socket_type = typename Protocol::socket;
   using endpoint_type = typename Protocol::endpoint;
+  using executor_type = asio::any_io_executor;
+  using default_token = asio::default_completion_token_t<executor_type>;
 
   /// Binds `endpoint` and listens. Throws `std::system_error` if that fails. A Unix socket that a
   /// server left behind is replaced if nobody answers there.
@@ -83,7 +85,10 @@ class server {
   }
 
   /// Where it listens: with the port that the system chose, if that was 0.
-  endpoint_type local_endpoint() const { return state_->local_endpoint; }
+  [[nodiscard]] endpoint_type local_endpoint() const { return state_->local_endpoint; }
+
+  /// The executor that connections are accepted on. Each has a strand of its own there.
+  executor_type get_executor() const noexcept { return state_->strand.get_inner_executor(); }
 
   /// Gives sessions an executor for hashing and for disk work that can stall (a thread pool's), so
   /// that no client delays another. Before `start`. Join the pool before the context is destroyed.
@@ -110,9 +115,9 @@ class server {
 
   /// Stops accepting; commands under way may end within `server_options::grace`, then connections
   /// are broken off. Completes when the last connection has ended. May be called from any thread.
-  /// Handler: `void(std::error_code)`, never with an error.
-  template <class Token>
-  auto async_stop(Token&& token) {
+  /// Handler: `void(std::error_code)`, never with an error; its associated executor is heeded.
+  template <class Token = default_token>
+  auto async_stop(Token&& token = default_token()) {
     auto initiate = [](auto&& handler, std::shared_ptr<state> s) {
       using waiter_type = waiter_of<std::decay_t<decltype(handler)>>;
       std::unique_ptr<waiter> waiting = std::make_unique<waiter_type>(

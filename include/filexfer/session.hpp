@@ -8,6 +8,7 @@
 #include <filexfer/detail/run.hpp>
 #include <filexfer/detail/session_flow.hpp>
 #include <filexfer/digest.hpp>
+#include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/session_event.hpp>
@@ -15,6 +16,7 @@
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <system_error>
@@ -32,6 +34,8 @@ template <class Stream, class Store, hasher Hasher = md5, class Timer = asio::st
 class session {
  public:
   using next_layer_type = std::remove_reference_t<Stream>;
+  using executor_type = typename detail::executor_of<next_layer_type>::type;
+  using default_token = asio::default_completion_token_t<executor_type>;
 
   session(Stream&& stream, Store& store, const session_options& options = {})
       : stream_{std::forward<Stream>(stream)}, flow_{state_, store} {
@@ -47,6 +51,13 @@ class session {
 
   next_layer_type& next_layer() noexcept { return stream_; }
   const next_layer_type& next_layer() const noexcept { return stream_; }
+
+  /// The stream's executor, where the handler runs if it has none associated.
+  executor_type get_executor() noexcept
+    requires async_stream<next_layer_type>
+  {
+    return stream_.get_executor();
+  }
 
   /// Gives `async_run` an executor for hashing and for disk work that can stall (a thread pool's).
   /// Without one it is done in place. Join the pool before the stream's context is destroyed.
@@ -68,28 +79,23 @@ class session {
   /// (`errc::bad_request`, `errc::line_too_long`, `errc::timeout`), `errc::truncated` if the client
   /// left in the middle of a command, what the stream reported, or, from the middle of a download,
   /// what the store reported. Refusals after which the protocol goes on are no errors here.
-  void run(std::error_code& ec)
+  void run(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    detail::run(stream_, make_flow(), ec);
-  }
-  void run()
-    requires sync_stream<next_layer_type>
-  {
-    std::error_code ec;
-    run(ec);
-    if (ec) throw std::system_error{ec};
+    const auto call = [this](std::error_code& into) { detail::run(stream_, make_flow(), into); };
+    detail::call_or_throw(call, ec);
   }
 
-  /// The same, asynchronous and with deadlines. Handler: `void(std::error_code)`.
+  /// The same, asynchronous and with deadlines. Handler: `void(std::error_code)`, whose associated
+  /// executor, allocator and cancellation slot are heeded.
   ///
   /// Cancelling of type total or partial lets the command under way end, then tells the client
   /// `ERROR shutting-down` and closes; that is no error. Cancelling of type terminal breaks off: it
   /// cancels the stream's operation, waits for work that is under way, and completes with
   /// `asio::error::operation_aborted`. An upload whose octets were not all stored leaves nothing;
   /// one that was about to be answered may stay.
-  template <class Token>
-  auto async_run(Token&& token)
+  template <class Token = default_token>
+  auto async_run(Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
     return detail::async_run<Timer>(stream_, {state_.options.limits, work_executor_}, make_flow(),

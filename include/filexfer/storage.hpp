@@ -30,11 +30,24 @@ namespace filexfer {
 /// - `size()`: how many octets there are in all.
 /// - `read(to, ec)`: fills `to` with the next octets and returns how many; fewer than asked for
 ///   only at the end.
+///
+/// It may have `waits()`: whether reading takes as long as somebody else likes, as from a pipe or
+/// from another server. Then it is done on the work executor, however little there is to read.
 template <class S>
 concept byte_source = requires(S& s, const S& c, std::span<std::byte> to, std::error_code& ec) {
   { c.size() } -> std::same_as<std::uint64_t>;
   { s.read(to, ec) } -> std::same_as<std::size_t>;
 };
+
+namespace detail {
+
+template <byte_source S>
+bool waits(const S& source) noexcept {
+  if constexpr (requires { source.waits(); }) return source.waits();
+  else return false;
+}
+
+}  // namespace detail
 
 /// A source that can start elsewhere: `seek(offset, ec)`, with `offset` from 0 to `size()`.
 template <class S>

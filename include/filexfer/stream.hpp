@@ -4,6 +4,7 @@
 /// \file
 /// What a stream has to offer. Every stream of Asio does, and TLS streams over them.
 
+#include <asio/any_io_executor.hpp>
 #include <asio/basic_stream_socket.hpp>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -83,6 +84,17 @@ void close_stream(S& stream) {
     stream.close(ignored);
   }
 }
+
+/// The type of the executor of a stream, or of a connector; of one that has none, any.
+template <class S>
+struct executor_of {
+  using type = asio::any_io_executor;
+};
+template <class S>
+  requires requires { typename S::executor_type; }
+struct executor_of<S> {
+  using type = typename S::executor_type;
+};
 
 }  // namespace detail
 }  // namespace filexfer

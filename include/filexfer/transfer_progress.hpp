@@ -100,6 +100,9 @@ class file_progress {
   }
   void stop() noexcept { active_ = false; }
 
+  /// Bytes of the file that the latest attempt has come past.
+  std::uint64_t position() const noexcept { return position_; }
+
   /// The next bytes have moved.
   void moved(std::size_t bytes) {
     if (!active_) return;

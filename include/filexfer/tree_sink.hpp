@@ -244,11 +244,7 @@ inline std::optional<file_source> tree_root::existing(std::string_view name,
     ec = errc::bad_name;
     return std::nullopt;
   }
-  auto at = detail::reopen_folder(folder_.get(), ec);
-  while (!ec && name.find('/') != name.npos) {
-    at = detail::open_folder(at.get(), detail::take_component(name).c_str(), ec);
-  }
-  if (!ec) at = detail::open_at(at.get(), std::string{name}.c_str(), detail::file_flags, ec);
+  auto at = detail::open_beneath(folder_.get(), name, detail::file_flags, ec);
   if (ec) return std::nullopt;
   file_source found{at.release(), ec};
   return ec ? std::nullopt : std::optional{std::move(found)};

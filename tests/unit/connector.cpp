@@ -142,7 +142,7 @@ TEST_CASE("a pool of four connections over TCP, four threads and a work executor
   for (unsigned n = 0; n < 200; ++n) {
     files.push_back({"f" + std::to_string(n), tests::noise(n * 1000, n)});
   }
-  std::optional<filexfer::transfer_pool<filexfer::tcp_connector>> pool;
+  std::optional<filexfer::transfer_pool<filexfer::tcp_connector, filexfer::md5>> pool;
   const std::string port = std::to_string(server->local_endpoint().port());
   pool.emplace(filexfer::tcp_connector{context.get_executor(), "127.0.0.1", port},
                filexfer::pool_options{.connections = 4});

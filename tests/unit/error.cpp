@@ -45,7 +45,8 @@ constexpr std::array found_here{
     errc::digest_mismatch,       errc::wrong_digest_kind,   errc::timed_out,
     errc::too_many_entries,      errc::source_changed,      errc::short_source,
     errc::operation_in_progress, errc::connection_unusable, errc::store_failed,
-    errc::file_exists,           errc::digest_changed,
+    errc::file_exists,           errc::digest_changed,      errc::symbolic_link,
+    errc::special_file,          errc::folder_cycle,
 };
 
 // Checks that of all codes exactly `members` meet `c`.

@@ -52,7 +52,6 @@ namespace {
 std::size_t stride() {
 #if defined(FILEXFER_SANITIZE) && defined(FILEXFER_BUILD_TYPE)
   const std::string_view sanitizers = FILEXFER_SANITIZE;
-  if (sanitizers == "thread") return 19;
   if (!sanitizers.empty()) return 13;
   if (std::string_view{FILEXFER_BUILD_TYPE} == "Debug") return 5;
 #endif

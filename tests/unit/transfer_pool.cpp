@@ -1,11 +1,13 @@
 // The pool in memory: sessions on memory pipes, one thread, virtual time.
 
+#include "support/pool_fixture.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
 #include "support/virtual_timer.hpp"
 
 #include <filexfer/directory_store.hpp>
 #include <filexfer/fault_stream.hpp>
+#include <filexfer/file.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
 #include <filexfer/memory_store.hpp>
@@ -16,13 +18,13 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/error.hpp>
 #include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <iterator>
 #include <list>
@@ -31,6 +33,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -38,249 +41,10 @@
 using namespace std::chrono_literals;
 using filexfer::errc;
 using filexfer::failure_origin;
-using filexfer::memory_pipe;
-using filexfer::memory_store;
-using tests::virtual_timer;
+
+using namespace tests;
 
 namespace {
-
-/// A file in memory, and how often it was opened.
-struct memory_file {
-  std::string its_name;
-  std::string text;
-  std::error_code fails{};
-  int opened = 0;
-
-  const std::string& name() const noexcept { return its_name; }
-  filexfer::memory_source open(std::error_code& ec) {
-    ++opened;
-    ec = fails;
-    return filexfer::memory_source{text};
-  }
-};
-
-/// A download into memory, which keeps what came for the next attempt.
-struct memory_target {
-  struct sink {
-    memory_target& to;
-    void write(std::span<const std::byte> bytes, std::error_code& ec) {
-      ec = to.fails;
-      to.arriving.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      to.bytes_written += bytes.size();
-    }
-    void commit(std::error_code& ec) {
-      ec.clear();
-      to.text = to.arriving;
-      is_committed = true;
-    }
-    std::uint64_t held() const noexcept { return to.arriving.size(); }
-    std::size_t read_held(std::span<std::byte> into, std::uint64_t offset, std::error_code& ec) {
-      ec.clear();
-      return to.arriving.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
-    }
-    void drop_held(std::error_code& ec) {
-      ec.clear();
-      to.arriving.clear();
-    }
-    void keep() { is_committed = true; }
-    ~sink() {
-      if (!is_committed) to.arriving.clear();
-    }
-    bool is_committed = false;
-  };
-
-  filexfer::any_digest wanted;
-  std::string its_name;
-  std::optional<std::uint64_t> its_size;
-  std::error_code fails{};
-  std::optional<std::string> is_there{};
-  std::string arriving{};
-  std::optional<std::string> text{};
-  std::size_t bytes_written = 0;
-
-  const std::string& name() const noexcept { return its_name; }
-  const filexfer::any_digest& id() const noexcept { return wanted; }
-  std::optional<std::uint64_t> size() const noexcept { return its_size; }
-  std::optional<filexfer::memory_source> existing(std::error_code& ec) const {
-    ec.clear();
-    if (!is_there) return std::nullopt;
-    return filexfer::memory_source{*is_there};
-  }
-  sink open(std::error_code& ec) {
-    ec.clear();
-    return sink{*this};
-  }
-};
-
-/// A server of sessions on pipes, each of which breaks after so many bytes, if it is told to.
-template <class Timer, class Store>
-struct basic_pipe_server {
-  using store_type = Store;
-  using stream_type = filexfer::fault_stream<memory_pipe>;
-  using session_type = filexfer::session<memory_pipe, store_type, filexfer::md5, Timer>;
-
-  template <class... Args>
-  explicit basic_pipe_server(asio::io_context& c, Args&&... args)
-      : context{c}, store{std::forward<Args>(args)...} {}
-
-  asio::io_context& context;
-  store_type store;
-  std::list<std::unique_ptr<session_type>> sessions;
-  std::size_t connections = 0;  ///< That were made.
-  std::size_t open = 0;
-  std::size_t most_open = 0;
-  std::size_t limit = 1000;                 ///< Of connections at once; further ones are refused.
-  std::list<std::uint64_t> break_after;     ///< Bytes that the next connections take,
-  std::list<std::uint64_t> end_read_after;  ///< and give.
-
-  stream_type accept() {
-    auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
-    sessions.push_back(std::make_unique<session_type>(std::move(there), store));
-    ++connections;
-    most_open = std::max(most_open, ++open);
-    sessions.back()->async_run([this](std::error_code) { --open; });
-    filexfer::fault_plan plan;
-    if (!break_after.empty()) {
-      plan.reset_after_written = break_after.front();
-      break_after.pop_front();
-    }
-    if (!end_read_after.empty()) {
-      plan.reset_after_read = end_read_after.front();
-      end_read_after.pop_front();
-    }
-    return stream_type{std::move(here), plan};
-  }
-};
-
-template <class Timer, class Store>
-struct basic_pipe_connector {
-  using server_type = basic_pipe_server<Timer, Store>;
-  using stream_type = typename server_type::stream_type;
-  using timer_type = Timer;
-
-  server_type* server;
-
-  asio::any_io_executor get_executor() const { return server->context.get_executor(); }
-
-  template <class Token>
-  auto async_connect(Token&& token) {
-    return asio::async_initiate<Token, void(std::error_code, stream_type)>(
-        [](auto handler, server_type* to) {
-          const bool refused = to->open >= to->limit;
-          std::error_code ec;
-          if (refused) ec = asio::error::connection_refused;
-          auto [unused, other] = filexfer::make_memory_pipe(to->context.get_executor(), 16);
-          stream_type stream = refused ? stream_type{std::move(unused), {}} : to->accept();
-          const auto executor = asio::get_associated_executor(handler, to->context.get_executor());
-          asio::post(executor, [h = std::move(handler), ec, s = std::move(stream)]() mutable {
-            std::move(h)(ec, std::move(s));
-          });
-        },
-        token, server);
-  }
-};
-
-using result = filexfer::file_result<memory_file>;
-
-/// A server, a pool, and what a job has told.
-template <class Timer, class Store = memory_store<>>
-struct basic_pool_fixture {
-  using connector_type = basic_pipe_connector<Timer, Store>;
-
-  template <class... Args>
-  explicit basic_pool_fixture(filexfer::pool_options options = {}, Args&&... args)
-      : server{context, std::forward<Args>(args)...},
-        pool{std::in_place, connector_type{&server}, options} {
-    pool->on_event([this](const filexfer::pool_event& e) { events.push_back(e); });
-  }
-
-  template <class Files>
-  void upload(Files&& files) {
-    ended.reset();
-    pool->async_upload(
-        std::forward<Files>(files), [this](const result& r) { told(r); },
-        asio::bind_cancellation_slot(
-            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
-              ended = ec;
-              totals = t;
-            }));
-  }
-
-  template <class Files>
-  void download(Files&& files) {
-    ended.reset();
-    pool->async_download(
-        std::forward<Files>(files),
-        [this](const filexfer::file_result<memory_target>& r) { told(r); },
-        asio::bind_cancellation_slot(
-            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
-              ended = ec;
-              totals = t;
-            }));
-  }
-
-  void told(const filexfer::file_result<memory_target>& r) {
-    ++tellings[r.element.name()];
-    if (r.failure) failures[r.element.name()] = r.failure;
-  }
-
-  void told(const result& r) {
-    ++tellings[r.element.name()];
-    if (r.failure) failures[r.element.name()] = r.failure;
-    if (on_told) on_told(r);
-  }
-
-  /// Runs all, and lets time pass where nothing else is to be done, until the job has ended.
-  void run() {
-    while (!ended) {
-      context.restart();
-      context.poll();
-      if (!ended && !virtual_timer::pass_to_next()) break;
-    }
-  }
-
-  /// Runs so many handlers, if there are as many before the job has ended.
-  void run_steps(int count) {
-    for (int n = 0; n < count && !ended; ++n) {
-      context.restart();
-      context.poll_one();
-    }
-  }
-
-  /// Lets the sessions see the end of their connections, unless all goes at once.
-  ~basic_pool_fixture() {
-    if (is_dropped) return;
-    pool.reset();
-    context.restart();
-    context.poll();
-    while (server.open > 0 && virtual_timer::pass_to_next()) {
-      context.restart();
-      context.poll();
-    }
-  }
-
-  bool is_dropped = false;
-  asio::io_context context;
-  basic_pipe_server<Timer, Store> server;
-  std::map<std::string, int> tellings;
-  std::map<std::string, filexfer::transfer_failure> failures;
-  std::vector<filexfer::pool_event> events;
-  std::function<void(const result&)> on_told;
-  asio::cancellation_signal cancel;
-  std::optional<std::error_code> ended;
-  filexfer::transfer_totals totals;
-  std::optional<filexfer::transfer_pool<connector_type>> pool;
-};
-
-using pool_fixture = basic_pool_fixture<virtual_timer>;
-
-std::vector<memory_file> some_files(std::size_t count, std::size_t size = 100) {
-  std::vector<memory_file> files;
-  for (std::size_t n = 0; n < count; ++n) {
-    files.push_back({"file " + std::to_string(n), tests::noise(size, static_cast<unsigned>(n))});
-  }
-  return files;
-}
 
 bool all_stored(pool_fixture& f, const std::vector<memory_file>& files) {
   const auto entries = tests::entries(f.server.store);
@@ -373,12 +137,29 @@ TEST_CASE("a connection that breaks at any byte costs no file, and none is told 
 TEST_CASE("a large upload that breaks sends nothing again that has arrived") {
   const tests::scratch_folder folder;
   using store_type = filexfer::directory_store<>;
-  basic_pool_fixture<virtual_timer, store_type> f{{.client = {.nowait_octets = 1000}},
-                                                  folder.path() / "store"};
+  basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
+      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
   auto files = some_files(1, 1'000'000);
   // Two and a half connections' worth: were any of it sent again, a fourth would be needed.
   f.server.break_after = {400'000, 400'000, 400'000};
   f.upload(files);
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.moved == 1);
+  CHECK(f.server.connections == 3);
+}
+
+TEST_CASE("nor does one whose connection has served before") {
+  const tests::scratch_folder folder;
+  using store_type = filexfer::directory_store<>;
+  basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
+      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
+  f.server.break_after = {400'000, 400'000, 400'000};
+  auto small = some_files(1);
+  f.upload(small);
+  f.run();
+  std::vector<memory_file> large{{"large", noise(1'000'000)}};
+  f.upload(large);
   f.run();
   CHECK(f.ended == std::error_code{});
   CHECK(f.totals.moved == 1);
@@ -428,7 +209,7 @@ TEST_CASE("a server that was never there is not waited for") {
   CHECK(f.events.empty());
   CHECK(f.totals.moved == 0);
   CHECK(f.failures.size() == f.totals.failed);
-  CHECK(f.failures.at("file 0").connecting);
+  CHECK(f.failures.at("file 0").phase == filexfer::transfer_phase::connecting);
 }
 
 TEST_CASE("a server that goes away for good ends the job once patience has") {
@@ -477,16 +258,6 @@ TEST_CASE("a pool that is destroyed in the middle breaks off its job, which ends
     f.pool.reset();
     f.run();
     CHECK(f.ended);
-  }
-}
-
-TEST_CASE("a context that is destroyed in the middle takes the job with it") {
-  for (int steps = 0; steps < 100; ++steps) {
-    auto files = some_files(12, 300);
-    basic_pool_fixture<asio::steady_timer> f{{.connections = 3}};
-    f.upload(files);
-    f.run_steps(steps);
-    f.is_dropped = true;
   }
 }
 
@@ -621,6 +392,22 @@ TEST_CASE("a download over connections that break goes on with what came") {
   }
 }
 
+TEST_CASE(
+    "a connection that was idle and has broken costs no attempt; one that breaks later does") {
+  auto files = some_files(1, 100000);
+  for (const std::uint64_t come : {0u, 50000u}) {
+    pool_fixture f{{.retry_for = 0ms, .max_batched_size = 0}};
+    f.server.end_read_after = {come + 200};  // the upload takes less than those
+    fill(f, files);
+    auto targets = targets_of(files, true);
+    f.download(targets);
+    f.run();
+    CHECK(f.ended == std::error_code{});
+    CHECK(f.totals.moved == (come == 0 ? 1 : 0));
+    CHECK(f.totals.failed == (come == 0 ? 0 : 1));
+  }
+}
+
 TEST_CASE("what is there already is not fetched") {
   pool_fixture f;
   auto files = some_files(5);
@@ -685,5 +472,254 @@ TEST_CASE("a cancelled download keeps what came, and ends") {
     for (std::size_t n = 0; n < targets.size(); ++n) {
       if (targets[n].text) CHECK(*targets[n].text == files[n].text);
     }
+  }
+}
+
+// --------------------------------------------------------------------------------- what is missing
+
+namespace {
+
+/// Puts files into the fixture's store.
+void store(pool_fixture& f, std::vector<memory_file> files) {
+  f.upload(files);
+  f.run();
+  REQUIRE(f.totals.failed == 0);
+  REQUIRE(f.ended == std::error_code{});
+  f.tellings.clear();
+}
+
+std::size_t bytes_moved(pool_fixture& f) { return f.pool->progress().now().bytes; }
+
+/// The first files of some, behind which it throws.
+class throwing_range {
+ public:
+  throwing_range(const std::vector<memory_file>& files, std::size_t good)
+      : files_{&files}, good_{good} {}
+
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = memory_file;
+    using difference_type = std::ptrdiff_t;
+
+    explicit iterator(throwing_range& all) : all_{&all} { ++*this; }
+    memory_file& operator*() const { return all_->current_; }
+    iterator& operator++() {
+      if (all_->given_ == all_->good_) {
+        throw std::system_error{std::make_error_code(std::errc::io_error)};
+      }
+      all_->current_ = (*all_->files_)[all_->given_++];
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return false; }
+
+   private:
+    throwing_range* all_;
+  };
+
+  iterator begin() { return iterator{*this}; }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  const std::vector<memory_file>* files_;
+  std::size_t good_;
+  std::size_t given_ = 0;
+  memory_file current_;
+};
+
+/// A file whose text changes between the times that it is opened.
+struct changing_file {
+  std::vector<std::string> texts;
+  std::string its_name = "changing";
+  std::size_t opened = 0;
+
+  const std::string& name() const noexcept { return its_name; }
+  filexfer::memory_source open(std::error_code& ec) {
+    ec.clear();
+    return filexfer::memory_source{texts[std::min(opened++, texts.size() - 1)]};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("of what is missing the server gets each file once, and the names of all") {
+  for (const std::size_t connections : {1u, 4u}) {
+    CAPTURE(connections);
+    pool_fixture f{{.connections = connections}};
+    const auto files = some_files(300, 1000);
+    store(f, {files.begin(), files.begin() + 100});
+    const std::size_t before = bytes_moved(f);
+    std::vector<memory_file> wanted = files;
+    wanted.push_back({"a twin of the first", files[0].text});
+    wanted.push_back({"a twin of the last", files[299].text});
+    f.upload_missing(wanted);
+    f.run();
+    CHECK(f.ended == std::error_code{});
+    CHECK(f.totals.moved == 200);
+    CHECK(f.totals.already_there == 102);
+    CHECK(bytes_moved(f) - before == 200 * 1000);
+    CHECK(tests::entries(f.server.store).size() == 302);
+    for (const auto& [name, times] : f.tellings) CHECK(times == 1);
+  }
+}
+
+TEST_CASE("a file that changed since it was read is read again, and sent") {
+  pool_fixture f;
+  std::vector<changing_file> files{{{"as it was read", "as it is"}}};
+  f.ended.reset();
+  f.pool->async_upload_missing(
+      files, [&](const filexfer::file_result<changing_file>& r) { CHECK(!r.failure); },
+      [&](std::error_code ec, const filexfer::transfer_totals& t) {
+        f.ended = ec;
+        f.totals = t;
+      });
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.moved == 1);
+  const auto entries = tests::entries(f.server.store);
+  REQUIRE(entries.size() == 1);
+  CHECK(entries[0].starts_with(tests::id_of("as it is").to_string()));
+}
+
+TEST_CASE("a file that changed between two attempts is read again, and sent as it is then") {
+  const tests::scratch_folder folder;
+  using store_type = filexfer::directory_store<>;
+  basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
+      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
+  f.server.break_after = {400'000};
+  auto files = some_files(1, 1'000'000);
+  const std::string later = noise(1'000'000, 99);
+  f.upload(files);
+  while (f.events.empty() && !f.ended) f.run_steps(1);
+  files[0].text = later;
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.moved == 1);
+  CHECK(tests::entries(f.server.store).front().starts_with(tests::id_of(later).to_string()));
+}
+
+TEST_CASE("a file that is not what its element says is refused, and not tried again") {
+  struct claiming_file : memory_file {
+    filexfer::any_digest id() const { return tests::id_of("something else"); }
+  };
+  pool_fixture f;
+  std::vector<claiming_file> files{{{"file", "text"}}};
+  f.ended.reset();
+  std::error_code error;
+  f.pool->async_upload_missing(
+      files, [&](const filexfer::file_result<claiming_file>& r) { error = r.failure.error; },
+      [&](std::error_code ec, const filexfer::transfer_totals& t) {
+        f.ended = ec;
+        f.totals = t;
+      });
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.failed == 1);
+  CHECK(error == errc::mismatch);
+  CHECK(files[0].opened == 2);
+  CHECK(tests::entries(f.server.store).empty());
+}
+
+TEST_CASE("an upload of what is missing goes on over a connection that breaks at any byte") {
+  const auto files = some_files(4, 40);
+  for (std::uint64_t at = 0; at < 900; at += 3) {
+    CAPTURE(at);
+    pool_fixture f;
+    store(f, {files.begin(), files.begin() + 1});
+    f.pool.emplace(basic_pipe_connector<virtual_timer>{&f.server}, filexfer::pool_options{});
+    f.server.break_after = {1000, at};
+    f.server.break_after.pop_front();
+    auto wanted = files;
+    f.upload_missing(wanted);
+    f.run();
+    if (f.ended != std::error_code{}) {
+      CHECK(f.totals.moved == 0);
+      continue;
+    }
+    CHECK(f.totals.moved + f.totals.already_there == 4);
+    CHECK(all_stored(f, files));
+    for (const auto& [name, times] : f.tellings) CHECK(times == 1);
+  }
+}
+
+TEST_CASE("names that the server refuses, and files that can't be read, fail by themselves") {
+  pool_fixture f;
+  auto files = some_files(5);
+  files[1].its_name = "../up";
+  files[3].fails = errc::store_failed;
+  f.upload_missing(files);
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.moved == 3);
+  CHECK(f.totals.failed == 2);
+  CHECK(f.failures.at("../up").error == errc::bad_name);
+  CHECK(f.failures.at("file 3").error == errc::store_failed);
+}
+
+TEST_CASE("a digest that is known is not computed again, and one that was wrong is forgotten") {
+  const tests::scratch_folder folder;
+  tests::write_file(folder / "file", "text");
+  struct cache {
+    std::optional<filexfer::any_digest> find(int, std::string_view) const {
+      ++found;
+      return known;
+    }
+    void add(int, std::string_view, std::chrono::system_clock::time_point,
+             const filexfer::any_digest& digest) {
+      known = digest;
+      ++added;
+    }
+    void forget(int, std::string_view) {
+      known.reset();
+      ++forgotten;
+    }
+    std::optional<filexfer::any_digest> known;
+    mutable int found = 0;
+    int added = 0;
+    int forgotten = 0;
+  } digests;
+  struct disk_file {
+    std::filesystem::path path;
+    std::string name() const { return "file"; }
+    filexfer::file_source open(std::error_code& ec) const { return {path, ec}; }
+  };
+  pool_fixture f;
+  f.pool->use_digest_cache(digests);
+  const auto upload = [&] {
+    std::vector<disk_file> files{{folder / "file"}};
+    f.ended.reset();
+    f.pool->async_upload_missing(
+        files, [](const filexfer::file_result<disk_file>& r) { CHECK(!r.failure); },
+        [&](std::error_code ec, const filexfer::transfer_totals& t) {
+          f.ended = ec;
+          f.totals = t;
+        });
+    f.run();
+    CHECK(f.ended == std::error_code{});
+  };
+  const filexfer::any_digest right{tests::id_of("text")};
+  digests.known = tests::id_of("something else");
+  upload();
+  CHECK(f.totals.moved == 1);
+  CHECK(digests.forgotten == 1);
+  CHECK(digests.added == 1);
+  CHECK(digests.known == right);
+  upload();
+  CHECK(f.totals.already_there == 1);
+  CHECK(digests.added == 1);
+}
+
+TEST_CASE("what a range throws ends the job, whichever of its files it comes from") {
+  for (const std::size_t good : {0u, 1u, 2u, 5u}) {
+    CAPTURE(good);
+    pool_fixture f;
+    auto files = some_files(10);
+    throwing_range range{files, good};
+    f.upload(range);
+    f.run();
+    CHECK(f.ended == std::make_error_code(std::errc::io_error));
+    CHECK(f.totals.moved + f.totals.failed == good);
+    for (const auto& [name, times] : f.tellings) CHECK(times == 1);
   }
 }

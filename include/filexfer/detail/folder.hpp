@@ -128,6 +128,17 @@ inline std::string take_component(std::string_view& path) {
   return std::string{component};
 }
 
+/// Opens the file `name` below `folder`, component by component.
+inline descriptor open_beneath(int folder, std::string_view name, int flags, std::error_code& ec) {
+  descriptor at;
+  ec.clear();
+  while (!ec && name.find('/') != name.npos) {
+    at = open_folder(at ? at.get() : folder, take_component(name).c_str(), ec);
+  }
+  if (ec) return {};
+  return open_at(at ? at.get() : folder, std::string{name}.c_str(), flags, ec);
+}
+
 }  // namespace filexfer::detail
 
 #endif

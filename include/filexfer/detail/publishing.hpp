@@ -29,8 +29,7 @@ namespace filexfer::detail {
 /// for the same octets with another time.
 /// When a function returns without an error, the file, its name and every folder up to the store's
 /// root are on the disk. When it fails, what it made is gone; but if only the flushing of a folder
-/// failed
-/// (`errc::io`), the file stays, whole, under its name.
+/// failed (`errc::io`), the file stays, whole, under its name.
 template <hasher Hasher>
 class publishing {
  public:

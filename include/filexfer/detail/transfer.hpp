@@ -245,7 +245,7 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
   for (auto n = ring_size(c, count); n > 0; --n) ring.emplace_back(chunk_size(c, count), state);
 
   // Nothing below may throw, for work under way refers to this frame.
-  const bool small = count <= c.small_octets;
+  const bool small = count <= c.small_octets && !waits(source);
   std::uint64_t given = 0;
   const auto next_part = [&](chunk& memory) {
     const auto part = memory.first(count - given);

@@ -3,6 +3,7 @@
 
 // What a pool and its jobs share: the connector, and idle connections.
 
+#include <filexfer/detail/pool/digests.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
@@ -16,10 +17,14 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_type.hpp>
+#include <asio/dispatch.hpp>
 #include <asio/error.hpp>
+#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 
+#include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -90,36 +95,25 @@ class pool_connection {
 /// A job, as its pool sees it.
 class job_base {
  public:
+  /// On the strand, once.
+  virtual void start() = 0;
+  /// On the strand.
   virtual void cancel(asio::cancellation_type type) = 0;
 
  protected:
   ~job_base() = default;
 };
 
-template <class Connector, class FirstHasher, class... Hashers>
-struct pool_core {
-  using first_hasher = FirstHasher;
-  using stream_type = typename Connector::stream_type;
-  using timer_type = typename timer_of<Connector>::type;
-  using clock = typename timer_type::clock_type;
-  using connection = pool_connection<stream_type, timer_type, FirstHasher, Hashers...>;
+inline void post_start(const pool_strand& strand, std::shared_ptr<job_base> job) {
+  asio::post(strand, [job = std::move(job)] { job->start(); });
+}
 
-  pool_core(Connector c, const pool_options& o)
-      : connector{std::move(c)}, options{o}, strand{connector.get_executor()} {}
-
-  Connector connector;
-  pool_options options;
-  pool_strand strand;
-  asio::any_io_executor work_executor;
-  std::function<void(const pool_event&)> on_event;
-  transfer_progress progress;
-
-  // Used on the strand.
-  std::vector<std::unique_ptr<connection>> idle;
-  bool was_connected = false;
-  std::string digest;  ///< The name of the server's digest, once it is known.
-  std::vector<std::weak_ptr<job_base>> jobs;
-};
+inline void dispatch_cancel(const pool_strand& strand, std::weak_ptr<job_base> job,
+                            asio::cancellation_type type) {
+  asio::dispatch(strand, [job = std::move(job), type] {
+    if (const auto kept = job.lock()) kept->cancel(type);
+  });
+}
 
 /// What the stream knows of why its other end has ended it, with a stream that can know.
 template <class Stream>
@@ -147,49 +141,180 @@ transfer_failure failure_of(Connection& c, std::error_code ec) {
   return why;
 }
 
-/// Learns, on a fresh connection, which digest the server's ids are.
-template <class Core, class Connection>
-flow<void> learn_digest(Core& core, Connection& fresh, transfer_failure& why) {
-  auto& asking =
-      fresh.template use<typename Core::first_hasher>(core.options.client, core.work_executor);
-  auto features = make_call<server_features>(
-      [&asking](auto handler) { asking.async_features(std::move(handler)); });
-  co_await features;
-  if (features.error()) {
-    why = failure_of(fresh, features.error());
-    co_return;
+/// Cancels a call once a time has passed, unless that has ended.
+template <class Timer>
+class call_deadline {
+ public:
+  call_deadline(const pool_strand& strand, std::chrono::milliseconds time, call_base& what)
+      : timer_{strand}, state_{std::make_shared<state>(state{&what})} {
+    timer_.expires_after(time);
+    timer_.async_wait([kept = state_](std::error_code ec) {
+      if (ec || kept->what == nullptr) return;
+      kept->has_passed = true;
+      kept->what->cancel();
+    });
   }
-  const server_features known = features.value();
-  const std::string reply = asking.last_reply();
-  const std::string digest{known.digest.empty() ? Core::first_hasher::name()
-                                                : std::string_view{known.digest}};
-  if (known.version == 0 && !reply.starts_with("ERROR")) {  // HTTP, most likely
-    why = {errc::malformed_reply, failure_origin::peer, false, reply};
-  } else if (!core.digest.empty() && digest != core.digest) {
-    why = {errc::digest_changed, failure_origin::peer};
-  } else if (!fresh.use_digest(known, digest, core.options.client, core.work_executor)) {
-    why = {errc::wrong_digest_kind, failure_origin::peer, false, known.digest};
-  } else {
-    core.digest = digest;
-    core.was_connected = true;
-  }
-}
+  call_deadline(const call_deadline&) = delete;
+  call_deadline& operator=(const call_deadline&) = delete;
+  ~call_deadline() { state_->what = nullptr; }
 
-/// Connects, and learns the server's digest; else says why that could not be.
-template <class Core>
-flow<void> connect_to(Core& core, std::unique_ptr<typename Core::connection>& made,
-                      transfer_failure& why) {
-  auto connecting = make_call<typename Core::stream_type>(
-      [&core](auto handler) { core.connector.async_connect(std::move(handler)); });
-  co_await connecting;
-  if (connecting.error()) {
-    why = {connecting.error(), failure_origin::stream, true};
-    co_return;
+  bool has_passed() const noexcept { return state_->has_passed; }
+
+ private:
+  struct state {
+    call_base* what;
+    bool has_passed = false;
+  };
+
+  Timer timer_;
+  std::shared_ptr<state> state_;
+};
+
+template <class Connector, class FirstHasher, class... Hashers>
+struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher, Hashers...>> {
+  using first_hasher = FirstHasher;
+  using stream_type = typename Connector::stream_type;
+  using timer_type = typename timer_of<Connector>::type;
+  using clock = typename timer_type::clock_type;
+  using connection = pool_connection<stream_type, timer_type, FirstHasher, Hashers...>;
+
+  pool_core(Connector c, const pool_options& o)
+      : connector{std::move(c)}, options{o}, strand{connector.get_executor()} {}
+
+  template <class Record, class Range, class OnResult>
+  static auto files_to_download(Range&& range, OnResult on_result) {
+    return detail::files_to_download<Record, typename FirstHasher::digest_type,
+                                     typename Hashers::digest_type...>(std::forward<Range>(range),
+                                                                       std::move(on_result));
   }
-  made = std::make_unique<typename Core::connection>(std::move(std::get<0>(*connecting.results())));
-  co_await learn_digest(core, *made, why);
-  if (why) made.reset();
-}
+
+  void start_job(std::weak_ptr<job_base> job) {
+    std::erase_if(jobs, [](const auto& one) { return one.expired(); });
+    jobs.push_back(std::move(job));
+    if (running_jobs++ == 0 && on_progress) report_progress_later();
+  }
+
+  void end_job() {
+    if (--running_jobs > 0 || !on_progress) return;
+    progress_timer.reset();
+    on_progress(progress.now());
+  }
+
+  void report_progress_later() {
+    if (!progress_timer) progress_timer.emplace(strand);
+    progress_timer->expires_after(progress_period);
+    progress_timer->async_wait([weak = this->weak_from_this()](std::error_code ec) {
+      const auto self = weak.lock();
+      if (ec || !self || self->running_jobs == 0) return;
+      self->report_progress_later();
+      self->on_progress(self->progress.now());
+    });
+  }
+
+  /// Whether another try can succeed: a server that has never answered is not waited for.
+  bool may_pass(const transfer_failure& why) const {
+    return may_try_again(why.error, why.origin) &&
+           (was_connected || why.error == condition::refused);
+  }
+
+  /// Calls `call(std::type_identity<Hasher>{})` for the server's kind of digest, which is known.
+  template <class Call>
+  void with_hasher(Call call) {
+    const auto one = [&]<class Hasher>(std::type_identity<Hasher> which) {
+      if (Hasher::name() == digest) call(which);
+    };
+    one(std::type_identity<FirstHasher>{});
+    (one(std::type_identity<Hashers>{}), ...);
+  }
+
+  Connector connector;
+  pool_options options;
+  pool_strand strand;
+  asio::any_io_executor work_executor;
+  std::function<void(const pool_event&)> on_event;
+  std::function<void(const transfer_progress::snapshot&)> on_progress;
+  std::chrono::milliseconds progress_period{};
+  transfer_progress progress;
+  std::unique_ptr<any_digest_cache> digests;  ///< May be null.
+
+  // Used on the strand.
+  std::vector<std::unique_ptr<connection>> idle;
+  bool was_connected = false;
+  std::string digest;        ///< The name of the server's digest, once it is known.
+  server_features features;  ///< Of the server, as it was connected last.
+  transfer_failure last_failure;
+  std::vector<std::weak_ptr<job_base>> jobs;
+  std::size_t running_jobs = 0;
+  std::optional<timer_type> progress_timer;  ///< While there are jobs, if progress is told.
+
+  // Flows. As members, for g++ warns of the frames of others where a type is in an unnamed
+  // namespace.
+
+  /// Learns, on a fresh connection, which digest the server's ids are.
+  flow<void> learn_digest(connection& fresh, transfer_failure& why) {
+    auto& asking = fresh.template use<first_hasher>(options.client, work_executor);
+    auto greeting = make_call<server_features>(
+        [&asking](auto handler) { asking.async_features(std::move(handler)); });
+    co_await greeting;
+    const std::string reply = asking.last_reply();
+    if (greeting.error()) {
+      why = failure_of(fresh, greeting.error());
+      why.phase = transfer_phase::greeting;
+      co_return;
+    }
+    const server_features known = greeting.value();
+    const std::string kind{known.digest.empty() ? first_hasher::name()
+                                                : std::string_view{known.digest}};
+    const auto refuse = [&why](errc error, std::string said) {
+      why = {error, failure_origin::peer, transfer_phase::greeting, std::move(said)};
+    };
+    if (known.version == 0 && !reply.starts_with("ERROR")) {  // HTTP, most likely
+      refuse(errc::malformed_reply, reply);
+    } else if (!digest.empty() && kind != digest) {
+      refuse(errc::digest_changed, {});
+    } else if (!fresh.use_digest(known, kind, options.client, work_executor)) {
+      refuse(errc::wrong_digest_kind, known.digest);
+    } else {
+      if (digest.empty()) digest = kind;  // work reads it
+      features = known;
+      was_connected = true;
+    }
+  }
+
+  /// Connects, and learns the server's digest; else says why that could not be.
+  flow<void> connect_to(std::unique_ptr<connection>& made, transfer_failure& why) {
+    auto connecting = make_call<stream_type>(
+        [this](auto handler) { connector.async_connect(std::move(handler)); });
+    {
+      const call_deadline<timer_type> deadline{strand, options.connect_timeout, connecting};
+      co_await connecting;
+      if (connecting.error()) {
+        const bool late = deadline.has_passed();
+        why = {late ? asio::error::timed_out : connecting.error(), failure_origin::stream,
+               transfer_phase::connecting};
+        co_return;
+      }
+    }
+    made = std::make_unique<connection>(std::move(std::get<0>(*connecting.results())));
+    co_await learn_digest(*made, why);
+    if (why) made.reset();
+  }
+
+  void put_idle(std::unique_ptr<connection> c) {
+    c->was_used = true;  // who takes it later can't know how long ago that is
+    idle.push_back(std::move(c));
+  }
+
+  /// A connection that is idle, or a new one; else says why there is none.
+  flow<void> take_connection(std::unique_ptr<connection>& taken, transfer_failure& why) {
+    if (idle.empty()) {
+      co_await connect_to(taken, why);
+    } else {
+      taken = std::move(idle.back());
+      idle.pop_back();
+    }
+  }
+};
 
 }  // namespace filexfer::detail
 

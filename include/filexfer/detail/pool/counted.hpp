@@ -1,10 +1,10 @@
 #ifndef FILEXFER_DETAIL_POOL_COUNTED_HPP
 #define FILEXFER_DETAIL_POOL_COUNTED_HPP
 
-// The sources of a job's files, which count what moves, and end once the job is cancelled.
+// The sources of a job's files as the client sees them: they count what moves, and end once the job
+// is cancelled.
 
-#include <filexfer/error.hpp>
-#include <filexfer/storage.hpp>
+#include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/transfer_progress.hpp>
 
 #include <atomic>
@@ -16,13 +16,12 @@
 namespace filexfer::detail {
 
 /// Refers to a source, to its file's progress and to the job's flag, which outlive it.
-template <byte_source Source>
 class counted_source {
  public:
-  counted_source(Source& source, file_progress& progress, const std::atomic<bool>& cancelled)
+  counted_source(any_source& source, file_progress& progress, const std::atomic<bool>& cancelled)
       : source_{source}, progress_{progress}, cancelled_{cancelled} {}
 
-  std::uint64_t size() const noexcept { return source_.size(); }
+  std::uint64_t size() const { return source_.size(); }
 
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     if (cancelled_) {
@@ -34,23 +33,33 @@ class counted_source {
     return bytes;
   }
 
-  void seek(std::uint64_t offset, std::error_code& ec)
-    requires seekable_source<Source>
-  {
+  bool waits() const noexcept { return source_.waits(); }
+
+  void seek(std::uint64_t offset, std::error_code& ec) {
     source_.seek(offset, ec);
     progress_.seek(offset);
   }
 
-  void check_unchanged(std::error_code& ec)
-    requires guarded_source<Source>
-  {
-    source_.check_unchanged(ec);
-  }
+  void check_unchanged(std::error_code& ec) { source_.check_unchanged(ec); }
 
  private:
-  Source& source_;
+  any_source& source_;
   file_progress& progress_;
   const std::atomic<bool>& cancelled_;
+};
+
+/// One that can't start elsewhere. Refers to another, which outlives it.
+class streamed_source {
+ public:
+  explicit streamed_source(counted_source& source) : source_{source} {}
+
+  std::uint64_t size() const { return source_.size(); }
+  std::size_t read(std::span<std::byte> to, std::error_code& ec) { return source_.read(to, ec); }
+  bool waits() const noexcept { return source_.waits(); }
+  void check_unchanged(std::error_code& ec) { source_.check_unchanged(ec); }
+
+ private:
+  counted_source& source_;
 };
 
 }  // namespace filexfer::detail

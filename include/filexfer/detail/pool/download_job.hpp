@@ -5,6 +5,7 @@
 // broke, comes by itself, and goes on with the part that its sink has kept.
 
 #include <filexfer/detail/pool/counted.hpp>
+#include <filexfer/detail/pool/digests.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/job.hpp>
 #include <filexfer/detail/pool/result_taker.hpp>
@@ -20,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -33,128 +35,90 @@ namespace filexfer::detail {
 
 /// What a download job keeps of a file.
 template <class Clock>
-struct download_state : retry_state<Clock> {
-  std::optional<file_progress> progress{};
+struct download_record : file_record<any_download, Clock> {
   bool part_was_wrong = false;
 
-  template <class Result>
-  void finish(Result&) {
-    progress.reset();
-  }
+  bool has_received() const noexcept { return this->position() > 0; }
+
+  void finish(transfer_outcome&) { this->progress.reset(); }
 };
 
-/// The sink of any element: so the client's flows are the same for all of them.
-template <class Digest>
-class any_sink {
+/// A file's sink, which is opened when its file is announced, unless it was before.
+class late_sink {
  public:
-  virtual ~any_sink() = default;
-
-  /// Opens it before its file is announced: then what it holds is gone on with.
-  virtual void open(std::error_code& ec) = 0;
-
-  virtual void announce(const file_info<Digest>& file, std::error_code& ec) = 0;
-  virtual void write(std::span<const std::byte> bytes, std::error_code& ec) = 0;
-  virtual void commit(std::error_code& ec) = 0;
-  virtual std::uint64_t held() const = 0;
-  virtual std::size_t read_held(std::span<std::byte> to, std::uint64_t offset,
-                                std::error_code& ec) = 0;
-  virtual void drop_held(std::error_code& ec) = 0;
-
-  /// An attempt has failed: what came is for the next one.
-  virtual void keep() = 0;
-
-  virtual void close() = 0;
-};
-
-template <class Element, class Digest>
-class element_sink final : public any_sink<Digest> {
-  using sink_type = std::remove_cvref_t<decltype(std::declval<Element&>().open(
-      std::declval<std::error_code&>()))>;
-
- public:
-  element_sink(Element& element, file_progress& progress)
+  /// Both outlive it.
+  late_sink(any_download& element, file_progress& progress) noexcept
       : element_{element}, progress_{progress} {}
 
-  void open(std::error_code& ec) override {
-    ec.clear();
-    sink_.emplace(made_by{[&] { return element_.open(ec); }});
+  /// What it holds is gone on with.
+  void open(std::error_code& ec) {
+    opened_ = element_.open(ec);
+    if (ec) opened_.reset();
   }
 
-  void announce(const file_info<Digest>& file, std::error_code& ec) override {
+  template <class Digest>
+  void announce(const file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
-    if (!sink_) {  // the whole file comes
+    if (!opened_) {  // the whole file comes
       open(ec);
       if (!ec && held() > 0) drop_held(ec);
     }
-    if constexpr (announced_sink<sink_type, Digest>) {
-      if (!ec) sink_->announce(file, ec);
-    }
+    if (!ec) opened_->announce({file.id, file.name, file.size, file.modified}, ec);
     if (ec) return;
     progress_.start(file.size);
     progress_.seek(held());
   }
 
-  void write(std::span<const std::byte> bytes, std::error_code& ec) override {
-    sink_->write(bytes, ec);
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    opened_->write(bytes, ec);
     progress_.moved(bytes.size());
   }
 
-  void commit(std::error_code& ec) override { sink_->commit(ec); }
+  void commit(std::error_code& ec) { opened_->commit(ec); }
 
-  std::uint64_t held() const override {
-    if constexpr (resumable_sink<sink_type>) return sink_ ? sink_->held() : 0;
-    else return 0;
+  std::uint64_t held() const { return opened_ ? opened_->held() : 0; }
+
+  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
+    return opened_->read_held(to, offset, ec);
   }
 
-  std::size_t read_held(std::span<std::byte> to, std::uint64_t offset,
-                        std::error_code& ec) override {
-    if constexpr (resumable_sink<sink_type>) return sink_->read_held(to, offset, ec);
-    ec = errc::bad_range;
-    return 0;
-  }
-
-  void drop_held(std::error_code& ec) override {
+  void drop_held(std::error_code& ec) {
     ec.clear();
-    if constexpr (resumable_sink<sink_type>) sink_->drop_held(ec);
+    if (opened_) opened_->drop_held(ec);
   }
 
-  void keep() override {
-    if constexpr (requires(sink_type& s) { s.keep(); }) {
-      if (sink_) sink_->keep();
-    }
+  /// An attempt has failed: what came is for the next one.
+  void keep() {
+    if (opened_) opened_->keep();
     close();
   }
 
-  void close() override { sink_.reset(); }
+  void close() { opened_.reset(); }
 
  private:
-  Element& element_;
+  any_download& element_;
   file_progress& progress_;
-  std::optional<sink_type> sink_;
+  std::unique_ptr<any_sink> opened_;
 };
 
 /// An element of one operation for many files.
 template <class Digest>
 struct download_to_come {
   Digest id;
-  std::unique_ptr<any_sink<Digest>> place;
-  any_sink<Digest>& sink = *place;
+  late_sink sink;
 };
 
-template <class Core, class Range, class OnResult>
-class download_job
-    : public transfer_job<Core, Range, download_state<typename Core::clock>, OnResult> {
-  using base = transfer_job<Core, Range, download_state<typename Core::clock>, OnResult>;
-  using typename base::record;
-  using element_type = range_element_t<Range>;
+template <class Core>
+class download_job : public transfer_job<Core, download_record<typename Core::clock>> {
+  using base = transfer_job<Core, download_record<typename Core::clock>>;
 
  public:
   using base::base;
+  using typename base::record;
   using typename base::worker;
 
  protected:
   using typename base::pointer;
-  using typename base::result_type;
   ~download_job() = default;
 
   flow<void> transfer(worker& w, pointer first, transfer_failure& lost) override {
@@ -168,9 +132,6 @@ class download_job
   template <class Result>
   friend class result_taker;
 
-  template <class Digest>
-  using sink_type = element_sink<element_type, Digest>;
-
   /// A file of which nothing is to come.
   struct found_here {
     pointer file;
@@ -179,39 +140,42 @@ class download_job
   };
 
   bool is_batched(record& file) {
-    const auto size = size_of(file.element());
+    const auto size = file.size();
     return !file.alone && size && *size <= this->core().options.max_batched_size;
+  }
+
+  /// Whether the server will say no another time, too.
+  static bool is_final_refusal(std::error_code ec) {
+    return ec == condition::refused && ec != condition::may_pass;
   }
 
   /// Whether the file that is to come is where it is to come to. On the work executor.
   template <class Hasher>
-  bool is_there(record& file, std::error_code& ec) {
-    auto& element = file.element();
-    if (!file.progress) file.progress.emplace(this->core().progress, size_of(element));
+  bool is_there(record& file, std::error_code& ec) try {
+    const auto size = file.size();
+    if (!file.progress) file.progress.emplace(this->core().progress, size);
     file.progress->stop();
-    if constexpr (requires { element.existing(ec); }) {
-      auto found = element.existing(ec);
-      ec.clear();
-      const auto size = size_of(element);
-      if (!found || (size && *size != found->size())) return false;
-      counted_source source{*found, *file.progress, this->cancelled()};
-      const auto digest = hash_of<Hasher>(source, ec);
-      const bool same = !ec && any_digest{digest} == any_digest{element.id()};
-      ec.clear();
-      if (!same) return false;
-      if constexpr (requires { element.settle(ec); }) element.settle(ec);
-      return true;
-    }
+    const auto found = file.existing(ec);
+    ec.clear();
+    if (!found || (size && *size != found->size())) return false;
+    counted_source source{*found, *file.progress, this->cancelled()};
+    const any_digest digest = digest_of<Hasher>(this->core().digests.get(), *found, source, ec);
+    const bool same = !ec && digest == file.id();
+    ec.clear();
+    if (same) file.settle(ec);
+    return same;
+  } catch (...) {
+    ec = error_of(std::current_exception());
     return false;
   }
 
   void report_there(record& file, std::error_code ec) {
     if (ec) return this->report_local(file, ec);
-    result_type told{file.element(), file.index};
-    told.computed_here = told.computed_there = file.element().id();
-    told.size = size_of(file.element()).value_or(0);
-    told.name = base::name_of(file);
-    this->report(file, told);
+    transfer_outcome told{file.index};
+    told.computed_here = told.computed_there = file.id();
+    told.size = file.size().value_or(0);
+    told.name = file.name();
+    this->report(file, std::move(told));
   }
 
   void report_foreign(record& file) {
@@ -224,19 +188,17 @@ class download_job
   flow<void> fetch_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using hasher = typename Client::hasher_type;
-    const any_digest wanted = file->element().id();
-    const auto id = wanted.template as<digest_type>();
+    const auto id = file->id().template as<digest_type>();
     if (!id) {
       report_foreign(*file);
       co_return;
     }
     bool there = false;
-    std::unique_ptr<any_sink<digest_type>> place;
+    std::optional<late_sink> place;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
                         there = is_there<hasher>(*file, ec);
                         if (there || ec) return;
-                        place = std::make_unique<sink_type<digest_type>>(file->element(),
-                                                                         *file->progress);
+                        place.emplace(*file, *file->progress);
                         place->open(ec);
                         if (ec == errc::file_exists) {  // it has come since
                           std::error_code unsettled;
@@ -252,7 +214,7 @@ class download_job
       co_return;
     }
     const bool had_part = place->held() > 0;
-    any_sink<digest_type>& sink = *place;
+    late_sink& sink = *place;
     auto fetching = make_call<typename Client::download_result>(
         [&](auto handler) { client.async_download(*id, sink, std::move(handler)); });
     co_await fetching;
@@ -260,7 +222,7 @@ class download_job
     w.bytes_moved += result.octets;
     const std::error_code ec = fetching.error();
     const auto origin = client.last_failure();
-    const bool wrong_part = had_part && (ec == errc::digest_mismatch || ec == condition::refused) &&
+    const bool wrong_part = had_part && (ec == errc::digest_mismatch || is_final_refusal(ec)) &&
                             !std::exchange(file->part_was_wrong, true);
     const bool keeps =
         ec && !wrong_part && origin != failure_origin::local && ec != errc::digest_mismatch;
@@ -291,15 +253,15 @@ class download_job
   template <class Result>
   void judge(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
-    result_type told{file->element(), file->index, failure_of(*w.connected, ec)};
+    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
     told.moved = true;
     told.computed_here = result.computed_here;
-    told.computed_there = file->element().id();
+    told.computed_there = file->id();
     told.size = result.file.size;
     told.name = result.file.name;
-    if (!ec || ec == errc::digest_mismatch) return this->report(*file, told);
+    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(told));
     if (ec == errc::file_exists && !file->alone) return this->retry_now(std::move(file));
-    this->retry_or_report(std::move(file), told, result.octets);
+    this->retry_or_report(std::move(file), std::move(told), result.octets);
   }
 
   // ---------------------------------------------------------------------- one behind the other
@@ -316,26 +278,23 @@ class download_job
                           while (room > 0) {
                             pointer file = first ? std::move(first) : this->queue().next();
                             if (!file) return;
-                            auto& element = file->element();
-                            if (const auto error = error_of_element(element)) {
+                            if (const auto error = file->error()) {
                               found.push_back({std::move(file), error});
                               continue;
                             }
-                            if (may_block(element) || !is_batched(*file)) {
+                            if (file->blocks() || !is_batched(*file)) {
                               this->queue().give_back(std::move(file));
                               return;
                             }
                             --room;
-                            const any_digest wanted = element.id();
-                            const auto id = wanted.template as<digest_type>();
+                            const auto id = file->id().template as<digest_type>();
                             std::error_code ec;
                             if (!id) {
                               found.push_back({std::move(file), {}, true});
                             } else if (is_there<hasher>(*file, ec) || ec) {
                               found.push_back({std::move(file), ec});
                             } else {
-                              files.push_back({*id, std::make_unique<sink_type<digest_type>>(
-                                                        element, *file->progress)});
+                              files.push_back({*id, late_sink{*file, *file->progress}});
                               w.add(std::move(file));
                             }
                           }

@@ -11,9 +11,11 @@
 #include <filexfer/detail/pool/descriptors.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/routine.hpp>
+#include <filexfer/detail/pool/worker.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/results.hpp>
 #include <filexfer/transfer.hpp>
+#include <filexfer/transfer_progress.hpp>
 #include <filexfer/transfer_types.hpp>
 
 #include <asio/cancellation_type.hpp>
@@ -24,11 +26,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -37,73 +37,26 @@
 
 namespace filexfer::detail {
 
-/// What every job keeps of a file.
-template <class Clock>
-struct retry_state {
-  /// It is transferred by itself, so that it can go on where an attempt stopped.
-  bool alone = false;
-  std::optional<retry_schedule<Clock>> schedule{};  ///< Since it was refused for a while.
-};
-
-template <class Core, class Range, class State, class OnResult>
-class transfer_job
-    : public job_base,
-      public std::enable_shared_from_this<transfer_job<Core, Range, State, OnResult>> {
+template <class Core, class Record>
+class transfer_job : public job_base,
+                     public std::enable_shared_from_this<transfer_job<Core, Record>> {
  public:
-  using queue_type = element_queue<Range, State>;
-  using record = typename queue_type::record;
+  using record = Record;
+  using files_type = job_files<record>;
+  using queue_type = element_queue<record>;
   using pointer = typename queue_type::pointer;
   using connection = typename Core::connection;
   using timer_type = typename Core::timer_type;
   using clock = typename Core::clock;
-  using result_type = file_result<range_element_t<Range>>;
+  using result_type = transfer_totals;
 
-  transfer_job(std::shared_ptr<Core> core, Range&& range, OnResult on_result)
-      : core_{std::move(core)},
-        queue_{std::forward<Range>(range)},
-        on_result_{std::move(on_result)} {}
+  transfer_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
+      : core_{std::move(core)}, files_{std::move(files)} {}
 
-  /// A file that a worker has in hand. `error`: it failed on this side before it was sent.
-  struct in_flight {
-    pointer file;
-    std::error_code error{};
-  };
+  using worker = pool_worker<Core, record>;
 
-  struct worker {
-    worker(const Core& core) : timer{core.strand} {}
-
-    std::weak_ptr<routine> running;
-    std::unique_ptr<connection> connected;
-    timer_type timer;
-    std::optional<retry_schedule<clock>> outage;  ///< Since the connection was lost.
-    std::size_t limit = 1;                        ///< Files of the next operation.
-    bool holds_files = false;
-    bool has_left = false;
-
-    // Of the operation under way.
-    std::mutex mutex;  ///< Files are added by work.
-    std::deque<in_flight> files;
-    bool answered = false;
-    std::uint64_t bytes_moved = 0;
-
-    void add(pointer file, std::error_code error = {}) {
-      const std::lock_guard lock{mutex};
-      files.push_back({std::move(file), error});
-    }
-    std::optional<in_flight> take_first() {
-      const std::lock_guard lock{mutex};
-      if (files.empty()) return std::nullopt;
-      std::optional<in_flight> first{std::move(files.front())};
-      files.pop_front();
-      return first;
-    }
-  };
-
-  /// On the strand, once.
-  void start() {
-    auto& jobs = core_->jobs;
-    std::erase_if(jobs, [](const auto& job) { return job.expired(); });
-    jobs.push_back(this->weak_from_this());
+  void start() override {
+    core_->start_job(this->weak_from_this());
     most_workers_ = std::clamp<std::size_t>(core_->options.connections, 1,
                                             affordable_connections(core_->options));
     add_worker();
@@ -132,8 +85,12 @@ class transfer_job
   /// `lost` if the connection has failed; what it had in hand is left in `w.files`.
   virtual flow<void> transfer(worker& w, pointer first, transfer_failure& lost) = 0;
 
+  /// What is to be read of a file before it can go on by itself: better before there is a
+  /// connection, which a server does not hold for ever. Whether anything was.
+  virtual flow<bool> read_ahead(record&) { co_return false; }
+
   /// The job has ended.
-  virtual void complete(std::error_code ec, const transfer_totals& totals) = 0;
+  virtual void complete(std::error_code ec, transfer_totals totals) = 0;
 
   Core& core() noexcept { return *core_; }
   queue_type& queue() noexcept { return queue_; }
@@ -161,8 +118,7 @@ class transfer_job
   void report_failed_here(worker& w) {
     while (auto one = w.take_first()) {
       if (!one->error) {
-        const std::lock_guard lock{w.mutex};
-        w.files.push_front(std::move(*one));
+        w.put_first(std::move(*one));
         return;
       }
       report_local(*one->file, one->error);
@@ -170,19 +126,18 @@ class transfer_job
   }
 
   void report_failure(record& file, transfer_failure why) {
-    result_type result{file.element(), file.index, std::move(why)};
-    report(file, result);
+    report(file, {file.index, std::move(why)});
   }
   void report_local(record& file, std::error_code ec) {
     report_failure(file, {ec, failure_origin::local});
   }
 
-  void report(record& file, result_type& result) {
-    if (result.failure) ++totals_.failed;
-    else ++(result.moved ? totals_.moved : totals_.already_there);
-    file.finish(result);
+  void report(record& file, transfer_outcome outcome) {
+    if (outcome.failure) ++totals_.failed;
+    else ++(outcome.moved ? totals_.moved : totals_.already_there);
+    file.finish(outcome);
     try {
-      on_result_(std::as_const(result));
+      files_->tell(file, std::move(outcome));
     } catch (...) {
       fail({error_of(std::current_exception()), failure_origin::local});
     }
@@ -190,19 +145,21 @@ class transfer_job
 
   /// A file has failed, and nothing is said of the connection: it is tried again after a while, or
   /// its result is told.
-  void retry_or_report(pointer file, result_type& result, std::uint64_t bytes_moved) {
-    const auto& why = result.failure;
-    if (!stopping_ && may_try_again(why.error, why.origin)) {
+  void retry_or_report(pointer file, transfer_outcome outcome, std::uint64_t bytes_moved) {
+    const auto& why = outcome.failure;
+    if (!stopping_ && file->may_retry() && may_try_again(why.error, why.origin)) {
       if (!file->schedule) file->schedule.emplace(policy());
       if (bytes_moved > 0) file->schedule->progress();
-      if (const auto pause = file->schedule->next()) {
-        notify(pool_event::kind::retrying, why, name_of(*file), file->index);
+      const auto pause = file->schedule->next();
+      if (pause && delayed_.size() < max_delayed) {
+        notify(pool_event::kind::retrying, why, file->label(), file->index);
         file->alone = true;
         delayed_.emplace(clock::now() + *pause, std::move(file));
+        wake();
         return;
       }
     }
-    report(*file, result);
+    report(*file, std::move(outcome));
   }
 
   /// It is tried again at once.
@@ -212,12 +169,10 @@ class transfer_job
     wake();
   }
 
-  static std::string name_of(record& file) {
-    if constexpr (requires { file.element().name(); }) return std::string{file.element().name()};
-    else return {};
-  }
-
  private:
+  /// Files that wait until they are tried again.
+  static constexpr std::size_t max_delayed = 1024;
+
   retry_policy policy() const { return {.patience = core_->options.retry_for}; }
 
   void notify(pool_event::kind what, const transfer_failure& why, std::string name = {},
@@ -250,11 +205,16 @@ class transfer_job
   flow<void> work(worker& w) {
     while (!stopping_) {
       hold(w);
+      release_delayed();
       pointer first;
-      work_call looking{core_->work_executor, [&](std::error_code&) { first = queue_.next(); }};
+      work_call looking{core_->work_executor, [&](std::error_code& ec) {
+                          first = queue_.next();
+                          ec = queue_.error();
+                        }};
       co_await looking;
-      if (looking.error()) {  // the range threw
-        fail({looking.error(), failure_origin::local});
+      if (const std::error_code thrown = looking.error()) {
+        if (first) queue_.give_back(std::move(first));
+        fail({thrown, failure_origin::local});
         co_return;
       }
       if (!first) {
@@ -263,18 +223,22 @@ class transfer_job
         if (!more) co_return;
         continue;
       }
-      if (const auto error = error_of_element(first->element())) {
+      if (const auto error = first->error()) {
         report_local(*first, error);
         continue;
       }
-      if (may_block(first->element())) {
+      if (!first->is_prepared && first->blocks()) {
         const std::error_code error = co_await prepare(*first);
         if (error) report_local(*first, error);
         else queue_.give_back(std::move(first));
         continue;
       }
       if (!w.connected) {
-        const std::string name = name_of(*first);
+        if (first->alone && !core_->digest.empty()) {
+          const bool has_read = co_await read_ahead(*first);
+          if (has_read && w.outage) w.outage->progress();  // it was this side that took so long
+        }
+        const std::string name = first->label();
         const std::size_t index = first->index;
         queue_.give_back(std::move(first));
         release(w);
@@ -301,12 +265,9 @@ class transfer_job
   }
 
   flow<std::error_code> prepare(record& file) {
-    work_call preparing{core_->work_executor, [&](std::error_code& ec) {
-                          if constexpr (requires { file.element().prepare(ec); }) {
-                            file.element().prepare(ec);
-                          }
-                        }};
+    work_call preparing{core_->work_executor, [&](std::error_code& ec) { file.prepare(ec); }};
     co_await preparing;
+    file.is_prepared = true;
     co_return preparing.error();
   }
 
@@ -315,15 +276,21 @@ class transfer_job
     release(w);
     w.has_left = true;
     const bool keeps = w.connected && w.files.empty() && !cancelled_ && w.connected->usable();
-    if (keeps) core_->idle.push_back(std::move(w.connected));
+    if (keeps) core_->put_idle(std::move(w.connected));
     w.connected.reset();
     for (; !w.files.empty(); w.files.pop_back()) queue_.give_back(std::move(w.files.back().file));
     wake();
     if (--working_ > 0) return;
+    if (!failed_ && !stopping_ && queue_.has_given_back()) {  // nobody is left to take them
+      failed_ = {asio::error::connection_aborted, failure_origin::stream};
+    }
     report_what_is_left();
     std::error_code ec = failed_.error;
     if (stopping_ && !ec) ec = asio::error::operation_aborted;
+    core_->last_failure = failed_;
+    core_->last_failure.error = ec;
     complete(ec, totals_);
+    core_->end_job();
   }
 
   /// The job can't go on.
@@ -367,6 +334,7 @@ class transfer_job
   /// Waits until there may be a file: false if none can come any more.
   flow<bool> wait_for_work(worker& w) {
     if (finished_) co_return false;
+    if (queue_.has_given_back()) co_return true;  // since it was looked for
     if (delayed_.empty() && holding_ == 0) {
       finished_ = true;
       wake();
@@ -375,7 +343,6 @@ class transfer_job
     const auto until =
         delayed_.empty() ? clock::now() + std::chrono::hours{1} : delayed_.begin()->first;
     co_await wait(w, until);
-    release_delayed();
     co_return !finished_;
   }
 
@@ -407,22 +374,15 @@ class transfer_job
   /// the file that waits for it.
   flow<bool> connect(worker& w, const std::string& name, std::size_t index) {
     while (!stopping_ && !finished_) {
-      if (!core_->idle.empty()) {
-        w.connected = std::move(core_->idle.back());
-        core_->idle.pop_back();
-        co_return true;
-      }
       transfer_failure why;
-      co_await connect_to(*core_, w.connected, why);
+      co_await core_->take_connection(w.connected, why);
       if (w.connected) co_return true;
       if (stopping_ || finished_) break;
       const bool others = another_is_connected(w);
       if (others && !std::exchange(told_of_fewer_, true)) {
         notify(pool_event::kind::fewer_connections, why);
       }
-      const bool may_pass = may_try_again(why.error, why.origin) &&
-                            (core_->was_connected || why.error == condition::refused);
-      const auto time = may_pass && !(others && is_lack_of_descriptors(why.error))
+      const auto time = core_->may_pass(why) && !(others && is_lack_of_descriptors(why.error))
                             ? next_pause(w, false)
                             : std::nullopt;
       if (!time) {
@@ -443,7 +403,7 @@ class transfer_job
 
   /// The connection was lost with files in hand.
   flow<void> recover(worker& w, const transfer_failure& lost) {
-    const bool stale = w.connected->was_used && !w.answered && !cancelled_;
+    const bool was_used = w.connected->was_used;
     w.connected.reset();
     pointer first;
     if (auto one = w.take_first()) first = std::move(one->file);
@@ -457,14 +417,19 @@ class transfer_job
       if (first) report_failure(*first, lost);
       co_return;
     }
-    if (!first || told || (stale && w.bytes_moved == 0)) {
-      if (first) queue_.give_back(std::move(first));
+    // It may have been idle, and broken then: that is no failed attempt.
+    const bool stale = first && was_used && !w.answered && !first->has_received();
+    if (!first || told || stale) {
+      if (first) {
+        first->alone = first->alone || first->position() > 0;
+        queue_.give_back(std::move(first));
+      }
       release(w);
       wake();
       co_return;
     }
     std::optional<std::chrono::milliseconds> time;
-    if (!stopping_ && may_try_again(lost.error, lost.origin)) {
+    if (!stopping_ && first->may_retry() && may_try_again(lost.error, lost.origin)) {
       time = next_pause(w, w.bytes_moved > 0 || w.answered);
     }
     if (!time) {
@@ -472,7 +437,7 @@ class transfer_job
       report_failure(*first, lost);
       co_return;
     }
-    notify(pool_event::kind::retrying, lost, name_of(*first), first->index);
+    notify(pool_event::kind::retrying, lost, first->label(), first->index);
     first->alone = true;
     queue_.give_back(std::move(first));
     release(w);
@@ -481,8 +446,8 @@ class transfer_job
   }
 
   std::shared_ptr<Core> core_;
-  queue_type queue_;
-  OnResult on_result_;
+  std::unique_ptr<files_type> files_;
+  queue_type queue_{*files_};
   transfer_totals totals_;
   transfer_failure failed_;
 

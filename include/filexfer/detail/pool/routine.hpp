@@ -35,6 +35,9 @@ class call_base : public action {
   call_base(const call_base&) = delete;
   call_base& operator=(const call_base&) = delete;
 
+  /// On the strand, while it is under way; else nothing happens.
+  void cancel() { cancel_.emit(asio::cancellation_type::terminal); }
+
  protected:
   friend class routine;
 
@@ -76,7 +79,7 @@ class routine : public std::enable_shared_from_this<routine> {
 
   /// Cancels the call that the flow awaits, if it awaits one. On the strand.
   void cancel_call() {
-    if (current_ != nullptr) current_->cancel_.emit(asio::cancellation_type::terminal);
+    if (current_ != nullptr) current_->cancel();
   }
 
   /// Cancels it, and all that the flow awaits from now on but work. On the strand.
@@ -130,13 +133,11 @@ struct routine::routine_of final : routine {
   OnEnd on_end;
 };
 
-/// A call of `initiate(handler)`, whose handler is `void(std::error_code, Results...)`, runs on the
-/// routine's strand and can be cancelled.
-template <class Initiate, class... Results>
-class call final : public call_base {
+/// What a call has ended with. Its handler is one type for all calls with such results, so that the
+/// operations that it is given to are compiled once for them.
+template <class... Results>
+class call_results : public call_base {
  public:
-  explicit call(Initiate initiate) : call_base{&call::do_start}, initiate_{std::move(initiate)} {}
-
   std::error_code error() const noexcept { return error_; }
 
   /// What came beside the error; none if the operation could not be started.
@@ -148,7 +149,10 @@ class call final : public call_base {
     return results_ ? std::move(std::get<0>(*results_)) : type();
   }
 
- private:
+ protected:
+  using call_base::call_base;
+  ~call_results() = default;
+
   struct handler {
     using executor_type = pool_strand;
     using cancellation_slot_type = asio::cancellation_slot;
@@ -163,12 +167,26 @@ class call final : public call_base {
     }
 
     std::shared_ptr<routine> by;
-    call* which;
+    call_results* which;
     asio::cancellation_slot slot;
   };
 
-  static bool do_start(call_base& base, routine& by) {
-    auto& self = static_cast<call&>(base);
+  std::error_code error_;
+  std::optional<std::tuple<Results...>> results_;
+};
+
+/// A call of `initiate(handler)`, whose handler is `void(std::error_code, Results...)`, runs on the
+/// routine's strand and can be cancelled.
+template <class Initiate, class... Results>
+class call final : public call_results<Results...> {
+  using base = call_results<Results...>;
+
+ public:
+  explicit call(Initiate initiate) : base{&call::do_start}, initiate_{std::move(initiate)} {}
+
+ private:
+  static bool do_start(call_base& started, routine& by) {
+    auto& self = static_cast<call&>(started);
     self.error_.clear();
     self.results_.reset();
     if (by.terminated()) {
@@ -176,7 +194,7 @@ class call final : public call_base {
       return false;
     }
     try {
-      self.initiate_(handler{by.shared_from_this(), &self, self.cancel_.slot()});
+      self.initiate_(typename base::handler{by.shared_from_this(), &self, self.cancel_.slot()});
       return true;
     } catch (...) {
       self.error_ = error_of(std::current_exception());
@@ -185,8 +203,6 @@ class call final : public call_base {
   }
 
   Initiate initiate_;
-  std::error_code error_;
-  std::optional<std::tuple<Results...>> results_;
 };
 
 /// An asynchronous operation to await: name it, then `co_await` the name.
@@ -195,19 +211,21 @@ call<Initiate, Results...> make_call(Initiate initiate) {
   return call<Initiate, Results...>{std::move(initiate)};
 }
 
-/// A call of `f(ec)` on the work executor, which may block; in place if there is none. It can't be
-/// cancelled.
-template <class F>
-class work_call final : public call_base {
+/// A call of a function on the work executor, which may block; in place if there is none. It can't
+/// be cancelled.
+class any_work_call : public call_base {
  public:
-  work_call(const asio::any_io_executor& work_executor, F f)
-      : call_base{&work_call::do_start}, work_executor_{work_executor}, f_{std::move(f)} {}
-
   std::error_code error() const noexcept { return error_; }
+
+ protected:
+  any_work_call(const asio::any_io_executor& work_executor,
+                void (*function)(any_work_call&, std::error_code&))
+      : call_base{&any_work_call::do_start}, work_executor_{work_executor}, function_{function} {}
+  ~any_work_call() = default;
 
  private:
   static bool do_start(call_base& base, routine& by) {
-    auto& self = static_cast<work_call&>(base);
+    auto& self = static_cast<any_work_call&>(base);
     if (self.work_executor_) {
       try {
         self.post(by);
@@ -232,15 +250,30 @@ class work_call final : public call_base {
   void run() noexcept {
     error_.clear();
     try {
-      f_(error_);
+      function_(*this, error_);
     } catch (...) {
       error_ = error_of(std::current_exception());
     }
   }
 
   asio::any_io_executor work_executor_;
-  F f_;
+  void (*function_)(any_work_call&, std::error_code&);
   std::error_code error_;
+};
+
+/// A call of `f(ec)`.
+template <class F>
+class work_call final : public any_work_call {
+ public:
+  work_call(const asio::any_io_executor& work_executor, F f)
+      : any_work_call{work_executor, &work_call::do_call}, f_{std::move(f)} {}
+
+ private:
+  static void do_call(any_work_call& base, std::error_code& ec) {
+    static_cast<work_call&>(base).f_(ec);
+  }
+
+  F f_;
 };
 
 }  // namespace filexfer::detail

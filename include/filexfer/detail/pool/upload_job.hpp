@@ -1,16 +1,18 @@
 #ifndef FILEXFER_DETAIL_POOL_UPLOAD_JOB_HPP
 #define FILEXFER_DETAIL_POOL_UPLOAD_JOB_HPP
 
-// A job that uploads. Small files leave one behind the other; a large one, or one that broke, goes
-// by itself, with a token by which the next attempt goes on where this one stops.
+// A job that uploads. Files leave one behind the other; one that broke goes by itself, with a token
+// by which the next attempt goes on where this one stops.
 
 #include <filexfer/detail/pool/counted.hpp>
+#include <filexfer/detail/pool/digests.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/job.hpp>
 #include <filexfer/detail/pool/result_taker.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/detail/random_name.hpp>
 #include <filexfer/any_digest.hpp>
+#include <filexfer/batch.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/results.hpp>
 #include <filexfer/storage.hpp>
@@ -20,30 +22,46 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <exception>
 #include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace filexfer::detail {
 
+/// Which files of its range an upload job sends.
+enum class upload_scope {
+  all,
+  missing  ///< Those that the server has not got; the others are only named to it.
+};
+
+/// Bytes that are hashed before the server is asked for their files: it waits meanwhile.
+inline constexpr std::uint64_t max_hashed_size = std::uint64_t{64} * 1024 * 1024;
+
 /// What an upload job keeps of a file.
 template <class Clock>
-struct upload_state : retry_state<Clock> {
-  std::optional<file_progress> progress{};
+struct upload_record : file_record<any_upload, Clock> {
   std::uint64_t size = 0;
   std::string token{};
-  any_digest digest{};  ///< If it is known.
+  any_digest digest{};           ///< If it is known.
+  bool digest_was_read = false;  ///< Earlier than the bytes that are sent: the file, or a cache.
+  bool digest_was_wrong = false;
   bool began_afresh = false;
 
-  template <class Result>
-  void finish(Result& result) {
-    if (result.size == 0) result.size = size;
-    progress.reset();
+  /// Whether the other side was there: that bytes were sent does not tell.
+  static bool has_received() noexcept { return false; }
+
+  void finish(transfer_outcome& outcome) {
+    if (outcome.size == 0) outcome.size = size;
+    this->progress.reset();
   }
 };
 
@@ -84,28 +102,32 @@ class opened_files {
   std::function<Item*()> open_next_;
 };
 
-template <class Core, class Range, class OnResult>
-class upload_job : public transfer_job<Core, Range, upload_state<typename Core::clock>, OnResult> {
-  using base = transfer_job<Core, Range, upload_state<typename Core::clock>, OnResult>;
-  using typename base::record;
-  using element_type = range_element_t<Range>;
-  using source_type = std::remove_cvref_t<decltype(std::declval<element_type&>().open(
-      std::declval<std::error_code&>()))>;
-  using counted = counted_source<source_type>;
+template <class Core>
+class upload_job : public transfer_job<Core, upload_record<typename Core::clock>> {
+  using base = transfer_job<Core, upload_record<typename Core::clock>>;
 
  public:
-  using base::base;
+  using typename base::files_type;
+  using typename base::record;
   using typename base::worker;
+
+  upload_job(std::shared_ptr<Core> core, upload_scope scope, std::unique_ptr<files_type> files)
+      : base{std::move(core), std::move(files)}, scope_{scope} {}
 
  protected:
   using typename base::pointer;
-  using typename base::result_type;
   ~upload_job() = default;
 
   flow<void> transfer(worker& w, pointer first, transfer_failure& lost) override {
     return w.connected->visit([&](auto& client) {
-      return (first->alone || !seekable_source<source_type>)
-                 ? this->send_alone(w, client, std::move(first), lost)
+      if (!first->is_seekable()) {
+        return this->template send_alone<streamed_source>(w, client, std::move(first), lost);
+      }
+      if (first->alone) {
+        return this->template send_alone<counted_source>(w, client, std::move(first), lost);
+      }
+      return scope_ == upload_scope::missing
+                 ? this->send_missing(w, client, std::move(first), lost)
                  : this->send_in_turn(w, client, std::move(first), lost);
     });
   }
@@ -116,58 +138,97 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
 
   /// A file that is open.
   struct opened {
-    opened(element_type& element, std::error_code& ec) : source(element.open(ec)) {}
-    source_type source;
-    std::optional<counted> seen{};
+    std::unique_ptr<any_source> source;
+    std::optional<counted_source> seen{};
   };
+
+  static void open(record& file, std::optional<opened>& place, std::error_code& ec) try {
+    auto source = file.open(ec);
+    if (!ec) place.emplace(opened{std::move(source)});
+  } catch (...) {
+    place.reset();
+    ec = error_of(std::current_exception());
+  }
 
   /// Opens the file, for an attempt.
   template <class Digest>
   void begin(record& file, std::optional<opened>& place, upload_request<Digest>& request,
              std::error_code& ec) {
     ec.clear();
-    place.emplace(file.element(), ec);
+    open(file, place, ec);
     if (ec) return;
-    source_type& source = place->source;
+    any_source& source = *place->source;
     file.size = source.size();
-    if (!file.progress) file.progress.emplace(this->core().progress, expected_size(file));
+    if (!file.progress) {
+      // Nobody could tell the size of what had to be prepared.
+      const auto expected = file.is_prepared ? std::nullopt : std::optional{file.size};
+      file.progress.emplace(this->core().progress, expected);
+    }
     file.progress->stop();
     place->seen.emplace(source, *file.progress, this->cancelled());
     request = {};
-    request.name = file.element().name();
-    if constexpr (requires { source.modified(); }) request.modified = source.modified();
-    if (const auto id = known_id(file.element()); !id.empty()) file.digest = id;
+    request.name = file.name();
+    request.modified = source.modified();
+    if (const auto id = file.id(); !id.empty()) file.digest = id;
+    if (std::exchange(file.digest_was_wrong, false)) forget_digest(source);
     request.expected = file.digest.template as<Digest>();
-    if constexpr (seekable_source<source_type>) {
+    if (file.is_seekable()) {
       if (file.token.empty()) file.token = random_name();
       request.resume = file.token;
     }
   }
 
-  std::optional<std::uint64_t> expected_size(record& file) {
-    if constexpr (requires { file.element().expected_size(); }) {
-      return file.element().expected_size();
-    } else {
-      return file.size;
-    }
+  // ------------------------------------------------------------------------------------- digests
+
+  any_digest_cache* cache() noexcept { return this->core().digests.get(); }
+
+  /// Sees to it that the digest of a file that is open is known.
+  template <class Hasher>
+  void find_digest(record& file, opened& place, std::error_code& ec) try {
+    if (file.digest.template as<typename Hasher::digest_type>()) return;
+    file.digest_was_read = true;
+    file.digest = digest_of<Hasher>(cache(), *place.source, *place.seen, ec);
+  } catch (...) {
+    ec = error_of(std::current_exception());
+  }
+
+  /// The server says what an attempt has left only to one who knows the digest.
+  flow<bool> read_ahead(record& file) override {
+    if (!file.is_seekable() || !file.digest.empty()) co_return false;
+    work_call hashing{this->core().work_executor, [&](std::error_code&) {
+                        this->core().with_hasher([&]<class Hasher>(std::type_identity<Hasher>) {
+                          std::error_code ec;  // which the attempt will meet again
+                          std::optional<opened> place;
+                          upload_request<typename Hasher::digest_type> request;
+                          begin(file, place, request, ec);
+                          if (!ec) this->template find_digest<Hasher>(file, *place, ec);
+                        });
+                      }};
+    co_await hashing;
+    co_return !file.digest.empty();
+  }
+
+  void forget_digest(const any_source& source) {
+    const auto handle = source.native_handle();
+    if (handle && cache()) cache()->forget(*handle, this->core().digest);
   }
 
   // ------------------------------------------------------------------------------- one by itself
 
-  template <class Client>
+  /// \tparam Source  `counted_source`, or `streamed_source` if the file's source is not seekable.
+  template <class Source, class Client>
   flow<void> send_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
     using hasher = typename Client::hasher_type;
     std::optional<opened> place;
     typename Client::upload_request request;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
                         begin(*file, place, request, ec);
-                        if constexpr (seekable_source<source_type>) {
-                          // The server says what an attempt has left only to one who knows the
-                          // digest.
-                          if (!ec && file->alone && !request.expected) {
-                            request.expected = hash_of<hasher>(*place->seen, ec);
-                            if (!ec) file->digest = *request.expected;
-                          }
+                        // The server says what an attempt has left only to one who knows the
+                        // digest.
+                        if (!ec && file->alone && file->is_seekable()) {
+                          find_digest<hasher>(*file, *place, ec);
+                          request.expected =
+                              file->digest.template as<typename Client::digest_type>();
                         }
                       }};
     co_await opening;
@@ -176,7 +237,7 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
       co_return;
     }
     file->progress->start(file->size);
-    counted& source = *place->seen;
+    Source source{*place->seen};
     auto uploading = make_call<typename Client::upload_result>(
         [&](auto handler) { client.async_upload(source, std::move(request), std::move(handler)); });
     co_await uploading;
@@ -186,8 +247,8 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
     co_await closing;
     const std::error_code ec = uploading.error();
     const bool in_step = client.usable();
-    if (ec && !in_step && client.last_failure() != failure_origin::local &&
-        seekable_source<source_type> && ec != errc::digest_mismatch) {
+    if (ec && !in_step && client.last_failure() != failure_origin::local && file->is_seekable() &&
+        ec != errc::digest_mismatch) {
       lost = failure_of(*w.connected, ec);
       w.add(std::move(file));
       co_return;
@@ -199,25 +260,31 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
 
   template <class Client>
   flow<void> send_in_turn(worker& w, Client& client, pointer first, transfer_failure& lost) {
+    const auto next = [&] { return first ? std::move(first) : this->queue().next(); };
+    co_await send_each(w, client, next, this->limit_for(w), lost);
+    if (first) this->queue().give_back(std::move(first));
+  }
+
+  /// Sends up to `room` of what `next` gives.
+  template <class Client>
+  flow<void> send_each(worker& w, Client& client, std::function<pointer()> next, std::size_t room,
+                       transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
-    using item = upload_to_go<counted, digest_type>;
+    using item = upload_to_go<counted_source, digest_type>;
     std::optional<opened> place;
     std::optional<item> current;
-    std::size_t room = this->limit_for(w);
     const auto open_next = [&]() -> item* {
       current.reset();
       place.reset();
       while (room > 0) {
-        pointer file = first ? std::move(first) : this->queue().next();
+        pointer file = next();
         if (!file) return nullptr;
-        auto& element = file->element();
-        const bool suits = !file->alone && !may_block(element);
-        if (!suits) {
+        if (!suits(*file)) {
           this->queue().give_back(std::move(file));
           return nullptr;
         }
         --room;
-        std::error_code ec = error_of_element(element);
+        std::error_code ec = file->error();
         upload_request<digest_type> request;
         if (!ec) begin(*file, place, request, ec);
         if (ec) {
@@ -241,8 +308,93 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
                         place.reset();
                       }};
     co_await closing;
-    if (first) this->queue().give_back(std::move(first));
     if (uploading.error()) lost = failure_of(*w.connected, uploading.error());
+  }
+
+  static bool suits(record& file) {
+    return !file.alone && file.is_seekable() && (file.is_prepared || !file.blocks());
+  }
+
+  // ------------------------------------------------------------------------------ what is missing
+
+  /// Asks for some files whether the server holds them, and sends those that it lacks.
+  template <class Client>
+  flow<void> send_missing(worker& w, Client& client, pointer first, transfer_failure& lost) {
+    using digest_type = typename Client::digest_type;
+    using hasher = typename Client::hasher_type;
+    std::vector<name_request<digest_type>> names;
+    work_call hashing{this->core().work_executor, [&](std::error_code&) {
+                        this->template hash_some<hasher>(w, std::move(first), names);
+                      }};
+    co_await hashing;
+    std::deque<pointer> missing;
+    std::deque<pointer> twins;  // of some of those: the server is asked again once they are sent
+    std::set<digest_type> missing_digests;
+    const std::function<void(const name_request<digest_type>&, std::error_code, bool)> on_answer =
+        [&](const name_request<digest_type>& asked, std::error_code ec, bool held) {
+          pointer file = this->take_answered(w);
+          if (!file) return;
+          if (ec || held) judge_held(w, std::move(file), ec, asked.id);
+          else if (missing_digests.insert(asked.id).second) missing.push_back(std::move(file));
+          else twins.push_back(std::move(file));
+        };
+    auto asking = make_call<>(
+        [&](auto handler) { client.async_add_names(names, on_answer, std::move(handler)); });
+    if (!names.empty()) co_await asking;
+    if (!names.empty() && asking.error()) {
+      lost = failure_of(*w.connected, asking.error());
+    } else {
+      w.answered = false;
+      const auto next = [&] { return take_front(missing); };
+      co_await send_each(w, client, next, missing.size(), lost);
+    }
+    while (!twins.empty()) this->queue().give_back(take_back(twins));
+    while (!missing.empty()) this->queue().give_back(take_back(missing));
+  }
+
+  /// Takes as many files as one operation may have, and finds out their digests.
+  template <class Hasher, class Names>
+  void hash_some(worker& w, pointer first, Names& names) {
+    std::uint64_t bytes = 0;
+    for (std::size_t room = this->limit_for(w); room > 0 && bytes < max_hashed_size; --room) {
+      pointer file = first ? std::move(first) : this->queue().next();
+      if (!file) return;
+      if (!suits(*file)) return this->queue().give_back(std::move(file));
+      std::error_code ec = file->error();
+      std::optional<opened> place;
+      upload_request<typename Hasher::digest_type> request;
+      if (!ec) begin(*file, place, request, ec);
+      if (!ec) find_digest<Hasher>(*file, *place, ec);
+      if (!ec) {
+        bytes += file->size;
+        const auto id = *file->digest.template as<typename Hasher::digest_type>();
+        names.push_back({std::move(request.name), file->size, id, request.modified});
+      }
+      w.add(std::move(file), ec);
+    }
+  }
+
+  static pointer take_front(std::deque<pointer>& files) {
+    if (files.empty()) return nullptr;
+    pointer file = std::move(files.front());
+    files.pop_front();
+    return file;
+  }
+  static pointer take_back(std::deque<pointer>& files) {
+    pointer file = std::move(files.back());
+    files.pop_back();
+    return file;
+  }
+
+  /// The server has a file, or has refused its name.
+  void judge_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
+    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
+    told.computed_here = id;
+    if (!ec) told.computed_there = id;
+    told.size = file->size;
+    told.name = file->name();
+    if (ec) this->retry_or_report(std::move(file), std::move(told), 0);
+    else this->report(*file, std::move(told));
   }
 
   // ------------------------------------------------------------------------------------- results
@@ -250,22 +402,31 @@ class upload_job : public transfer_job<Core, Range, upload_state<typename Core::
   template <class Result>
   void judge(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
-    result_type told{file->element(), file->index, failure_of(*w.connected, ec)};
+    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
     told.moved = result.sent;
     told.computed_here = result.computed_here;
     told.computed_there = result.computed_there;
     told.size = file->size;
-    told.name = base::name_of(*file);
-    if (!ec || ec == errc::digest_mismatch) return this->report(*file, told);
-    // What an earlier attempt had left there was not of this file, and is dropped now.
-    if (ec == errc::mismatch && result.offset > 0 && !std::exchange(file->began_afresh, true)) {
+    told.name = file->name();
+    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(told));
+    // What an earlier attempt had left there was not of this file, and is dropped now; or the file
+    // has changed since it was read, or the cache was wrong.
+    const bool is_left = ec == errc::mismatch && result.offset > 0;
+    const bool has_changed = ec == errc::mismatch || ec == errc::source_changed;
+    const bool was_read = has_changed && std::exchange(file->digest_was_read, false);
+    if (was_read) {
+      file->digest = {};
+      file->digest_was_wrong = true;
+    }
+    if ((is_left || was_read) && !std::exchange(file->began_afresh, true)) {
       return this->retry_now(std::move(file));
     }
-    if constexpr (seekable_source<source_type>) {
-      return this->retry_or_report(std::move(file), told, result.octets);
-    }
-    this->report(*file, told);
+    if (was_read) told.failure = {errc::source_changed, failure_origin::local};
+    if (!file->is_seekable()) return this->report(*file, std::move(told));
+    this->retry_or_report(std::move(file), std::move(told), result.octets);
   }
+
+  upload_scope scope_;
 };
 
 }  // namespace filexfer::detail

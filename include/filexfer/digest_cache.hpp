@@ -1,0 +1,210 @@
+#ifndef FILEXFER_DIGEST_CACHE_HPP
+#define FILEXFER_DIGEST_CACHE_HPP
+
+/// \file
+/// Digests of local files, remembered between runs.
+
+#include <filexfer/detail/descriptor.hpp>
+#include <filexfer/detail/regular_file.hpp>
+#include <filexfer/detail/time_of.hpp>
+#include <filexfer/any_digest.hpp>
+#include <filexfer/md5.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace filexfer {
+
+/// Remembers the digests of files that are open. Any thread may call it.
+///
+/// `kind` is a hasher's `name()`.
+/// - `find(descriptor, kind)`: the file's digest, if it is known and the file has not changed
+///   since.
+/// - `add(descriptor, kind, started, digest)`: remembers a digest that was computed since
+///   `started`.
+/// - `forget(descriptor, kind)`: what was found turned out to be wrong.
+template <class C>
+concept digest_cache =
+    requires(C& cache, const C& known, int descriptor, std::string_view kind,
+             std::chrono::system_clock::time_point started, const any_digest& digest) {
+      { known.find(descriptor, kind) } -> std::convertible_to<std::optional<any_digest>>;
+      cache.add(descriptor, kind, started, digest);
+      cache.forget(descriptor, kind);
+    };
+
+/// A file of digests. What the system says of a file tells whether it is the same one: its device,
+/// inode and size, and the times of its last modification and change.
+///
+/// Any number of processes may share it: a line is appended for each digest, with a checksum at its
+/// end, and what is no such line is passed over. What can't be written is computed again another
+/// time, and is no error.
+class file_digest_cache {
+ public:
+  /// Opens the file and reads it; creates it, for its owner only, if it is not there.
+  ///
+  /// Sets `ec` to the system's code if it can't be opened or read, to `EISDIR` or `ENOTSUP` if it
+  /// is no regular file. The cache remembers nothing beyond its own life then.
+  file_digest_cache(const std::filesystem::path& path, std::error_code& ec) {
+    file_ = detail::open_at(AT_FDCWD, path.c_str(),
+                            O_RDWR | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, ec, 0600);
+    if (ec) return;
+    const auto status = detail::status_of(file_.get(), ec);
+    if (!ec) detail::require_regular(status, ec);
+    if (!ec) read(ec);
+    if (ec) file_.reset();
+  }
+
+  /// The same; throws `std::system_error`.
+  explicit file_digest_cache(const std::filesystem::path& path)
+      : file_digest_cache{path, std::error_code{}} {}
+
+  file_digest_cache(const file_digest_cache&) = delete;
+  file_digest_cache& operator=(const file_digest_cache&) = delete;
+
+  /// The digest of the file that is open as `descriptor`, if it is known and the file has not
+  /// changed since.
+  std::optional<any_digest> find(int descriptor, std::string_view kind) const {
+    const auto wanted = key_of(descriptor, kind);
+    const std::lock_guard lock{mutex_};
+    const auto found = wanted ? digests_.find(*wanted) : digests_.end();
+    return found != digests_.end() ? std::optional{found->second} : std::nullopt;
+  }
+
+  /// Remembers a digest whose computation began at `started`; not if the file was modified within
+  /// two seconds before that, for it may be modified again without another time to tell by.
+  void add(int descriptor, std::string_view kind, std::chrono::system_clock::time_point started,
+           const any_digest& digest) {
+    const auto known = key_of(descriptor, kind);
+    if (!known) return;
+    const auto newest = std::max(std::get<4>(*known), std::get<5>(*known));
+    const auto oldest_trusted = started - std::chrono::seconds{2};
+    const auto limit =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(oldest_trusted.time_since_epoch());
+    if (newest > limit.count()) return;
+    const std::string line = line_of(*known, digest.to_string());
+    const std::lock_guard lock{mutex_};
+    const auto [entry, is_new] = digests_.try_emplace(*known);
+    if (!is_new && entry->second == digest) return;
+    entry->second = digest;
+    append(line);
+  }
+
+  /// Forgets what is known of the file, in later runs too.
+  void forget(int descriptor, std::string_view kind) {
+    const auto known = key_of(descriptor, kind);
+    const std::lock_guard lock{mutex_};
+    if (known && digests_.erase(*known) > 0) append(line_of(*known, forgotten));
+  }
+
+ private:
+  /// Kind, device, inode, size, and the two times in nanoseconds.
+  using key = std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t,
+                         std::int64_t>;
+
+  /// Stands for a digest: what was said before is forgotten.
+  static constexpr std::string_view forgotten = "-";
+
+  file_digest_cache(const std::filesystem::path& path, std::error_code&& ec)
+      : file_digest_cache{path, ec} {
+    if (ec) throw std::system_error{ec, path.string()};
+  }
+
+  static std::int64_t nanoseconds(const timespec& time) noexcept {
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  }
+
+  static std::optional<key> key_of(int descriptor, std::string_view kind) {
+    std::error_code ec;
+    const auto status = detail::status_of(descriptor, ec);
+    if (ec) return std::nullopt;
+    return key{std::string{kind},
+               status.st_dev,
+               status.st_ino,
+               static_cast<std::uint64_t>(status.st_size),
+               nanoseconds(detail::modified(status)),
+               nanoseconds(detail::status_changed(status))};
+  }
+
+  static std::string checksum_of(std::string_view line) {
+    md5 hash;
+    hash.update(std::as_bytes(std::span{line}));
+    return hash.finish().to_string();
+  }
+
+  static std::string line_of(const key& known, std::string_view digest) {
+    const auto& [kind, device, inode, size, modified, changed] = known;
+    std::ostringstream line;
+    line << digest << ' ' << kind << ' ' << device << ' ' << inode << ' ' << size << ' ' << modified
+         << ' ' << changed << ' ';
+    return line.str() + checksum_of(line.str()) + '\n';
+  }
+
+  void read(std::error_code& ec) {
+    std::array<std::byte, std::size_t{64} * 1024> chunk;
+    std::string text;
+    for (std::uint64_t offset = 0;;) {
+      const std::size_t got = detail::read_at(file_.get(), chunk, offset, ec);
+      if (ec || got == 0) break;
+      offset += got;
+      text.append(reinterpret_cast<const char*>(chunk.data()), got);
+      std::size_t line = 0;
+      for (auto end = text.find('\n'); end != text.npos; end = text.find('\n', line)) {
+        read_line(text.substr(line, end - line));
+        line = end + 1;
+      }
+      text.erase(0, line);
+    }
+    if (!ec && !text.empty()) append("\n");  // the last line is torn: what comes next is one
+  }
+
+  void read_line(const std::string& line) {
+    const std::size_t checksum = line.rfind(' ') + 1;
+    const std::string_view text{line};
+    if (text.substr(checksum) != checksum_of(text.substr(0, checksum))) return;
+    std::istringstream words{line};
+    std::string digest;
+    key known;
+    auto& [kind, device, inode, size, modified, changed] = known;
+    words >> digest >> kind >> device >> inode >> size >> modified >> changed;
+    if (!words) return;
+    if (digest == forgotten) digests_.erase(known);
+    else if (const auto read = any_digest::from_hex(digest)) {
+      digests_.insert_or_assign(std::move(known), *read);
+    }
+  }
+
+  /// In one piece, whoever else appends.
+  void append(std::string_view line) {
+    if (!file_) return;
+    [[maybe_unused]] const auto written = ::write(file_.get(), line.data(), line.size());
+  }
+
+  mutable std::mutex mutex_;
+  std::map<key, any_digest> digests_;
+  detail::descriptor file_;
+};
+
+static_assert(digest_cache<file_digest_cache>);
+
+}  // namespace filexfer
+
+#endif

@@ -1,0 +1,322 @@
+#ifndef FILEXFER_TESTS_POOL_FIXTURE_HPP
+#define FILEXFER_TESTS_POOL_FIXTURE_HPP
+
+// A pool in memory: sessions on memory pipes, one thread, virtual time.
+
+#include "support/store_use.hpp"
+#include "support/virtual_timer.hpp"
+
+#include <filexfer/fault_stream.hpp>
+#include <filexfer/md5.hpp>
+#include <filexfer/memory.hpp>
+#include <filexfer/memory_pipe.hpp>
+#include <filexfer/memory_store.hpp>
+#include <filexfer/session.hpp>
+#include <filexfer/transfer_pool.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/associated_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/error.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace tests {
+
+using filexfer::memory_pipe;
+using filexfer::memory_store;
+
+/// A file in memory, and how often it was opened.
+struct memory_file {
+  std::string its_name;
+  std::string text;
+  std::error_code fails{};
+  int opened = 0;
+
+  const std::string& name() const noexcept { return its_name; }
+  filexfer::memory_source open(std::error_code& ec) {
+    ++opened;
+    ec = fails;
+    return filexfer::memory_source{text};
+  }
+};
+
+/// A download into memory, which keeps what came for the next attempt.
+struct memory_target {
+  struct sink {
+    memory_target& to;
+    void write(std::span<const std::byte> bytes, std::error_code& ec) {
+      ec = to.fails;
+      to.arriving.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      to.bytes_written += bytes.size();
+    }
+    void commit(std::error_code& ec) {
+      ec.clear();
+      to.text = to.arriving;
+      is_committed = true;
+    }
+    std::uint64_t held() const noexcept { return to.arriving.size(); }
+    std::size_t read_held(std::span<std::byte> into, std::uint64_t offset, std::error_code& ec) {
+      ec.clear();
+      return to.arriving.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
+    }
+    void drop_held(std::error_code& ec) {
+      ec.clear();
+      to.arriving.clear();
+    }
+    void keep() { is_committed = true; }
+    ~sink() {
+      if (!is_committed) to.arriving.clear();
+    }
+    bool is_committed = false;
+  };
+
+  filexfer::any_digest wanted;
+  std::string its_name;
+  std::optional<std::uint64_t> its_size;
+  std::error_code fails{};
+  std::optional<std::string> is_there{};
+  std::string arriving{};
+  std::optional<std::string> text{};
+  std::size_t bytes_written = 0;
+
+  const std::string& name() const noexcept { return its_name; }
+  const filexfer::any_digest& id() const noexcept { return wanted; }
+  std::optional<std::uint64_t> size() const noexcept { return its_size; }
+  std::optional<filexfer::memory_source> existing(std::error_code& ec) const {
+    ec.clear();
+    if (!is_there) return std::nullopt;
+    return filexfer::memory_source{*is_there};
+  }
+  sink open(std::error_code& ec) {
+    ec.clear();
+    return sink{*this};
+  }
+};
+
+/// What connectors of tests connect to. A connection breaks after so many bytes, if it is told to.
+class pipe_listener {
+ public:
+  using stream_type = filexfer::fault_stream<memory_pipe>;
+
+  explicit pipe_listener(asio::io_context& c) : context{c} {}
+  virtual ~pipe_listener() = default;
+
+  asio::io_context& context;
+  std::size_t connections = 0;  ///< That were made.
+  std::size_t open = 0;
+  std::size_t most_open = 0;
+  std::size_t limit = 1000;                 ///< Of connections at once; further ones are refused.
+  std::list<std::uint64_t> break_after;     ///< Bytes that the next connections take,
+  std::list<std::uint64_t> end_read_after;  ///< and give.
+
+  stream_type accept() {
+    auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
+    ++connections;
+    most_open = std::max(most_open, ++open);
+    serve(std::move(there));
+    filexfer::fault_plan plan;
+    if (!break_after.empty()) {
+      plan.reset_after_written = break_after.front();
+      break_after.pop_front();
+    }
+    if (!end_read_after.empty()) {
+      plan.reset_after_read = end_read_after.front();
+      end_read_after.pop_front();
+    }
+    return stream_type{std::move(here), plan};
+  }
+
+ private:
+  /// Takes one off `open` once the session has ended.
+  virtual void serve(memory_pipe connection) = 0;
+};
+
+/// A server of sessions on pipes.
+template <class Timer, class Store>
+struct basic_pipe_server : pipe_listener {
+  using store_type = Store;
+  using session_type = filexfer::session<memory_pipe, store_type, filexfer::md5, Timer>;
+
+  template <class... Args>
+  explicit basic_pipe_server(asio::io_context& c, Args&&... args)
+      : pipe_listener{c}, store{std::forward<Args>(args)...} {}
+
+  store_type store;
+  std::list<std::unique_ptr<session_type>> sessions;
+
+ private:
+  void serve(memory_pipe connection) override {
+    sessions.push_back(std::make_unique<session_type>(std::move(connection), store));
+    sessions.back()->async_run([this](std::error_code) { --open; });
+  }
+};
+
+/// Not of the server's type: so pools are of one type whatever they connect to.
+template <class Timer>
+struct basic_pipe_connector {
+  using stream_type = pipe_listener::stream_type;
+  using timer_type = Timer;
+
+  pipe_listener* server;
+
+  asio::any_io_executor get_executor() const { return server->context.get_executor(); }
+
+  template <class Token>
+  auto async_connect(Token&& token) {
+    return asio::async_initiate<Token, void(std::error_code, stream_type)>(
+        [](auto handler, pipe_listener* to) {
+          const bool refused = to->open >= to->limit;
+          std::error_code ec;
+          if (refused) ec = asio::error::connection_refused;
+          auto [unused, other] = filexfer::make_memory_pipe(to->context.get_executor(), 16);
+          stream_type stream = refused ? stream_type{std::move(unused), {}} : to->accept();
+          const auto executor = asio::get_associated_executor(handler, to->context.get_executor());
+          asio::post(executor, [h = std::move(handler), ec, s = std::move(stream)]() mutable {
+            std::move(h)(ec, std::move(s));
+          });
+        },
+        token, server);
+  }
+};
+
+using result = filexfer::file_result<memory_file>;
+
+/// A server, a pool, and what a job has told.
+///
+/// \tparam Hashers  of the pool: one, unless more is what a test is about, for all of a pool is
+///         compiled for each.
+template <class Timer, class Server = basic_pipe_server<Timer, memory_store<>>, class... Hashers>
+struct basic_pool_fixture {
+  using connector_type = basic_pipe_connector<Timer>;
+  using pool_type = filexfer::transfer_pool<connector_type, filexfer::md5, Hashers...>;
+
+  template <class... Args>
+  explicit basic_pool_fixture(filexfer::pool_options options = {}, Args&&... args)
+      : server{context, std::forward<Args>(args)...},
+        pool{std::in_place, connector_type{&server}, options} {
+    pool->on_event([this](const filexfer::pool_event& e) { events.push_back(e); });
+  }
+
+  template <class Files>
+  void upload_missing(Files&& files) {
+    ended.reset();
+    pool->async_upload_missing(
+        std::forward<Files>(files), [this](const result& r) { told(r); },
+        asio::bind_cancellation_slot(
+            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
+              ended = ec;
+              totals = t;
+            }));
+  }
+
+  template <class Files>
+  void upload(Files&& files) {
+    ended.reset();
+    pool->async_upload(
+        std::forward<Files>(files), [this](const result& r) { told(r); },
+        asio::bind_cancellation_slot(
+            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
+              ended = ec;
+              totals = t;
+            }));
+  }
+
+  template <class Files>
+  void download(Files&& files) {
+    ended.reset();
+    pool->async_download(
+        std::forward<Files>(files),
+        [this](const filexfer::file_result<memory_target>& r) { told(r); },
+        asio::bind_cancellation_slot(
+            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
+              ended = ec;
+              totals = t;
+            }));
+  }
+
+  void told(const filexfer::file_result<memory_target>& r) {
+    ++tellings[r.element.name()];
+    if (r.failure) failures[r.element.name()] = r.failure;
+  }
+
+  void told(const result& r) {
+    ++tellings[r.element.name()];
+    if (r.failure) failures[r.element.name()] = r.failure;
+    if (on_told) on_told(r);
+  }
+
+  /// Runs all, and lets time pass where nothing else is to be done, until the job has ended.
+  void run() {
+    while (!ended) {
+      context.restart();
+      context.poll();
+      if (!ended && !virtual_timer::pass_to_next()) break;
+    }
+  }
+
+  /// Runs so many handlers, if there are as many before the job has ended.
+  void run_steps(int count) {
+    for (int n = 0; n < count && !ended; ++n) {
+      context.restart();
+      context.poll_one();
+    }
+  }
+
+  /// Lets the sessions see the end of their connections, unless all goes at once.
+  ~basic_pool_fixture() {
+    if (is_dropped) return;
+    pool.reset();
+    let_sessions_end();
+  }
+
+  /// Until every session has ended: with its connection, or as one that was idle for too long.
+  void let_sessions_end() {
+    do {
+      context.restart();
+      context.poll();
+    } while (server.open > 0 && virtual_timer::pass_to_next());
+  }
+
+  bool is_dropped = false;
+  asio::io_context context;
+  Server server;
+  std::map<std::string, int> tellings;
+  std::map<std::string, filexfer::transfer_failure> failures;
+  std::vector<filexfer::pool_event> events;
+  std::function<void(const result&)> on_told;
+  asio::cancellation_signal cancel;
+  std::optional<std::error_code> ended;
+  filexfer::transfer_totals totals;
+  std::optional<pool_type> pool;
+};
+
+using pool_fixture = basic_pool_fixture<virtual_timer>;
+
+inline std::vector<memory_file> some_files(std::size_t count, std::size_t size = 100) {
+  std::vector<memory_file> files;
+  for (std::size_t n = 0; n < count; ++n) {
+    files.push_back({"file " + std::to_string(n), noise(size, static_cast<unsigned>(n))});
+  }
+  return files;
+}
+
+}  // namespace tests
+
+#endif
