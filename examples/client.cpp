@@ -1,19 +1,22 @@
 // filexfer-client: lists, uploads and downloads files, and knows that they arrived.
 
-#include "client/jobs.hpp"
-#include "common/checksum_cache.hpp"
-#include "common/client_settings.hpp"
-#include "common/exit_code.hpp"
-#include "common/failure.hpp"
-#include "common/interruption.hpp"
+#include "client/workplace.hpp"
 #include "common/process.hpp"
-#include "common/reporter.hpp"
 
 #include <exception>
-#include <optional>
+#include <system_error>
 
 namespace programs {
 namespace {
+
+using snapshot = filexfer::transfer_progress::snapshot;
+
+failure explain_cache(std::error_code ec) {
+  if (ec == std::errc::is_a_directory || ec == std::errc::not_supported) {
+    return {local_file, "is no regular file that can be read"};
+  }
+  return {local_file, "can't be opened: " + ec.message()};
+}
 
 exit_code run(workplace& at) {
   switch (at.chosen.job) {
@@ -21,16 +24,26 @@ exit_code run(workplace& at) {
     case client_job::upload: return upload(at);
     case client_job::download: return download(at);
     case client_job::verify: return verify(at);
-    case client_job::simulate: return simulate(at);
+    case client_job::simulate: break;  // which has no pool
   }
   return wrong_usage;
 }
 
-exit_code run(const client_settings& chosen, reporter& say, progress& moved) try {
-  std::optional<checksum_cache> known;
-  if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache);
-  workplace at{chosen, say, moved, known ? &*known : nullptr};
-  return run(at);
+exit_code run(const client_settings& chosen, reporter& say, snapshot& moved) try {
+  std::optional<filexfer::file_digest_cache> known;
+  std::error_code ec;
+  if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache, ec);
+  if (ec) return say.report("--checksum-cache " + *chosen.checksum_cache, explain_cache(ec));
+  foreground operations;
+  failure none;
+  auto connector = connector_to(operations.context().get_executor(), chosen.server, none);
+  if (!connector) return say.report("--ca", none);
+  if (chosen.job == client_job::simulate) return simulate(chosen, say, operations, *connector);
+  workplace at{chosen, say, std::move(*connector), operations};
+  if (known) at.pool.use_digest_cache(*known);
+  const exit_code code = run(at);
+  moved = at.pool.progress().now();
+  return code;
 } catch (const std::exception& e) {
   return say.report("filexfer-client", {local_file, e.what()});
 }
@@ -39,13 +52,14 @@ exit_code run(int argc, char** argv) {
   client_settings chosen;
   if (const auto ended = parse(chosen, argc, argv)) return *ended;
   ignore_signals_of_writes();
+  await_children();
   interruption::watch();
   std::optional<interruption::interruptible> scope;
   if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
   reporter say{chosen.form, chosen.progress};
-  progress moved;
+  snapshot moved;
   const exit_code code = run(chosen, say, moved);
-  say.end(moved.now(), code);
+  say.end(moved, code);
   return after_output(code);
 }
 

@@ -5,36 +5,27 @@
 
 #include "common/arguments.hpp"
 #include "common/cli.hpp"
-#include "common/connect.hpp"
 #include "common/endpoints.hpp"
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
 #include "common/interruption.hpp"
 #include "common/process.hpp"
-#include "common/reporter.hpp"
 #include "common/temporary_folder.hpp"
 
-#include <filexfer/directory_store.hpp>
-#include <filexfer/file.hpp>
-#include <filexfer/memory_pipe.hpp>
-#include <filexfer/server.hpp>
-#include <filexfer/session.hpp>
+#include <filexfer/filexfer.hpp>
 
-#include <asio/any_io_executor.hpp>
-#include <asio/io_context.hpp>
 #include <asio/ip/address_v4.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/thread_pool.hpp>
-#include <asio/use_future.hpp>
 
-#include <atomic>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -43,6 +34,7 @@ namespace {
 
 using tcp = asio::ip::tcp;
 using local = asio::local::stream_protocol;
+using filexfer::any_stream;
 using store_type = filexfer::directory_store<>;
 
 class program {
@@ -54,7 +46,8 @@ class program {
     const interruption::interruptible scope;
     const temporary_folder folder;
     store_type store{folder.path() / "store"};
-    const simulated what{file_, file_.filename(), {{}, folder.path() / "copy"}};
+    const simulated what{file_, file_.filename(),
+                         filexfer::download_target::file(folder.path() / "copy")};
     exit_code code = done;
     if (transport == "memory") {
       code = over_memory(store, what);
@@ -70,20 +63,17 @@ class program {
  private:
   /// One session on one end of a pipe. It ends when the client closes the other end.
   exit_code over_memory(store_type& store, const simulated& what) {
-    asio::io_context context;
-    auto [near, far] =
-        filexfer::make_memory_pipe(operations_.context().get_executor(), context.get_executor());
-    filexfer::session<filexfer::memory_pipe, store_type> session{std::move(far), store};
-    asio::thread_pool work{2};  // behind the context, so it is joined before
-    session.work_executor(work.get_executor());
-    std::error_code ended;
+    const auto executor = operations_.context().get_executor();
+    auto [near, far] = filexfer::make_memory_pipe(executor, executor);
+    filexfer::session<any_stream, store_type> session{any_stream{std::move(far)}, store};
+    session.work_executor(work_.get_executor());
+    std::optional<std::error_code> ended;
     session.async_run([&](std::error_code ec) { ended = ec; });
-    std::thread serving{[&] { context.run(); }};
     show_step(1, "server", "starts, at one end of a pipe in memory");
     show_step(2, "client", "connects, at the other end");
-    const exit_code code = steps(std::move(near), what);
-    serving.join();
-    if (code == done && ended) return report("the server", {broken, ended.message()});
+    const exit_code code = steps(any_stream{std::move(near)}, what);
+    while (!ended) operations_.context().run_one();
+    if (code == done && *ended) return report("the server", {broken, ended->message()});
     return code;
   }
 
@@ -91,42 +81,36 @@ class program {
   template <class Protocol>
   exit_code over_sockets(store_type& store, const typename Protocol::endpoint& endpoint,
                          const simulated& what) {
-    asio::io_context context;
-    filexfer::server<Protocol, store_type> server{context.get_executor(), endpoint, store};
-    asio::thread_pool work{2};  // behind the context, so it is joined before
-    server.work_executor(work.get_executor());
-    std::atomic<bool> orderly{true};
+    using socket = typename Protocol::socket;
+    filexfer::server<Protocol, store_type, filexfer::md5, asio::steady_timer, any_stream> server{
+        operations_.context().get_executor(), endpoint, store};
+    server.wrap([](socket accepted) { return any_stream{std::move(accepted)}; });
+    server.work_executor(work_.get_executor());
+    bool orderly = true;
     server.observe([&](const std::string&, const filexfer::session_event& event) {
       if (event.error) orderly = false;
     });
     server.start();
-    std::thread serving{[&] { context.run(); }};
-    const std::string where = to_string(server.local_endpoint());
-    show_step(1, "server", "starts, and listens on " + where);
-    const exit_code code = connect_and_run(where, what);
-    server.async_stop(asio::use_future).get();
-    serving.join();
+    const auto where = server.local_endpoint();
+    show_step(1, "server", "starts, and listens on " + to_string(where));
+    socket connection{operations_.context()};
+    const auto [ec] = operations_.run<>(
+        [&](auto handler) { connection.async_connect(where, std::move(handler)); });
+    if (!ec) show_step(2, "client", "connects to " + to_string(where));
+    const exit_code code = ec ? report(to_string(where), {broken, ec.message()})
+                              : steps(any_stream{std::move(connection)}, what);
+    operations_.run<>([&](auto handler) { server.async_stop(std::move(handler)); });
     if (code == done && !orderly) return report("the server", {broken, "a session ended badly"});
     return code;
   }
 
-  exit_code connect_and_run(const std::string& where, const simulated& what) {
-    std::error_code ec;
-    any_socket connection = connect(operations_, parse_address(where), ec);
-    if (ec) return report(where, {broken, ec.message()});
-    show_step(2, "client", "connects to " + where);
-    return steps(std::move(connection), what);
-  }
-
-  template <class Stream>
-  exit_code steps(Stream connection, const simulated& what) {
-    simulation<Stream> all{operations_, say_, std::move(connection), work_.get_executor()};
+  exit_code steps(any_stream connection, const simulated& what) {
+    simulation<> all{operations_, std::move(connection), work_.get_executor()};
     return all.run(what);
   }
 
   std::filesystem::path file_;
   foreground operations_;
-  reporter say_{output_form::text, show_progress::when_slow};
   asio::thread_pool work_{2};
 };
 

@@ -1,133 +1,116 @@
-#include "client/connections.hpp"
-#include "client/file_queue.hpp"
-#include "client/jobs.hpp"
-#include "client/retries.hpp"
-#include "common/download_sink.hpp"
-#include "common/name_lookup.hpp"
-
-#include <filexfer/digest.hpp>
-#include <filexfer/error.hpp>
-#include <filexfer/protocol.hpp>
-#include <filexfer/results.hpp>
-#include <filexfer/storage.hpp>
+#include "client/workplace.hpp"
 
 #include <algorithm>
-#include <concepts>
-#include <cstddef>
-#include <cstdint>
-#include <deque>
+#include <array>
+#include <cerrno>
 #include <filesystem>
 #include <map>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <system_error>
-#include <tuple>
-#include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 namespace programs {
 namespace {
 
-/// A server's files by their names: a name's files from the oldest to the newest.
-using named_files = std::map<std::string, std::vector<listed>>;
+using filexfer::any_digest;
+using filexfer::download_target;
+using filexfer::errc;
+using filexfer::failure_origin;
+using filexfer::listed_file;
 
-void sort_by_age(std::vector<listed>& files) {
-  std::sort(files.begin(), files.end(), [](const listed& a, const listed& b) {
-    return std::tie(a.modified, a.id) < std::tie(b.modified, b.id);
-  });
-}
+/// A server's files by their names.
+using named_files = std::map<std::string, std::vector<listed_file>>;
 
-failure explain_target(std::error_code ec) {
-  if (ec == filexfer::errc::bad_name) return {local_file, "is no name for a file here"};
-  return explain_local(ec);
-}
-
-/// A file to fetch.
-struct wanted_file {
-  std::string id;
-  std::string word;  ///< What messages call it.
-  std::string name;  ///< At the server; empty if that is not known.
-  std::optional<named_file> file;
-  failure why_not = {};  ///< There is none.
-
-  std::optional<std::uint64_t> size() const { return file ? file->size : std::nullopt; }
-};
-
-/// A file on its way, by however many attempts.
-struct incoming {
-  incoming(wanted_file which, progress& job)
-      : wanted{std::move(which)}, shown{job, wanted.size()} {}
-
-  const std::string& subject() const noexcept { return wanted.word; }
-  std::string part() const { return ".filexfer-" + wanted.id + ".part"; }
-
-  /// Whether nothing is lost if it is fetched again from its beginning.
-  bool is_small() const { return wanted.size() && *wanted.size() <= 1024 * 1024; }
-
-  wanted_file wanted;
-  file_progress shown;
-  bool part_was_wrong = false;
-  std::size_t place = 0;
-};
-
-/// Where a download goes that is begun only once its octets are about to come, and afresh.
-class late_sink {
+/// A file to fetch, as a `download_element`.
+class incoming : public filexfer::file_download {
  public:
-  late_sink(download_place& place, incoming& one) : one_{one}, sink_{place, one.shown} {}
+  incoming(download_target to, const any_digest& id, std::string word)
+      : file_download{std::move(to), id}, word_{std::move(word)} {}
 
-  template <class Digest>
-  void announce(const filexfer::file_info<Digest>& file, std::error_code& ec) {
-    begun_ = true;
-    sink_.begin(one_.wanted.file, one_.part(), ec);
-    if (!ec && sink_.held() > 0) sink_.drop_held(ec);
-    if (!ec) sink_.announce(file, ec);
-  }
-  void write(std::span<const std::byte> octets, std::error_code& ec) { sink_.write(octets, ec); }
-  void commit(std::error_code& ec) { sink_.commit(ec); }
+  incoming(download_target to, listed_file file, std::string word)
+      : file_download{std::move(to), std::move(file)}, word_{word}, name_{std::move(word)} {}
 
-  /// What has come is left to go on with.
-  void keep() {
-    if (std::exchange(begun_, false)) sink_.keep();
-  }
-  void give_up() {
-    begun_ = false;
-    sink_.give_up();
-  }
+  /// There is no such file.
+  incoming(download_target to, std::string word, failure why)
+      : file_download{std::move(to), any_digest{}},
+        word_{std::move(word)},
+        why_not_{std::move(why)} {}
 
-  std::filesystem::path target() const { return sink_.target(); }
-  const std::optional<named_file>& wanted() const noexcept { return sink_.wanted(); }
+  /// What came before an interruption is not left.
+  struct sink : file_download::sink {
+    using file_download::sink::sink;
+    void keep() {
+      if (!interruption::came()) file_download::sink::keep();
+    }
+  };
+  sink open(std::error_code& ec) { return {*this, ec}; }
+
+  std::error_code error() const {
+    return why_not_.code == done ? std::error_code{} : errc::not_found;
+  }
+  const failure& why_not() const noexcept { return why_not_; }
+
+  /// What messages call it.
+  const std::string& label() const noexcept { return word_; }
+
+  /// Its name at the server; empty if it is not wanted by that.
+  const std::string& wanted_name() const noexcept { return name_; }
+
+  bool was_told = false;
 
  private:
-  incoming& one_;
-  download_sink sink_;
-  bool begun_ = false;
+  std::string word_;
+  std::string name_;
+  failure why_not_;
 };
 
-static_assert(filexfer::announced_sink<late_sink, filexfer::digest<16>>);
+/// A file to write to standard output as it comes.
+class to_stdout {
+ public:
+  to_stdout(const any_digest& id, std::string word) : id_{id}, word_{std::move(word)} {}
+
+  struct sink {
+    bool& has_begun;
+
+    void write(std::span<const std::byte> bytes, std::error_code& ec) {
+      ec.clear();
+      has_begun = true;
+      while (!bytes.empty()) {
+        const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+        if (written >= 0) {
+          bytes = bytes.subspan(static_cast<std::size_t>(written));
+        } else if (errno != EINTR) {
+          ec = {errno, std::system_category()};
+          return;
+        }
+      }
+    }
+    static void commit(std::error_code& ec) { ec.clear(); }
+  };
+
+  const any_digest& id() const noexcept { return id_; }
+  const std::string& label() const noexcept { return word_; }
+  bool may_retry() const noexcept { return !has_begun_; }
+  sink open(std::error_code& ec) {
+    ec.clear();
+    return {has_begun_};
+  }
+
+ private:
+  any_digest id_;
+  std::string word_;
+  bool has_begun_ = false;
+};
 
 class downloads {
  public:
   explicit downloads(workplace& at) : at_{at}, chosen_{at.chosen} {}
 
   exit_code run() {
-    const display shown{at_.say, at_.moved};
+    const display shown{at_.operations.context(), at_.say, at_.pool.progress()};
+    if (chosen_.output == "-") return fetch_to_stdout();
+    const interruption::interruptible scope;
     return chosen_.all_names ? fetch_all() : fetch_words();
-  }
-
-  /// As a `Mover` of `connections` does it.
-  attempt move(workplace& at, batch<incoming>& some) {
-    return at.server.with_client([&](auto& client) { return fetch_some(at, client, some); });
-  }
-  attempt move(workplace& at, incoming& one, std::optional<attempt> made) {
-    if (!made) {
-      if (const auto kept = keep(at, one, one.wanted.file)) return *kept;
-    }
-    download_sink sink{*place_, one.shown};
-    return with_retries(
-        at, one.subject(), [&](auto& client) { return try_once(at, client, sink, one); },
-        std::move(made));
   }
 
  private:
@@ -135,48 +118,87 @@ class downloads {
 
   exit_code fetch_words() {
     std::error_code ec;
-    if (!to_stdout()) open_place(chosen_.words.size(), ec);
+    const auto target = target_for(chosen_.words.size(), ec);
     if (ec) return at_.say.report(chosen_.output, explain_local(ec));
-    const failure none = at_.server.connect();
-    if (none.code != done) {
-      return for_each_word(at_,
-                           [&](const std::string& word) { return at_.say.report(word, none); });
-    }
-    name_lookup names{chosen_.words, at_.server.digits()};
     failure unlisted;
-    const auto see = [&](const auto& file) { names.see(listed{file}); };
-    if (names.needed()) unlisted = list_into(at_, {.mtime = true}, see);
-    for (const std::string& word : chosen_.words) want(choose(names, unlisted, word));
-    if (to_stdout()) return fetch_to_stdout();
-    const failure gone = fetch_wanted();
-    for (; gone.code != done && !wanted_.empty(); wanted_.pop_front()) {
-      queue_.note(at_.say.report(wanted_.front().word, gone));
+    const named_files files = find_named(unlisted);
+    for (const std::string& word : chosen_.words) want(*target, files, unlisted, word);
+    if (!fetch()) return code_.code();
+    for (const incoming& file : wanted_) {
+      if (!file.was_told && !interruption::came())
+        code_.note(job_code::last, at_.report_failure(file.label()));
     }
-    return queue_.code();
+    return code_.code();
   }
 
-  static wanted_file choose(const name_lookup& names, const failure& unlisted,
-                            const std::string& word) {
-    if (names.is_id(word)) return {names.lower_case(word), word, {}, {}};
+  std::optional<download_target> target_for(std::size_t count, std::error_code& ec) const {
+    return choose_target(chosen_.output.empty() ? "." : chosen_.output, count, chosen_.policy, ec);
+  }
+
+  /// The server's files that have one of the words for their name; what is an id is not looked for.
+  named_files find_named(failure& unlisted) {
+    named_files found;
+    const auto [ec, server] = at_.operations.run<filexfer::server_features>(
+        [&](auto handler) { at_.pool.async_features(std::move(handler)); });
+    if (ec) {
+      unlisted = at_.explain(at_.pool.last_failure());
+      is_unknown_ = true;
+      return found;
+    }
+    digits_ = server.digest == filexfer::sha256::name() ? filexfer::sha256::digest_type::hex_digits
+                                                        : filexfer::md5::digest_type::hex_digits;
+    for (const std::string& word : chosen_.words) {
+      if (!is_id(word)) found[word];
+    }
+    if (found.empty()) return found;
+    unlisted = list({.mtime = true}, [&](const listed_file& file, std::error_code&) {
+      const auto wanted = found.find(file.name);
+      if (wanted != found.end()) wanted->second.push_back(file);
+    });
+    return found;
+  }
+
+  bool is_id(const std::string& word) const {
+    return word.size() == digits_ && any_digest::from_hex(word);
+  }
+
+  void want(const download_target& target, const named_files& found, const failure& unlisted,
+            const std::string& word) {
+    if (!is_unknown_ && is_id(word)) {
+      wanted_.emplace_back(target, *any_digest::from_hex(word), word);
+      return;
+    }
     failure why = unlisted;
-    const auto file = why.code == done ? names.find(word, why) : std::nullopt;
-    if (!file) return {{}, word, word, {}, why};
-    return {file->id, word, word, named_file{word, file->modified, file->size}};
+    if (why.code == done) why = check(found.at(word), word);
+    if (why.code == done) wanted_.emplace_back(target, found.at(word).front(), word);
+    else wanted_.emplace_back(target, word, std::move(why));
   }
 
-  bool to_stdout() const { return chosen_.output == "-"; }
-
-  void open_place(std::size_t count, std::error_code& ec) {
-    const destination where = choose_destination(chosen_.output, count, ec);
-    if (!ec) place_.emplace(where, chosen_.policy, ec);
+  /// Whether those files of one name are one.
+  failure check(const std::vector<listed_file>& files, const std::string& word) const {
+    if (files.size() == 1) return {};
+    if (files.empty()) {
+      std::string why = "the server has no file of that name";
+      if (any_digest::from_hex(word)) {
+        why += ", and its ids have " + std::to_string(digits_) + " digits: another digest";
+      }
+      return {refused, why};
+    }
+    std::string why = "several files bear that name; download one by its id:";
+    for (const listed_file& file : files) why += "\n  " + file.id.to_string();
+    return {wrong_usage, why};
   }
 
   // ------------------------------------------------------------------------------------------- all
 
   exit_code fetch_all() {
     named_files files;
-    const failure none = list_bounded(
-        at_, {chosen_.prefix, true}, [&](const listed& file) { files[file.name].push_back(file); });
+    std::size_t count = 0;
+    const failure none =
+        list({chosen_.prefix, true}, [&](const listed_file& file, std::error_code& ec) {
+          if (++count > filexfer::client_options{}.max_entries) ec = errc::too_many_entries;
+          else files[file.name].push_back(file);
+        });
     if (none.code != done) return at_.say.report("list", none);
     if (files.empty() && !chosen_.prefix.empty()) {
       return at_.say.report(chosen_.prefix,
@@ -186,216 +208,132 @@ class downloads {
     const std::string folder = chosen_.output.empty() ? "." : chosen_.output;
     std::filesystem::create_directory(folder, ec);
     constexpr std::size_t several = 2;
-    if (!ec) open_place(several, ec);
+    const auto target = ec ? std::nullopt : target_for(several, ec);
     if (ec) return at_.say.report(folder, explain_local(ec));
-    for (auto& [name, same_name] : files) want_versions(name, same_name);
+    for (auto& [name, versions] : files) want_versions(*target, versions);
     files.clear();
-    fetch_wanted();
-    return queue_.code();
+    fetch();
+    return code_.code();
   }
 
-  void want_versions(const std::string& name, std::vector<listed>& files) {
-    sort_by_age(files);
+  /// Some of the files of one name.
+  void want_versions(const download_target& target, std::vector<listed_file>& files) {
+    const std::string name = files.front().name;
+    std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
+      return std::tie(a.modified, a.id) < std::tie(b.modified, b.id);
+    });
     const bool several = files.size() > 1;
     if (several && chosen_.wanted == versions::all) {
-      for (const listed& file : files) {
-        want({file.id, name, name, named_file{name + '.' + file.id, file.modified, file.size}});
+      for (listed_file& file : files) {
+        file.name += '.' + file.id.to_string();
+        wanted_.emplace_back(target, file, name);
       }
       return;
     }
-    const listed& newest = files.back();
+    const listed_file& newest = files.back();
     if (several) {
-      at_.say.report(name,
-                     {done, std::to_string(files.size()) + " files bear that name: the newest, " +
-                                newest.id + ", is fetched; --all-versions fetches each"});
+      at_.say.report(
+          name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
+                           newest.id.to_string() + ", is fetched; --all-versions fetches each"});
     }
-    want({newest.id, name, name, named_file{name, newest.modified, newest.size}});
+    wanted_.emplace_back(target, newest, name);
+  }
+
+  template <class OnEntry>
+  failure list(const filexfer::list_request& wanted, OnEntry on_entry) {
+    const auto [ec, entries] = at_.operations.run<std::uint64_t>(
+        [&](auto handler) { at_.pool.async_list_files(wanted, on_entry, std::move(handler)); });
+    return ec ? at_.explain(at_.pool.last_failure()) : failure{};
   }
 
   // ------------------------------------------------------------------------------------- the files
 
-  void want(wanted_file file) {
-    if (file.why_not.code == done) at_.moved.expect(file.size());
-    wanted_.push_back(std::move(file));
-  }
-
-  /// Why there is no server any more, if files are left in `wanted_`.
-  failure fetch_wanted() {
-    at_.moved.expect_no_more();
-    return connections{at_, queue_, *this}.run();
-  }
-
-  /// What was not found is told when its turn comes.
-  std::unique_ptr<incoming> find(patience) {
-    while (!wanted_.empty()) {
-      wanted_file next = std::move(wanted_.front());
-      wanted_.pop_front();
-      if (next.why_not.code == done) return std::make_unique<incoming>(std::move(next), at_.moved);
-      queue_.note(at_.say.report(next.word, next.why_not));
+  /// Fetches them. Whether files are left, for there is no server any more.
+  bool fetch() {
+    if (interruption::came()) return false;
+    for (const incoming& file : wanted_) {
+      if (!file.error()) at_.pool.progress().expect(file.size());
     }
-    return nullptr;
+    at_.pool.progress().expect_no_more();
+    const auto on_result = [this](const filexfer::file_result<incoming>& result) { tell(result); };
+    const auto [ec, totals] = at_.operations.run<filexfer::transfer_totals>(
+        [&](auto handler) { at_.pool.async_download(wanted_, on_result, std::move(handler)); });
+    return static_cast<bool>(ec);
   }
 
-  // -------------------------------------------------------------------------------------- one file
+  void tell(const filexfer::file_result<incoming>& result) {
+    incoming& file = result.element;
+    const std::error_code ec = result.failure.error;
+    const std::string id = file.id().to_string();
+    const std::string path = file.path().string();
+    const std::string& name = file.wanted_name().empty() ? result.name : file.wanted_name();
+    const bool is_local = result.failure.origin == failure_origin::local;
+    file.was_told = true;
+    if (!ec) {
+      at_.say.tell({result.moved ? verdict::success : verdict::already_there,
+                    direction::down,
+                    id,
+                    {},
+                    name,
+                    path,
+                    result.size});
+    } else if (file.error()) {
+      fail(result.index, file.label(), file.why_not());
+    } else if (ec == errc::digest_mismatch) {
+      const std::string arrived = result.computed_here.to_string();
+      at_.say.tell({verdict::fail, direction::down, arrived, id, name, path, result.size});
+      fail(result.index, file.label(), explain_damage(arrived, id, "nothing was kept"));
+    } else if (is_local && ec == errc::bad_name && !interruption::came()) {
+      fail(result.index, path, {local_file, "is no name for a file here"});
+    } else {
+      fail(result.index, is_local && !path.empty() ? path : file.label(),
+           at_.explain(result.failure));
+    }
+  }
+
+  static failure explain_damage(const std::string& arrived, const std::string& wanted,
+                                const char* what_then) {
+    return {wrong_digest, "what arrived is " + arrived + ", not " + wanted + "; " + what_then};
+  }
+
+  void fail(std::size_t index, std::string_view subject, const failure& why) {
+    code_.note(index, at_.say.report(subject, why));
+  }
 
   /// It may wait for its reader: an interruption ends the process at once.
   exit_code fetch_to_stdout() {
-    const auto only = find(patience::any);
-    if (!only) return queue_.code();
-    attempt made = connect_with_retries(at_, only->subject());
-    stdout_sink sink{only->shown};
-    if (made.was_connected) {
-      made = at_.server.with_client(
-          [&](auto& client) { return fetch_with(at_, client, sink, *only); });
-    }
-    if (made.why.code == done) return done;
-    return at_.say.report(made.subject.value_or(only->subject()), made.why);
-  }
-
-  template <class Client>
-  attempt try_once(workplace& at, Client& client, download_sink& sink, incoming& one) {
-    std::error_code ec;
-    auto& file = one.wanted.file;
-    sink.begin(file, one.part(), ec);
-    if (ec == filexfer::errc::file_exists) {  // since it was looked for
-      if (const auto kept = keep(at, one, file)) return *kept;
-    }
-    if (ec) return {explain_target(ec), 0, place_->target_of(file).string()};
-    const bool had_part = sink.held() > 0;
-    attempt made = fetch_with(at, client, sink, one);
-    const bool wrong_part = had_part && (made.why.code == wrong_digest || made.why.code == refused);
-    if (wrong_part) made.why.may_pass = !std::exchange(one.part_was_wrong, true);
-    if (!file) file = sink.wanted();
-    // What is left of a connection that broke is gone on with, now or by another download.
-    if (made.why.may_pass && !wrong_part && !interruption::came()) sink.keep();
-    else sink.give_up();
-    return made;
-  }
-
-  /// Where that file is there already, it is told and gets its time, as far as that is known.
-  std::optional<attempt> keep(workplace& at, incoming& one, const std::optional<named_file>& file) {
-    auto here = place_->existing(file);
-    if (!here || (file && file->size != here->size())) return std::nullopt;
-    std::error_code ec;
-    if (id_of(at, *here, one.shown, ec) != one.wanted.id || ec) return std::nullopt;
-    const auto target = place_->target_of(file).string();
-    if (file && file->modified && *file->modified != here->modified()) {
-      set_modified(*here, *file->modified, ec);
-    }
-    if (ec) return attempt{explain_local(ec), 0, target};
-    tell(one, verdict::already_there, one.wanted.id, {}, file ? file->name : "", target,
-         here->size());
-    return attempt{};
-  }
-
-  /// `learnt` is a name that it has at the server, where it is not wanted by one.
-  void tell(const incoming& one, verdict what, std::string id, std::string id_there,
-            std::string learnt, std::string path, std::uint64_t size) {
-    if (!one.wanted.name.empty()) learnt = one.wanted.name;
-    at_.say.tell({what, direction::down, std::move(id), std::move(id_there), std::move(learnt),
-                  std::move(path), size});
-  }
-
-  template <class Client, class Sink>
-  attempt fetch_with(workplace& at, Client& client, Sink& sink, incoming& one) {
-    using digest = typename Client::digest_type;
-    const std::string& word = one.wanted.word;
-    const auto wanted = digest::from_hex(one.wanted.id);
-    if (!wanted) return {{refused, "the server's ids are other digests now"}, 0, word};
-    std::error_code ec;
-    typename Client::download_result result;
-    std::tie(ec, result) = at.operations.run<decltype(result)>(
-        [&](auto handler) { client.async_download(*wanted, sink, std::move(handler)); });
-    return judge(at, client, sink, one, ec, result);
-  }
-
-  /// What an attempt came to; tells the outcome, if it is one.
-  template <class Client, class Sink>
-  attempt judge(workplace& at, Client& client, Sink& sink, incoming& one, std::error_code ec,
-                const typename Client::download_result& result) {
-    one.shown.stop();
-    const std::string target = sink.target().string();
-    if (ec == filexfer::errc::digest_mismatch) {
-      const std::string arrived = result.computed_here.to_string();
-      const std::string kept = to_stdout() ? "; what was written is wrong" : "; nothing was kept";
-      if (!to_stdout()) {
-        tell(one, verdict::fail, arrived, one.wanted.id, result.file.name, target,
-             result.file.size);
+    const std::string& word = chosen_.words.front();
+    failure unlisted;
+    const named_files files = find_named(unlisted);
+    const auto target = download_target::file("standard output");
+    want(target, files, unlisted, word);
+    const incoming& found = wanted_.front();
+    if (found.error()) return at_.say.report(word, found.why_not());
+    at_.pool.progress().expect(found.size());
+    at_.pool.progress().expect_no_more();
+    std::array only{to_stdout{found.id(), word}};
+    const auto on_result = [&](const filexfer::file_result<to_stdout>& result) {
+      const std::error_code ec = result.failure.error;
+      const bool is_local = result.failure.origin == failure_origin::local;
+      if (ec == errc::digest_mismatch) {
+        fail(0, word,
+             explain_damage(result.computed_here.to_string(), found.id().to_string(),
+                            "what was written is wrong"));
+      } else if (ec) {
+        fail(0, is_local ? "standard output" : word, at_.explain(result.failure));
       }
-      return {{wrong_digest, "what arrived is " + arrived + ", not " + one.wanted.id + kept},
-              result.octets,
-              one.wanted.word};
-    }
-    if constexpr (!std::same_as<Sink, stdout_sink>) {
-      if (!ec) {
-        tell(one, verdict::success, one.wanted.id, {}, result.file.name, target, result.file.size);
-      }
-      if (ec == filexfer::errc::file_exists) {  // under a name that was not known before
-        if (const auto kept = keep(at, one, sink.wanted())) return *kept;
-      }
-    }
-    if (!ec) return {};
-    const bool here = client.last_failure() == filexfer::failure_origin::local;
-    failure why = at.server.explain(ec);
-    if (here && ec == filexfer::errc::bad_name) why = explain_target(ec);
-    return {why, result.octets, here && !target.empty() ? target : one.wanted.word};
+    };
+    at_.operations.run<filexfer::transfer_totals>(
+        [&](auto handler) { at_.pool.async_download(only, on_result, std::move(handler)); });
+    return code_.code();
   }
 
-  // ------------------------------------------------------------------------------------ some at once
-
-  template <class Digest>
-  struct element {
-    element(const Digest& wanted, download_place& place, incoming& one)
-        : id{wanted}, sink{place, one} {}
-
-    Digest id;
-    late_sink sink;
-  };
-
-  /// Small files; a large one is fetched by itself, and so it can go on where it stopped.
-  template <class Client>
-  attempt fetch_some(workplace& at, Client& client, batch<incoming>& some) {
-    using digest = typename Client::digest_type;
-    std::deque<element<digest>> files;
-    while (auto one = some.next()) {
-      const auto id = digest::from_hex(one->wanted.id);
-      if (!one->is_small() || !id) {
-        some.suffices();
-        some.alone(std::move(one));
-        break;
-      }
-      one->shown.stop();
-      if (const auto kept = keep(at, *one, one->wanted.file)) {
-        if (kept->why.code != done) some.failed(std::move(one), *kept);
-        continue;
-      }
-      files.emplace_back(*id, *place_, *one);
-      some.sent(std::move(one));
-    }
-    if (files.empty()) return {};
-    const auto [ec] = at.operations.run([&](auto handler) {
-      client.async_download_all(
-          files,
-          [&](element<digest>& file, std::error_code failed,
-              const typename Client::download_result& result) {
-            auto one = some.answered();
-            attempt made = judge(at, client, file.sink, *one, failed, result);
-            file.sink.give_up();
-            if (made.why.code != done) some.failed(std::move(one), std::move(made));
-          },
-          std::move(handler));
-    });
-    if (ec && !interruption::came()) {
-      for (auto& file : files) file.sink.keep();
-    }
-    return how_it_ended(at, client, ec, some);
-  }
-
-  workplace& at_;  ///< The first of them.
+  workplace& at_;
   const client_settings& chosen_;
-  std::optional<download_place> place_;  ///< Nothing for standard output.
-  std::deque<wanted_file> wanted_;       ///< That nobody has taken.
-  file_queue<incoming> queue_{[this](patience how_long) { return find(how_long); }};
+  std::vector<incoming> wanted_;
+  std::size_t digits_ = 0;   ///< Of the server's ids.
+  bool is_unknown_ = false;  ///< Which digest those are.
+  job_code code_;
 };
 
 }  // namespace

@@ -1,10 +1,6 @@
-#include "client/jobs.hpp"
-#include "common/listing.hpp"
+#include "client/workplace.hpp"
 
-#include <filexfer/printable.hpp>
-
-#include <string>
-#include <utility>
+#include <algorithm>
 #include <vector>
 
 #include <unistd.h>
@@ -12,31 +8,64 @@
 namespace programs {
 namespace {
 
-exit_code list_in_json(workplace& at) {
-  const failure failed =
-      list_into(at, {at.chosen.prefix, true}, [&](const auto& file) { at.say.tell(listed{file}); });
-  return failed.code == done ? done : at.say.report("list", failed);
+using filexfer::listed_file;
+
+/// What `md5sum -c` reads: a `\` before the line where the name holds what has to be escaped.
+std::string md5sum_line(const listed_file& file) {
+  std::string name;
+  for (const char c : file.name) {
+    if (c == '\\') name += "\\\\";
+    else if (c == '\n') name += "\\n";
+    else if (c == '\r') name += "\\r";
+    else name += c;
+  }
+  const bool escaped = name != file.name;
+  return (escaped ? "\\" : "") + file.id.to_string() + "  " + name + '\n';
+}
+
+/// A line a file, by name, for a terminal.
+std::string table(std::vector<listed_file> files) {
+  std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
+    return std::tie(a.name, a.id) < std::tie(b.name, b.id);
+  });
+  const std::string head = "OCTETS";
+  std::size_t digits = 0;
+  std::size_t width = head.size();
+  for (const listed_file& file : files) {
+    digits = std::max(digits, 2 * file.id.size());
+    width = std::max(width, std::to_string(file.size).size());
+  }
+  const auto row = [&](std::string id, const std::string& size, const std::string& name) {
+    id.resize(digits, ' ');
+    return id + "  " + std::string(width - size.size(), ' ') + size + "  " + name + '\n';
+  };
+  std::string text = row("ID", head, "NAME");
+  for (const listed_file& file : files) {
+    text += row(file.id.to_string(), std::to_string(file.size), filexfer::printable(file.name));
+  }
+  return text;
 }
 
 }  // namespace
 
 exit_code list(workplace& at) {
-  if (at.chosen.form == output_form::json) return list_in_json(at);
+  const bool is_json = at.chosen.form == output_form::json;
   const bool for_a_person = ::isatty(STDOUT_FILENO) == 1;
   const bool md5sum = at.chosen.md5sum;
-  std::vector<listed> kept;
-  const auto show = [&](auto file) {
-    if (for_a_person && !md5sum) {
-      kept.emplace_back(file);
-      return;
-    }
+  std::vector<listed_file> kept;
+  const auto show = [&](listed_file file) {
+    if (is_json) return at.say.tell(file);
+    if (for_a_person && !md5sum) return kept.push_back(std::move(file));
     if (for_a_person) file.name = filexfer::printable(file.name);
-    at.say.print(md5sum ? md5sum_line(listed{file}) : format_entry(file) + '\n');
+    at.say.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
   };
-  const failure failed = list_into(at, {at.chosen.prefix}, show);
-  if (failed.code != done) return at.say.report("list", failed);
-  if (!kept.empty()) at.say.print(table(std::move(kept)));
-  else if (for_a_person && !md5sum) at.say.print(std::string{filexfer::no_files_words} + '\n');
+  const auto [ec, entries] = at.operations.run<std::uint64_t>([&](auto handler) {
+    at.pool.async_list_files({at.chosen.prefix, is_json}, show, std::move(handler));
+  });
+  if (ec) return at.report_failure("list");
+  if (is_json || md5sum || !for_a_person) return done;
+  at.say.print(kept.empty() ? std::string{filexfer::no_files_words} + '\n'
+                            : table(std::move(kept)));
   return done;
 }
 

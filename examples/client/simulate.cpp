@@ -1,33 +1,62 @@
-#include "client/jobs.hpp"
-#include "common/download_sink.hpp"
+#include "client/workplace.hpp"
 #include "common/simulation.hpp"
 #include "common/temporary_folder.hpp"
 
-#include <filexfer/file.hpp>
-
+#include <chrono>
 #include <filesystem>
-#include <type_traits>
 
 namespace programs {
+namespace {
 
-exit_code simulate(workplace& at) {
-  const std::filesystem::path file = at.chosen.words.front();
+using filexfer::any_stream;
+using filexfer::server_features;
+
+/// Connects, and asks which digest the server's ids are.
+any_stream connect(foreground& operations, filexfer::any_connector& connector,
+                   server_features& known, filexfer::transfer_failure& why) {
+  using filexfer::condition;
+  any_stream connected;
+  std::tie(why.error, connected) = operations.run_within<any_stream>(
+      std::chrono::seconds{30}, [&](auto handler) { connector.async_connect(std::move(handler)); });
+  why.phase = filexfer::transfer_phase::connecting;
+  if (why) return connected;
+  why.phase = filexfer::transfer_phase::greeting;
+  filexfer::client<any_stream> asking{std::move(connected)};
+  std::tie(why.error, known) = operations.run<server_features>(
+      [&](auto handler) { asking.async_features(std::move(handler)); });
+  why.origin = asking.last_failure();
+  why.reply = asking.last_reply();
+  const bool was_answered =
+      why.error == condition::refused || why.error == filexfer::errc::malformed_reply;
+  if (why && !was_answered) why.end_reason = asking.next_layer().end_reason();
+  return std::move(asking.next_layer());
+}
+
+}  // namespace
+
+exit_code simulate(const client_settings& chosen, reporter& say, foreground& operations,
+                   filexfer::any_connector& connector) {
+  const std::filesystem::path file = chosen.words.front();
   const interruption::interruptible scope;
   const temporary_folder folder;
-  simulated what{file, file.filename(), {folder.path()}, at.chosen.policy};
   std::error_code ec;
   const filexfer::file_source readable{file, ec};
-  if (ec) return at.say.report(file.string(), explain_local(ec));
-  if (!at.chosen.output.empty()) what.copy = choose_destination(at.chosen.output, 1, ec);
-  if (ec) return at.say.report(at.chosen.output, explain_local(ec));
-  if (const failure none = at.server.connect(); none.code != done)
-    return at.say.report(what.name, none);
-  return at.server.with_client([&](auto& client) {
-    using hasher = typename std::remove_reference_t<decltype(client)>::hasher_type;
-    simulation<any_stream, hasher> steps{at.operations, at.say, std::move(client.next_layer()),
-                                         at.server.work_executor()};
+  if (ec) return say.report(file.string(), explain_local(ec));
+  const std::string to = chosen.output.empty() ? folder.path().string() : chosen.output;
+  const auto copy = choose_target(to, 1, chosen.policy, ec);
+  if (ec) return say.report(to, explain_local(ec));
+  const simulated what{file, file.filename(), *copy};
+  server_features known;
+  filexfer::transfer_failure why;
+  any_stream connected = connect(operations, connector, known, why);
+  if (why) return say.report(what.name, explain(why, chosen.server.name()));
+  asio::thread_pool work{2};
+  const auto run = [&]<class Hasher>(std::type_identity<Hasher>) {
+    simulation<Hasher> steps{operations, std::move(connected), work.get_executor()};
     return steps.run(what);
-  });
+  };
+  if (known.digest == filexfer::sha256::name()) return run(std::type_identity<filexfer::sha256>{});
+  return run(std::type_identity<filexfer::md5>{});
 }
 
 }  // namespace programs

@@ -64,7 +64,7 @@ void add_list(CLI::App& app, client_settings& chosen) {
 }
 
 void add_links(CLI::App& app, client_settings& chosen) {
-  const auto follow = [&] { chosen.links = symlinks::followed; };
+  const auto follow = [&] { chosen.links = filexfer::on_symlink::follow; };
   app.add_flag_callback("--follow-links", follow,
                         "Take a symbolic link in a folder for what it leads to [it is skipped]");
 }

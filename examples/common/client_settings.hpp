@@ -4,12 +4,12 @@
 /// \file
 /// The command line of filexfer-client.
 
+#include "common/arguments.hpp"
 #include "common/exit_code.hpp"
-#include "common/folder_walk.hpp"
-#include "common/reach.hpp"
 #include "common/reporter.hpp"
 
 #include <filexfer/file.hpp>
+#include <filexfer/tree_source.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -19,6 +19,16 @@
 #include <vector>
 
 namespace programs {
+
+/// Where the server is.
+struct server_place {
+  address where = tcp_address{"127.0.0.1", 9999};
+  std::string trusted;  ///< File of certificates to trust; empty: the system's store.
+  std::optional<std::string> command;  ///< Leads there in place of an address.
+
+  /// Empty if a command leads there.
+  std::string name() const { return command ? std::string{} : to_string(where); }
+};
 
 /// Which of several files of one name are downloaded.
 enum class versions { newest, all };
@@ -34,7 +44,7 @@ struct client_settings {
   bool md5sum = false;
   std::string prefix;              ///< Of names to list, or to download.
   std::vector<std::string> words;  ///< Files and folders, or ids and names.
-  symlinks links = symlinks::skipped;
+  filexfer::on_symlink links = filexfer::on_symlink::skip;
   bool skip_existing = false;
   std::optional<std::string> name;
   std::optional<std::uint64_t> size;

@@ -16,18 +16,6 @@ enum exit_code : int {
   interrupted = 130
 };
 
-/// Of several files all are tried, and the first failure is how it ends.
-class first_failure {
- public:
-  void note(exit_code code) noexcept {
-    if (code_ == done) code_ = code;
-  }
-  exit_code code() const noexcept { return code_; }
-
- private:
-  exit_code code_ = done;
-};
-
 }  // namespace programs
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "common/exit_code.hpp"
 
-#include <filexfer/results.hpp>
+#include <filexfer/transfer_types.hpp>
 
 #include <exception>
 #include <string>
@@ -18,20 +18,20 @@ namespace programs {
 struct failure {
   exit_code code = done;
   std::string text;
-  bool may_pass = false;  ///< Another try can succeed.
 };
-
-/// What is said of a connection that failed.
-inline constexpr const char* trying_again_is_safe = "; trying again is safe";
 
 /// A file of this side could not be read or written.
 failure explain_local(std::error_code ec);
 
-/// The same, or it was the interruption that ended it.
-failure explain_here(std::error_code ec);
+/// An entry below a folder can't be sent; or it is skipped, which is no failure.
+failure explain_entry(std::error_code ec);
 
-/// An operation with the server failed, of which `reply` was the last line, escaped.
-failure explain(std::error_code ec, filexfer::failure_origin origin, const std::string& reply);
+/// A transfer, or whatever else was asked of the server, has failed. `server` is its address, or
+/// empty if a command leads there.
+failure explain(const filexfer::transfer_failure& why, std::string_view server);
+
+/// The same in the middle of a sentence: without what to do about it.
+std::string cause(const filexfer::transfer_failure& why, std::string_view server);
 
 /// A line that says it: `subject: text`.
 std::string message(std::string_view subject, const failure& what);

@@ -9,6 +9,7 @@
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/cancellation_type.hpp>
+#include <asio/error.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
@@ -41,6 +42,7 @@ class foreground {
   template <class... Results, class Start>
   std::tuple<std::error_code, Results...> run(Start start) {
     std::optional<std::tuple<std::error_code, Results...>> ended;
+    context_.restart();  // it stops where nothing is under way
     start(asio::bind_cancellation_slot(cancel_.slot(), [&](std::error_code ec, Results... results) {
       ended.emplace(ec, std::move(results)...);
     }));
@@ -49,10 +51,21 @@ class foreground {
     return std::move(*ended);
   }
 
-  /// Lets some time pass, or less if there is an interruption.
-  void wait(std::chrono::milliseconds time) {
-    asio::steady_timer timer{context_, time};
-    run<>([&](auto handler) { timer.async_wait(std::move(handler)); });
+  /// The same, with `asio::error::timed_out` if it has not ended within that time.
+  template <class... Results, class Start>
+  std::tuple<std::error_code, Results...> run_within(std::chrono::seconds time, Start start) {
+    bool late = false;
+    asio::steady_timer deadline{context_, time};
+    deadline.async_wait([&](std::error_code ec) {
+      if (ec) return;
+      late = true;
+      cancel_.emit(asio::cancellation_type::terminal);
+    });
+    auto ended = run<Results...>(std::move(start));
+    deadline.cancel();
+    context_.poll();  // the deadline's handler refers to what is here
+    if (late && std::get<0>(ended)) std::get<0>(ended) = asio::error::timed_out;
+    return ended;
   }
 
  private:

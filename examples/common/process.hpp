@@ -4,9 +4,7 @@
 /// \file
 /// What a process that moves files sets right before it begins.
 
-#include <algorithm>
 #include <csignal>
-#include <cstddef>
 
 #include <sys/resource.h>
 
@@ -26,17 +24,9 @@ inline void take_all_descriptors() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Sees to it that so many descriptors can be open, if that may be; how many can.
-inline std::size_t take_descriptors(std::size_t wanted) {
-  struct rlimit limit {};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  if (limit.rlim_cur < wanted) {
-    const rlim_t before = limit.rlim_cur;
-    limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
-    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return before;
-  }
-  return std::min<rlim_t>(wanted, limit.rlim_cur);
-}
+/// Whoever started this process may have had its own children reaped by the system. How a command
+/// has ended would not be known then.
+inline void await_children() { std::signal(SIGCHLD, SIG_DFL); }
 
 }  // namespace programs
 

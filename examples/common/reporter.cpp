@@ -6,10 +6,13 @@
 #include <filexfer/fields.hpp>
 #include <filexfer/printable.hpp>
 
+#include <asio/steady_timer.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <iostream>
+#include <system_error>
 #include <utility>
 
 #include <unistd.h>
@@ -62,7 +65,7 @@ class recent_rate {
 };
 
 /// `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`; a `+` is for what is not known yet.
-std::string line_for(const progress::snapshot& now, double rate) {
+std::string line_for(const reporter::snapshot& now, double rate) {
   const char* more = now.all_known ? "" : "+";
   std::string line;
   if (now.files_known > 1) {
@@ -101,29 +104,23 @@ void reporter::tell(const outcome& of_a_file) {
     if (!id_there.empty()) line += id_there + "  ";
     line += filexfer::printable(way == direction::up ? name : path) + '\n';
   }
-  const std::lock_guard lock{mutex_};
   if (what != verdict::fail && what != verdict::lacks) ++good_;
   write(std::cout, line);
   std::cout.flush();
 }
 
-void reporter::tell(const listed& entry) {
+void reporter::tell(const filexfer::listed_file& entry) {
   if (form_ != output_form::json) return;
   json_line event{"entry"};
-  event.add("id", entry.id).add("name", entry.name).add("size", entry.size);
+  event.add("id", entry.id.to_string()).add("name", entry.name).add("size", entry.size);
   if (entry.modified) event.add("mtime", filexfer::format_time(*entry.modified));
-  const std::lock_guard lock{mutex_};
   ++good_;
   write(std::cout, event.text());
 }
 
-void reporter::print(std::string_view text) {
-  const std::lock_guard lock{mutex_};
-  write(std::cout, text);
-}
+void reporter::print(std::string_view text) { write(std::cout, text); }
 
 exit_code reporter::report(std::string_view subject, const failure& what) {
-  const std::lock_guard lock{mutex_};
   if (form_ == output_form::text) {
     write(std::cerr, message(subject, what));
   } else {
@@ -136,7 +133,6 @@ exit_code reporter::report(std::string_view subject, const failure& what) {
 }
 
 void reporter::trying_again(std::string_view subject, std::string_view why) {
-  const std::lock_guard lock{mutex_};
   if (form_ == output_form::json) {
     write(std::cout, json_line{"retry"}.add("subject", subject).add("text", why).text());
     std::cout.flush();
@@ -145,8 +141,7 @@ void reporter::trying_again(std::string_view subject, std::string_view why) {
   }
 }
 
-void reporter::show(const progress::snapshot& now, double octets_per_second) {
-  const std::lock_guard lock{mutex_};
+void reporter::show(const snapshot& now, double octets_per_second) {
   if (form_ == output_form::json) {
     json_line event{"progress"};
     event.add("files", now.files).add("files_known", now.files_known);
@@ -160,14 +155,10 @@ void reporter::show(const progress::snapshot& now, double octets_per_second) {
   }
 }
 
-void reporter::end_show() {
-  const std::lock_guard lock{mutex_};
-  erase();
-}
+void reporter::end_show() { erase(); }
 
-void reporter::end(const progress::snapshot& now, exit_code code) {
+void reporter::end(const snapshot& now, exit_code code) {
   if (form_ != output_form::json) return;
-  const std::lock_guard lock{mutex_};
   json_line event{"summary"};
   event.add("files", good_).add("octets", now.bytes);
   event.add_value("seconds", fixed(seconds(clock::now() - begun_), 3));
@@ -183,30 +174,44 @@ void reporter::erase() {
   if (std::exchange(line_shown_, false)) std::cerr << "\r\033[K" << std::flush;
 }
 
-display::display(reporter& say, const progress& job) : say_{say}, job_{job} {
-  if (!say_.shows_progress()) return;
-  thread_ = std::jthread{[this](const std::stop_token& ended) { run(ended); }};
+/// Its timer does not keep it alive.
+class display::clockwork : public std::enable_shared_from_this<clockwork> {
+ public:
+  clockwork(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job)
+      : timer_{context}, say_{say}, job_{job} {}
+
+  void wait(std::chrono::milliseconds pause) {
+    timer_.expires_after(pause);
+    timer_.async_wait([weak = weak_from_this()](std::error_code ec) {
+      const auto self = weak.lock();
+      if (!ec && self) self->show();
+    });
+  }
+
+  void end() { say_.end_show(); }
+
+ private:
+  void show() {
+    const reporter::snapshot now = job_.now();
+    const double octets_per_second = rate_.after(now.bytes);
+    if (now.files_known > 0) say_.show(now, octets_per_second);
+    wait(say_.period());
+  }
+
+  asio::steady_timer timer_;
+  reporter& say_;
+  const filexfer::transfer_progress& job_;
+  recent_rate rate_{job_.now().bytes};
+};
+
+display::display(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job) {
+  if (!say.shows_progress()) return;
+  shown_ = std::make_shared<clockwork>(context, say, job);
+  shown_->wait(std::chrono::milliseconds{500});
 }
 
 display::~display() {
-  if (!thread_.joinable()) return;
-  thread_.request_stop();
-  thread_.join();
-  say_.end_show();
-}
-
-void display::run(const std::stop_token& ended) {
-  std::unique_lock lock{mutex_};
-  recent_rate rate{job_.now().bytes};
-  auto pause = std::chrono::milliseconds{500};
-  for (;;) {
-    wake_.wait_for(lock, ended, pause, [] { return false; });
-    if (ended.stop_requested()) return;
-    const progress::snapshot now = job_.now();
-    const double octets_per_second = rate.after(now.bytes);
-    if (now.files_known > 0) say_.show(now, octets_per_second);
-    pause = say_.period();
-  }
+  if (shown_) shown_->end();
 }
 
 }  // namespace programs

@@ -6,18 +6,18 @@
 
 #include "common/exit_code.hpp"
 #include "common/failure.hpp"
-#include "common/listing.hpp"
-#include "common/progress.hpp"
+
+#include <filexfer/transfer_progress.hpp>
+#include <filexfer/transfer_types.hpp>
+
+#include <asio/io_context.hpp>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <iosfwd>
-#include <mutex>
-#include <stop_token>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 
 namespace programs {
 
@@ -43,16 +43,18 @@ struct outcome {
   std::uint64_t size;
 };
 
-/// Says what came of each file, and whatever else there is to say. Any thread may call it: what one
-/// says stays in one piece, and apart from the line that shows how far the job is.
+/// Says what came of each file, and whatever else there is to say, apart from the line that shows
+/// how far the job is.
 class reporter {
  public:
+  using snapshot = filexfer::transfer_progress::snapshot;
+
   reporter(output_form form, show_progress when);
 
   void tell(const outcome& of_a_file);
 
   /// An entry of the server's list; in JSON only.
-  void tell(const listed& entry);
+  void tell(const filexfer::listed_file& entry);
 
   /// Text for standard output as it stands.
   void print(std::string_view text);
@@ -67,7 +69,7 @@ class reporter {
   bool shows_progress() const noexcept { return shows_progress_; }
 
   /// How far the job is; as text, until something else is said.
-  void show(const progress::snapshot& now, double octets_per_second);
+  void show(const snapshot& now, double octets_per_second);
   void end_show();
 
   /// How often `show` is worth it.
@@ -76,7 +78,7 @@ class reporter {
   }
 
   /// The job has come to its end, and the program exits with that code; in JSON only.
-  void end(const progress::snapshot& now, exit_code code);
+  void end(const snapshot& now, exit_code code);
 
  private:
   using clock = std::chrono::steady_clock;
@@ -88,28 +90,23 @@ class reporter {
   show_progress when_;
   bool shows_progress_;
   const clock::time_point begun_ = clock::now();
-  std::mutex mutex_;
   bool line_shown_ = false;
   std::uint64_t good_ = 0;  ///< Files that something else than a failure was told of.
 };
 
 /// Shows how far a job is, for as long as this lives, once it has taken half a second: in one line
-/// on the terminal, which is gone at the end; or in JSON, twice a second.
+/// on the terminal, which is gone at the end; or in JSON, twice a second. The context has to run.
 class display {
  public:
-  display(reporter& say, const progress& job);
+  display(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job);
   display(const display&) = delete;
   display& operator=(const display&) = delete;
   ~display();
 
  private:
-  void run(const std::stop_token& ended);
+  class clockwork;
 
-  reporter& say_;
-  const progress& job_;
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  std::jthread thread_;
+  std::shared_ptr<clockwork> shown_;  ///< Null if nothing is.
 };
 
 }  // namespace programs

@@ -8,14 +8,16 @@
 #include "common/endpoints.hpp"
 #include "common/log.hpp"
 #include "common/server_settings.hpp"
-#ifdef PROGRAMS_WITH_TLS
-#include "common/tls_stream.hpp"
-#endif
 
+#include <filexfer/any_stream.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/server.hpp>
+#ifdef PROGRAMS_WITH_TLS
+#include <filexfer/tls.hpp>
+#endif
 
 #include <asio/bind_executor.hpp>
+#include <asio/generic/stream_protocol.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -27,8 +29,8 @@
 #include <csignal>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <iostream>
-#include <list>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -60,30 +62,48 @@ class service {
   /// Says where it listens, and serves until a signal has ended it.
   void run() {
     await_signal([this] { stop(); });
-    for_each_server([](auto& server) { server.start(); });
+    for (const listening& one : servers_) one.start();
     std::vector<std::jthread> others;
     while (others.size() + 1 < settings_.threads) others.emplace_back([this] { run_context(); });
-    for (const std::string& name : listening_) std::cout << "listening on " << name << std::endl;
+    for (const listening& one : servers_) std::cout << "listening on " << one.where << std::endl;
     run_context();
   }
 
  private:
   using tcp = asio::ip::tcp;
   using local = asio::local::stream_protocol;
-  template <class Protocol, class Stream = typename Protocol::socket>
-  using servers = std::list<filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>>;
+  /// Of whichever protocol a socket is: so sessions are compiled once for both.
+  using any_socket = asio::generic::stream_protocol::socket;
+  template <class Protocol, class Stream>
+  using server = filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>;
+
+  /// A server of whichever kind.
+  struct listening {
+    std::string where;
+    std::shared_ptr<void> server;
+    std::function<void()> start;
+    std::function<void()> stop;
+  };
 
   void listen_on(const tcp_address& where) {
-    for (const auto& endpoint : endpoints_of(where)) add(tcp_, endpoint, "");
+    for (const auto& endpoint : endpoints_of(where)) add_plain<tcp>(endpoint);
   }
 
-  void listen_on(const unix_address& where) { add(local_, local::endpoint{where.path}, ""); }
+  void listen_on(const unix_address& where) { add_plain<local>(local::endpoint{where.path}); }
+
+  template <class Protocol>
+  void add_plain(const typename Protocol::endpoint& endpoint) {
+    auto& added = add<server<Protocol, any_socket>>(endpoint, "");
+    added.wrap([](typename Protocol::socket socket) { return any_socket{std::move(socket)}; });
+  }
 
 #ifdef PROGRAMS_WITH_TLS
   void listen_on(const tls_address& where) {
     for (const auto& endpoint : endpoints_of(where.tcp)) {
-      add(tls_, endpoint, "tls:").wrap([context = tls_context_](tcp::socket socket) {
-        return tls_socket{std::move(socket), *context, asio::ssl::stream_base::server};
+      auto& added = add<server<tcp, filexfer::any_stream>>(endpoint, "tls:");
+      added.wrap([context = tls_context_](tcp::socket socket) {
+        return filexfer::any_stream{filexfer::tls_stream<tcp::socket>{
+            std::move(socket), *context, asio::ssl::stream_base::server}};
       });
     }
   }
@@ -98,24 +118,17 @@ class service {
     return endpoints;
   }
 
-  template <class Servers, class Endpoint>
-  auto& add(Servers& all, const Endpoint& endpoint, const std::string& kind) try {
-    auto& server = all.emplace_back(context_.get_executor(), endpoint, store_, settings_.options);
-    listening_.push_back(kind + to_string(server.local_endpoint()));
-    server.work_executor(work_.get_executor());
-    if (!settings_.quiet) server.observe(log_event);
-    return server;
+  template <class Server>
+  Server& add(const typename Server::endpoint_type& endpoint, const std::string& kind) try {
+    const auto made =
+        std::make_shared<Server>(context_.get_executor(), endpoint, store_, settings_.options);
+    made->work_executor(work_.get_executor());
+    if (!settings_.quiet) made->observe(log_event);
+    servers_.push_back({kind + to_string(made->local_endpoint()), made, [&s = *made] { s.start(); },
+                        [this, &s = *made] { stop(s); }});
+    return *made;
   } catch (const std::system_error& e) {
     throw std::system_error{e.code(), to_string(endpoint)};
-  }
-
-  template <class Call>
-  void for_each_server(Call call) {
-    for (auto& server : tcp_) call(server);
-    for (auto& server : local_) call(server);
-#ifdef PROGRAMS_WITH_TLS
-    for (auto& server : tls_) call(server);
-#endif
   }
 
   /// No exception ends the server.
@@ -140,40 +153,33 @@ class service {
   void stop() {
     if (!settings_.quiet) log_text("stopping: what is under way may end");
     await_signal([this] { break_off(); });
-    stopping_ = listening_.size();
-    for_each_server([this](auto& server) {
-      server.async_stop(asio::bind_executor(strand_, [this](std::error_code) {
-        if (--stopping_ == 0) signals_.cancel();
-      }));
-    });
+    stopping_ = servers_.size();
+    for (const listening& one : servers_) one.stop();
+  }
+
+  template <class Server>
+  void stop(Server& one) {
+    one.async_stop(asio::bind_executor(strand_, [this](std::error_code) {
+      if (--stopping_ == 0) signals_.cancel();
+    }));
   }
 
   /// A server that is destroyed breaks off its sessions.
   void break_off() {
     if (!settings_.quiet) log_text("breaking off what is under way");
-    tcp_.clear();
-    local_.clear();
-#ifdef PROGRAMS_WITH_TLS
-    tls_.clear();
-#endif
+    servers_.clear();
   }
 
   const server_settings& settings_;
   Store& store_;
 #ifdef PROGRAMS_WITH_TLS
-  using tls_socket = tls_stream<tcp::socket>;
   std::shared_ptr<asio::ssl::context> tls_context_;
 #endif
   asio::io_context context_{static_cast<int>(settings_.threads)};
   asio::thread_pool work_{settings_.threads};  // for hashing, and for a disk that stalls
   asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
   asio::signal_set signals_{strand_, SIGINT, SIGTERM};
-  servers<tcp> tcp_;
-  servers<local> local_;
-#ifdef PROGRAMS_WITH_TLS
-  servers<tcp, tls_socket> tls_;
-#endif
-  std::vector<std::string> listening_;
+  std::vector<listening> servers_;
   std::size_t stopping_ = 0;
 };
 

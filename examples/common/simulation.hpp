@@ -6,20 +6,10 @@
 /// back, and is the same. Steps 1 and 2, in which the server starts and the client connects, are
 /// the caller's.
 
-#include "common/download_sink.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
-#include "common/progress.hpp"
-#include "common/recording_stream.hpp"
-#include "common/reporter.hpp"
-#include "common/same_octets.hpp"
 
-#include <filexfer/client.hpp>
-#include <filexfer/file.hpp>
-#include <filexfer/md5.hpp>
-#include <filexfer/printable.hpp>
-#include <filexfer/protocol.hpp>
-#include <filexfer/sha256.hpp>
+#include <filexfer/filexfer.hpp>
 
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -33,11 +23,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 namespace programs {
 
@@ -49,20 +41,19 @@ inline void show_step(int number, std::string_view who, std::string_view what) {
 /// What is simulated.
 struct simulated {
   std::filesystem::path file;
-  std::string name;  ///< At the server.
-  destination copy;  ///< Where the file that comes back goes.
-  filexfer::on_existing policy = filexfer::on_existing::keep;
+  std::string name;                ///< At the server.
+  filexfer::download_target copy;  ///< Where the file that comes back goes.
 };
 
 /// Steps 3 to 22, over a stream that is connected to a server.
-template <class Stream, filexfer::hasher Hasher = filexfer::md5>
+template <filexfer::hasher Hasher = filexfer::md5>
 class simulation {
   using digest = typename Hasher::digest_type;
 
  public:
-  simulation(foreground& operations, reporter& say, Stream stream,
-             const asio::any_io_executor& work)
-      : operations_{operations}, say_{say}, client_{recording_stream{std::move(stream)}} {
+  simulation(foreground& operations, filexfer::any_stream stream, const asio::any_io_executor& work)
+      : operations_{operations},
+        client_{filexfer::recording_stream<filexfer::any_stream>{std::move(stream)}} {
     client_.work_executor(work);
   }
 
@@ -71,17 +62,14 @@ class simulation {
     std::error_code ec;
     filexfer::file_source file{what.file, ec};
     if (ec) return report(what.file.string(), explain_local(ec));
-    for (int way = 0; way < 2; ++way) moved_.expect(file.size());
-    moved_.expect_no_more();
-    download_place place{what.copy, what.policy, ec};
-    file_progress fetched{moved_, file.size()};
-    download_sink copy{place, fetched};
-    if (!ec) copy.begin(named_file{what.name}, {}, ec);
-    if (ec) return report(what.copy.file_for(what.name).string(), explain_local(ec));
+    const std::filesystem::path to = what.copy.path_of(what.name);
+    filexfer::file_download copy{what.copy, filexfer::listed_file{{}, what.name}};
+    auto sink = copy.open(ec);
+    if (ec) return report(to.string(), explain_local(ec));
     const exit_code code =
         first_of([&] { return list(3, nullptr); }, [&] { return upload(file, what.name); },
-                 [&] { return list(13, &what.name); }, [&] { return download(copy, what.file); },
-                 [&] { return disconnect(); });
+                 [&] { return list(13, &what.name); }, [&] { return download(sink, to); },
+                 [&] { return compare(what.file, to); }, [&] { return disconnect(); });
     const std::string kind = kind_of_digest();
     std::cout << '\n'
               << kind << " of the file          " << text_of(sent_.computed_here) << '\n'
@@ -109,7 +97,7 @@ class simulation {
 
   // ----------------------------------------------------------------------- what went over the wire
 
-  recording& said_by(std::string_view who) {
+  filexfer::recording& said_by(std::string_view who) {
     auto& stream = client_.next_layer();
     return who == client_side ? stream.sent() : stream.received();
   }
@@ -135,7 +123,7 @@ class simulation {
   }
 
   bool octets(int number, std::string_view who, std::uint64_t wanted) {
-    const std::uint64_t passed = said_by(who).take_octets(wanted);
+    const std::uint64_t passed = said_by(who).take_bytes(wanted);
     show_step(number, who, "sends the file: " + std::to_string(passed) + " octets");
     return passed == wanted;
   }
@@ -149,13 +137,15 @@ class simulation {
   auto record(Start start) {
     client_.next_layer().sent().clear();
     client_.next_layer().received().clear();
-    const display shown{say_, moved_};
     return operations_.run<Results...>(std::move(start));
   }
 
   exit_code ended(std::error_code ec, bool all_shown) {
     if (ec && ec != filexfer::errc::digest_mismatch) {
-      return report("the simulation", explain(ec, client_.last_failure(), client_.last_reply()));
+      return report("the simulation",
+                    explain({ec, client_.last_failure(), filexfer::transfer_phase::transferring,
+                             client_.last_reply()},
+                            "server"));
     }
     if (ec) return wrong_digest;
     return all_shown ? done : report("the simulation", {broken, "a step is missing"});
@@ -180,11 +170,8 @@ class simulation {
 
   exit_code upload(filexfer::file_source& file, const std::string& name) {
     std::error_code ec;
-    file_progress sent{moved_, file.size()};
-    counted_source source{file, sent};
-    sent.start(file.size());
     std::tie(ec, sent_) = record<filexfer::upload_result<digest>>(
-        [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
+        [&](auto handler) { client_.async_upload(file, name, std::move(handler)); });
     const bool shown =
         line(5, client_side) && line(6, server_side) && line(7, client_side) &&
         line(8, server_side) && octets(9, client_side, file.size()) &&
@@ -193,7 +180,7 @@ class simulation {
     return ended(ec, shown);
   }
 
-  exit_code download(download_sink& copy, const std::filesystem::path& file) {
+  exit_code download(filexfer::file_download::sink& copy, const std::filesystem::path& to) {
     std::error_code ec;
     std::tie(ec, arrived_) = record<filexfer::download_result<digest>>([&](auto handler) {
       client_.async_download(sent_.computed_there, copy, std::move(handler));
@@ -202,10 +189,9 @@ class simulation {
                        line(18, server_side) && octets(19, server_side, arrived_.file.size) &&
                        does(20, client_side,
                             "stores the copy and computes its " + kind_of_digest() + ": " +
-                                filexfer::printable(copy.target().string())) &&
+                                filexfer::printable(to.string())) &&
                        compared(21, sent_.computed_there, arrived_.computed_here);
-    const exit_code code = ended(ec, shown);
-    return code == done ? compare(file, copy.target()) : code;
+    return ended(ec, shown);
   }
 
   static bool compared(int number, const digest& one, const digest& other) {
@@ -219,11 +205,28 @@ class simulation {
   /// same.
   static exit_code compare(const std::filesystem::path& file, const std::filesystem::path& copy) {
     std::error_code ec;
-    const bool same = same_octets(file, copy, ec);
+    const bool same = hold_the_same(file, copy, ec);
     if (ec) return report(copy.string(), explain_local(ec));
     if (!same) return report(copy.string(), {wrong_digest, "differs from the file in its octets"});
     std::cout << "    and the copy with the file, octet by octet: Success" << std::endl;
     return done;
+  }
+
+  static bool hold_the_same(const std::filesystem::path& file, const std::filesystem::path& copy,
+                            std::error_code& ec) {
+    filexfer::file_source one{file, ec};
+    if (ec) return false;
+    filexfer::file_source other{copy, ec};
+    if (ec || one.size() != other.size()) return false;
+    std::vector<std::byte> left(filexfer::default_chunk_octets);
+    std::vector<std::byte> right(left.size());
+    for (std::uint64_t rest = one.size(); rest > 0 && left == right && !ec;) {
+      const auto some = static_cast<std::size_t>(std::min<std::uint64_t>(rest, left.size()));
+      one.read(std::span{left}.first(some), ec);
+      if (!ec) other.read(std::span{right}.first(some), ec);
+      rest -= some;
+    }
+    return left == right;
   }
 
   exit_code disconnect() {
@@ -248,9 +251,7 @@ class simulation {
   static constexpr std::string_view server_side = "server";
 
   foreground& operations_;
-  reporter& say_;
-  progress moved_;
-  filexfer::client<recording_stream<Stream>, Hasher> client_;
+  filexfer::client<filexfer::recording_stream<filexfer::any_stream>, Hasher> client_;
   filexfer::upload_result<digest> sent_;
   filexfer::download_result<digest> arrived_;
 };

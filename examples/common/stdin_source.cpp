@@ -5,12 +5,11 @@
 #include <filexfer/error.hpp>
 
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -42,21 +41,19 @@ std::size_t read_some(std::span<std::byte> to, std::error_code& ec) {
   return 0;
 }
 
-struct closer {
-  void operator()(std::FILE* f) const noexcept { std::fclose(f); }
-};
-using file = std::unique_ptr<std::FILE, closer>;
-
 /// A file that is gone once it is closed, in the system's folder for such.
-file temporary_file(std::error_code& ec) {
+std::shared_ptr<std::FILE> temporary_file(std::error_code& ec) {
   const auto folder = std::filesystem::temp_directory_path(ec);
   if (ec) return nullptr;
   std::string path = (folder / "filexfer-XXXXXX").string();
   const int descriptor = ::mkstemp(path.data());
   if (descriptor >= 0) ::unlink(path.c_str());
-  file opened{descriptor >= 0 ? ::fdopen(descriptor, "w+") : nullptr};
-  if (!opened) ec = {errno, std::system_category()};
-  return opened;
+  std::FILE* const opened = descriptor >= 0 ? ::fdopen(descriptor, "w+") : nullptr;
+  if (opened == nullptr) {
+    ec = {errno, std::system_category()};
+    return nullptr;
+  }
+  return {opened, [](std::FILE* file) { std::fclose(file); }};
 }
 
 }  // namespace
@@ -78,24 +75,18 @@ void stdin_source::check_unchanged(std::error_code& ec) {
   if (got > 0) ec = filexfer::errc::bad_size;
 }
 
-void stdin_source::check_empty(std::error_code& ec) {
-  ec.clear();
-  if (size_ == 0) check_unchanged(ec);
-}
-
-std::optional<filexfer::file_source> spooled_stdin(std::error_code& ec) {
-  const file spool = temporary_file(ec);
+spool::spool(std::error_code& ec) : file_{temporary_file(ec)} {
   std::vector<std::byte> chunk(std::size_t{256} * 1024);
   while (!ec) {
     const std::size_t got = read_some(chunk, ec);
     if (ec || got == 0) break;
-    if (std::fwrite(chunk.data(), 1, got, spool.get()) != got) ec = {errno, std::system_category()};
+    if (std::fwrite(chunk.data(), 1, got, file_.get()) != got) ec = {errno, std::system_category()};
   }
-  if (!ec && std::fflush(spool.get()) != 0) ec = {errno, std::system_category()};
-  if (ec) return std::nullopt;
-  filexfer::file_source source{"/dev/fd/" + std::to_string(::fileno(spool.get())), ec};
-  if (ec) return std::nullopt;
-  return source;
+  if (!ec && std::fflush(file_.get()) != 0) ec = {errno, std::system_category()};
+}
+
+filexfer::file_source spool::open(std::error_code& ec) const {
+  return filexfer::file_source{::fcntl(::fileno(file_.get()), F_DUPFD_CLOEXEC, 0), ec};
 }
 
 }  // namespace programs

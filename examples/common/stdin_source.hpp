@@ -9,7 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <cstdio>
+#include <memory>
 #include <span>
 #include <system_error>
 
@@ -21,6 +22,7 @@ class stdin_source {
   explicit stdin_source(std::uint64_t size) noexcept : size_{size} {}
 
   std::uint64_t size() const noexcept { return size_; }
+  static bool waits() noexcept { return true; }
 
   /// `errc::short_source` if standard input ends before its size.
   std::size_t read(std::span<std::byte> to, std::error_code& ec);
@@ -28,18 +30,23 @@ class stdin_source {
   /// `errc::bad_size` if standard input goes on behind its size. Waits for its end.
   void check_unchanged(std::error_code& ec);
 
-  /// The same for a size of 0, which is never read; else does nothing.
-  void check_empty(std::error_code& ec);
-
  private:
   std::uint64_t size_;
 };
 
 static_assert(filexfer::guarded_source<stdin_source>);
 
-/// Copies standard input to a temporary file without a name, so that its size gets known; that
-/// source, or nothing and `ec`.
-std::optional<filexfer::file_source> spooled_stdin(std::error_code& ec);
+/// What was standard input, in a temporary file without a name, which its copies share.
+class spool {
+ public:
+  /// Copies standard input, so that its size gets known.
+  explicit spool(std::error_code& ec);
+
+  filexfer::file_source open(std::error_code& ec) const;
+
+ private:
+  std::shared_ptr<std::FILE> file_;
+};
 
 }  // namespace programs
 

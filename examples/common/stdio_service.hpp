@@ -8,6 +8,7 @@
 #include "common/server_settings.hpp"
 #include "common/standard_streams.hpp"
 
+#include <filexfer/any_stream.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/pipe_stream.hpp>
 #include <filexfer/session.hpp>
@@ -33,7 +34,8 @@ class stdio_service {
   /// Takes `streams` over. Throws `std::system_error`.
   stdio_service(const server_settings& chosen, Store& store, const standard_streams& streams)
       : settings_{chosen},
-        session_{filexfer::pipe_stream{context_.get_executor(), streams.input, streams.output},
+        session_{filexfer::any_stream{
+                     filexfer::pipe_stream{context_.get_executor(), streams.input, streams.output}},
                  store, chosen.options.session} {
     session_.work_executor(work_.get_executor());
     if (!chosen.quiet) {
@@ -86,7 +88,7 @@ class stdio_service {
   asio::cancellation_signal cancel_;
   asio::signal_set signals_{context_, SIGINT, SIGTERM};
   asio::steady_timer grace_{context_};
-  filexfer::session<filexfer::pipe_stream, Store, Hasher> session_;
+  filexfer::session<filexfer::any_stream, Store, Hasher> session_;
   bool stopping_ = false;
   bool over_ = false;
 };

@@ -218,7 +218,8 @@ class Uploads(Changes):
                     self.check_upload((DONE, *ended[1:]), name, (contents[name],))
                 self.check_upload(ended, "b", (contents["b"], self.read("tree/b")))
                 codes.add(ended[0])
-        self.assertEqual(codes, {DONE, LOCAL_FILE})
+        # It is opened when it is its turn, anew for each attempt: a change may well be none during the attempt.
+        self.assertIn(DONE, codes)
 
 
 class Downloads(Changes):
@@ -273,4 +274,4 @@ class Downloads(Changes):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client", limit=400)
+    peer.run_tests("filexfer-server", "filexfer-client")

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""The examples that need servers beside them: a folder is backed up, a server is mirrored."""
+
+from __future__ import annotations
+
+import os
+
+import peer
+from relays import Relay
+from test_programs import DONE, USAGE, Case, octets_of
+
+FAILED = 1
+MIB = 2**20
+
+
+class Embedded(Case):
+    def plant(self):
+        files = {"a": b"hello", "sub/b": b"", "sub/deeper/large": octets_of(3 * MIB)}
+        files.update({"many/f%03d" % number: octets_of(2000, number) for number in range(100)})
+        for name, octets in files.items():
+            self.write("tree/" + name, octets)
+        return files
+
+    def run_embedded(self, name, *arguments, expect=DONE):
+        words = []
+        for argument in arguments:
+            words += argument.address.rsplit(":", 1) if hasattr(argument, "address") else [argument]
+        return self.run_program(name, *words, expect=expect).decode()
+
+    def test_a_folder_is_backed_up_once(self):
+        files = self.plant()
+        server = self.serve()
+        for sent in (len(files), 0):
+            out = self.run_embedded("embed_backup", "tree", server)
+            self.assertEqual(out, "%d sent, %d were there, 0 failed\n" % (sent, len(files) - sent))
+        self.assertNotIn("Lacks", self.client(server, "verify", "tree").decode())
+        os.symlink("a", self.path("tree/link"))
+        out = self.run_embedded("embed_backup", "tree", server, expect=FAILED)
+        self.assertTrue(out.endswith(" 1 failed\n"), out)
+        self.assertIn("link", self.said)
+
+    def test_a_backup_goes_on_after_breaks(self):
+        files = self.plant()
+        relay = Relay(self.serve().address)
+        self.addCleanup(relay.close)
+        relay.cut_after = [5000, 100000, 2 * MIB, 10]
+        out = self.run_embedded("embed_backup", "tree", relay)
+        # One whose reply was cut off is there when it is sent again.
+        sent, there, failed = (int(word) for word in out.split() if word.isdigit())
+        self.assertEqual((sent + there, failed), (len(files), 0))
+        self.assertNotIn("Lacks", self.client(relay.address, "verify", "tree").decode())
+
+    def test_a_server_is_mirrored_once(self):
+        files = self.plant()
+        one, other = self.serve(), self.serve(store="store")
+        self.client(one, "upload", "tree")
+        relay = Relay(one.address)
+        self.addCleanup(relay.close)
+        for copied in (len(files), 0):
+            if copied:
+                relay.cut_after = [MIB, MIB]
+            out = self.run_embedded("embed_mirror", relay, other)
+            numbers = [int(word) for word in out.split() if word.isdigit()]
+            self.assertEqual((sum(numbers), numbers[2]), (len(files), 0))
+            self.assertEqual(bool(numbers[0]), bool(copied))
+        self.assertEqual(*(sorted(self.client(server, "list").splitlines()) for server in (one, other)))
+        sha256 = self.serve("--digest", "sha256")
+        self.run_embedded("embed_mirror", one, sha256, expect=FAILED)
+        self.assertIn("digest", self.said)
+
+    def test_what_is_wrong_is_told(self):
+        nobody = ("127.0.0.1", "1")
+        server = self.serve()
+        os.mkdir(self.path("tree"))
+        self.write("tree/a", b"hello")
+        for name, words in (("embed_backup", ("tree", *nobody)), ("embed_backup", ("missing", server)),
+                            ("embed_mirror", (*nobody, server)), ("embed_mirror", (server, *nobody))):
+            self.assertEqual(self.run_embedded(name, *words, expect=FAILED), "")
+            self.assertNotEqual(self.said, "")
+        for name in ("embed_backup", "embed_mirror"):
+            self.run_embedded(name, "too few", expect=USAGE)
+
+
+if __name__ == "__main__":
+    peer.run_tests("filexfer-server", "filexfer-client", "embed_backup", "embed_mirror")
