@@ -7,6 +7,7 @@ so that little has been read ahead.
 
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
+# ctest: COST 300
 
 import os
 import shutil

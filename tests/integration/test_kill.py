@@ -16,6 +16,7 @@ time something must be found not to hold.
 
 Exits with 77 where strace is missing or may not attach.
 """
+# ctest: COST 160
 
 from __future__ import annotations
 

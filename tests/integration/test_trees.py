@@ -3,6 +3,7 @@
 
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
+# ctest: COST 140
 
 import hashlib
 import os
