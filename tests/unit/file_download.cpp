@@ -44,17 +44,13 @@ struct fixture : pool_fixture {
 
   /// Downloads, and notes what came of each.
   void fetch(std::vector<file_download>& files) {
-    ended.reset();
     results.clear();
     pool->async_download(
         files,
         [this](const filexfer::file_result<file_download>& r) {
           results[r.index] = r.failure.error;
         },
-        [this](std::error_code ec, const filexfer::transfer_totals& t) {
-          ended = ec;
-          totals = t;
-        });
+        on_end());
     run();
     REQUIRE(ended == std::error_code{});
   }

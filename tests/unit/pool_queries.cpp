@@ -43,13 +43,7 @@ struct query_fixture : pool_fixture {
   }
 
   std::error_code verify(std::vector<memory_file>& files) {
-    ended.reset();
-    pool->async_verify(
-        files, [this](const result& r) { told(r); },
-        [this](std::error_code ec, const filexfer::transfer_totals& t) {
-          ended = ec;
-          totals = t;
-        });
+    pool->async_verify(files, on_result(), on_end());
     run();
     return ended.value();
   }

@@ -256,16 +256,12 @@ bool third_has_failed(const pool_fixture& f,
 template <class Element, class Start>
 std::map<std::string, filexfer::transfer_failure> run_job(pool_fixture& f, Start start) {
   std::map<std::string, filexfer::transfer_failure> results;
-  f.ended.reset();
   start(
       [&](const filexfer::file_result<Element>& r) {
         CHECK(!results.contains(r.element.name()));
         results[r.element.name()] = r.failure;
       },
-      [&](std::error_code ec, const filexfer::transfer_totals& t) {
-        f.ended = ec;
-        f.totals = t;
-      });
+      f.on_end());
   f.run();
   CHECK(f.ended == std::error_code{});
   return results;
@@ -393,13 +389,9 @@ TEST_CASE("of a hundred thousand tiny files few are held at a time") {
     made_files files{count};
     counted_file::most = 0;
     std::size_t told = 0;
-    f.ended.reset();
     f.pool->async_upload(
         files, [&](const filexfer::file_result<counted_file>& r) { told += !r.failure; },
-        [&](std::error_code ec, const filexfer::transfer_totals& t) {
-          f.ended = ec;
-          f.totals = t;
-        });
+        f.on_end());
     f.run();
     CHECK(f.ended == std::error_code{});
     CHECK(told == count);

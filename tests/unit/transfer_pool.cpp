@@ -567,13 +567,8 @@ TEST_CASE("of what is missing the server gets each file once, and the names of a
 TEST_CASE("a file that changed since it was read is read again, and sent") {
   pool_fixture f;
   std::vector<changing_file> files{{{"as it was read", "as it is"}}};
-  f.ended.reset();
   f.pool->async_upload_missing(
-      files, [&](const filexfer::file_result<changing_file>& r) { CHECK(!r.failure); },
-      [&](std::error_code ec, const filexfer::transfer_totals& t) {
-        f.ended = ec;
-        f.totals = t;
-      });
+      files, [&](const filexfer::file_result<changing_file>& r) { CHECK(!r.failure); }, f.on_end());
   f.run();
   CHECK(f.ended == std::error_code{});
   CHECK(f.totals.moved == 1);
@@ -605,14 +600,10 @@ TEST_CASE("a file that is not what its element says is refused, and not tried ag
   };
   pool_fixture f;
   std::vector<claiming_file> files{{{"file", "text"}}};
-  f.ended.reset();
   std::error_code error;
   f.pool->async_upload_missing(
       files, [&](const filexfer::file_result<claiming_file>& r) { error = r.failure.error; },
-      [&](std::error_code ec, const filexfer::transfer_totals& t) {
-        f.ended = ec;
-        f.totals = t;
-      });
+      f.on_end());
   f.run();
   CHECK(f.ended == std::error_code{});
   CHECK(f.totals.failed == 1);
@@ -688,13 +679,8 @@ TEST_CASE("a digest that is known is not computed again, and one that was wrong 
   f.pool->use_digest_cache(digests);
   const auto upload = [&] {
     std::vector<disk_file> files{{folder / "file"}};
-    f.ended.reset();
     f.pool->async_upload_missing(
-        files, [](const filexfer::file_result<disk_file>& r) { CHECK(!r.failure); },
-        [&](std::error_code ec, const filexfer::transfer_totals& t) {
-          f.ended = ec;
-          f.totals = t;
-        });
+        files, [](const filexfer::file_result<disk_file>& r) { CHECK(!r.failure); }, f.on_end());
     f.run();
     CHECK(f.ended == std::error_code{});
   };

@@ -34,6 +34,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -216,50 +217,38 @@ struct basic_pool_fixture {
 
   template <class Files>
   void upload_missing(Files&& files) {
-    ended.reset();
-    pool->async_upload_missing(
-        std::forward<Files>(files), [this](const result& r) { told(r); },
-        asio::bind_cancellation_slot(
-            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
-              ended = ec;
-              totals = t;
-            }));
+    pool->async_upload_missing(std::forward<Files>(files), on_result(), on_end());
   }
 
   template <class Files>
   void upload(Files&& files) {
-    ended.reset();
-    pool->async_upload(
-        std::forward<Files>(files), [this](const result& r) { told(r); },
-        asio::bind_cancellation_slot(
-            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
-              ended = ec;
-              totals = t;
-            }));
+    pool->async_upload(std::forward<Files>(files), on_result(), on_end());
   }
 
   template <class Files>
   void download(Files&& files) {
+    pool->async_download(std::forward<Files>(files), on_result(), on_end());
+  }
+
+  /// Notes what came of a file.
+  auto on_result() {
+    return [this](const auto& r) {
+      ++tellings[r.element.name()];
+      if (r.failure) failures[r.element.name()] = r.failure;
+      if constexpr (std::is_same_v<decltype(r), const result&>) {
+        if (on_told) on_told(r);
+      }
+    };
+  }
+
+  /// The handler of the next job, which `cancel` cancels.
+  auto on_end() {
     ended.reset();
-    pool->async_download(
-        std::forward<Files>(files),
-        [this](const filexfer::file_result<memory_target>& r) { told(r); },
-        asio::bind_cancellation_slot(
-            cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
-              ended = ec;
-              totals = t;
-            }));
-  }
-
-  void told(const filexfer::file_result<memory_target>& r) {
-    ++tellings[r.element.name()];
-    if (r.failure) failures[r.element.name()] = r.failure;
-  }
-
-  void told(const result& r) {
-    ++tellings[r.element.name()];
-    if (r.failure) failures[r.element.name()] = r.failure;
-    if (on_told) on_told(r);
+    return asio::bind_cancellation_slot(
+        cancel.slot(), [this](std::error_code ec, const filexfer::transfer_totals& t) {
+          ended = ec;
+          totals = t;
+        });
   }
 
   /// Runs all, and lets time pass where nothing else is to be done, until the job has ended.

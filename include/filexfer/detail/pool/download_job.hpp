@@ -25,9 +25,7 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <system_error>
-#include <type_traits>
 #include <utility>
 #include <vector>
 

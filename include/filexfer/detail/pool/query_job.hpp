@@ -23,7 +23,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -198,21 +197,33 @@ struct unmoved_record : any_upload {
   std::size_t index = 0;  ///< Place in the range.
 };
 
-template <class Core>
-class verify_job : public single_job<Core, transfer_totals> {
-  using base = single_job<Core, transfer_totals>;
-
+/// A job of files that don't move.
+template <class Core, class Result>
+class unmoved_job : public single_job<Core, Result> {
  public:
   using record = unmoved_record;
   using files_type = job_files<record>;
 
-  verify_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
-      : base{std::move(core)}, files_{std::move(files)} {}
+  unmoved_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
+      : single_job<Core, Result>{std::move(core)}, files_{std::move(files)} {}
 
   void cancel(asio::cancellation_type type) override {
-    base::cancel(type);
+    single_job<Core, Result>::cancel(type);
     queue_.stop();
   }
+
+ protected:
+  ~unmoved_job() = default;
+
+  std::unique_ptr<files_type> files_;
+  element_queue<record> queue_{*files_};
+};
+
+template <class Core>
+class verify_job : public unmoved_job<Core, transfer_totals> {
+ public:
+  using unmoved_job<Core, transfer_totals>::unmoved_job;
+  using typename unmoved_job<Core, transfer_totals>::record;
 
  protected:
   ~verify_job() = default;
@@ -230,15 +241,15 @@ class verify_job : public single_job<Core, transfer_totals> {
       std::unique_ptr<record> file;
       transfer_outcome told;
       work_call checking{this->core().work_executor, [&](std::error_code& ec) {
-                           file = queue_.next();
-                           ec = queue_.error();
+                           file = this->queue_.next();
+                           ec = this->queue_.error();
                            if (file) told = check(*file);
                          }};
       co_await checking;
       if (checking.error()) this->failure_ = {checking.error(), failure_origin::local};
       if (!file || this->failure_) co_return;
       ++(told.failure ? this->result_.failed : this->result_.already_there);
-      files_->tell(*file, std::move(told));
+      this->files_->tell(*file, std::move(told));
     }
   }
 
@@ -272,27 +283,15 @@ class verify_job : public single_job<Core, transfer_totals> {
     });
   }
 
-  std::unique_ptr<files_type> files_;
-  element_queue<record> queue_{*files_};
   std::set<std::pair<std::string, any_digest>> held_;  ///< Names and ids.
 };
 
 /// Tells how many files there are, and their sizes to the pool's progress.
 template <class Core>
-class count_job : public single_job<Core, std::uint64_t> {
-  using base = single_job<Core, std::uint64_t>;
-
+class count_job : public unmoved_job<Core, std::uint64_t> {
  public:
-  using record = unmoved_record;
-  using files_type = job_files<record>;
-
-  count_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
-      : base{std::move(core)}, files_{std::move(files)} {}
-
-  void cancel(asio::cancellation_type type) override {
-    base::cancel(type);
-    queue_.stop();
-  }
+  using unmoved_job<Core, std::uint64_t>::unmoved_job;
+  using typename unmoved_job<Core, std::uint64_t>::record;
 
  protected:
   ~count_job() = default;
@@ -302,11 +301,11 @@ class count_job : public single_job<Core, std::uint64_t> {
     bool more = true;
     work_call counting{this->core().work_executor, [&](std::error_code& ec) {
                          for (int i = 0; more && i < at_once; ++i) {
-                           const auto file = queue_.next();
+                           const auto file = this->queue_.next();
                            more = file != nullptr;
                            if (file) count(*file);
                          }
-                         ec = queue_.error();
+                         ec = this->queue_.error();
                        }};
     while (more) {
       co_await counting;
@@ -331,9 +330,6 @@ class count_job : public single_job<Core, std::uint64_t> {
     ++this->result_;
     this->core().progress.expect(size);
   }
-
-  std::unique_ptr<files_type> files_;
-  element_queue<record> queue_{*files_};
 };
 
 }  // namespace filexfer::detail
