@@ -10,7 +10,6 @@
 #include <filexfer/transfer_types.hpp>
 
 #include <asio/error.hpp>
-#include <asio/use_future.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -72,12 +71,17 @@ class remote_source {
   }
 
  private:
+  struct read_result {
+    std::error_code error;
+    std::vector<std::byte> bytes;
+  };
+
   void take_next(std::error_code& ec) {
     if (!next_.valid()) ask();
     try {
-      part_ = next_.get();
-    } catch (const std::system_error& e) {
-      ec = e.code();
+      auto result = next_.get();
+      ec = result.error;
+      part_ = std::move(result.bytes);
     } catch (const std::future_error&) {  // the pool's context has ended
       ec = asio::error::operation_aborted;
     }
@@ -90,7 +94,14 @@ class remote_source {
   void ask() {
     const auto length =
         static_cast<std::size_t>(std::min<std::uint64_t>(size_ - asked_, part_size));
-    next_ = pool_->async_read_at(id_, asked_, length, asio::use_future);
+    // Not asio::use_future: an error need not be thrown from one thread to another.
+    std::promise<read_result> promise;
+    next_ = promise.get_future();
+    pool_->async_read_at(
+        id_, asked_, length,
+        [p = std::move(promise)](std::error_code ec, std::vector<std::byte> bytes) mutable {
+          p.set_value({ec, std::move(bytes)});
+        });
     asked_ += length;
   }
 
@@ -102,7 +113,7 @@ class remote_source {
   std::uint64_t asked_ = 0;  ///< Up to here parts are had, or on their way.
   std::vector<std::byte> part_;
   std::size_t used_ = 0;
-  std::future<std::vector<std::byte>> next_;
+  std::future<read_result> next_;
 };
 
 /// A file at the server of `Pool`, as an `upload_element` for the pool of another server.

@@ -33,8 +33,9 @@ def skip_without_strace() -> None:
 
 
 def threads_of(pid: int) -> List[int]:
-    """The thread ids of a process, in the order in which they were made; the main one is first."""
-    return sorted(int(tid) for tid in os.listdir("/proc/%d/task" % pid))
+    """The thread ids of a process. The main one is first, though ids begin again at the bottom."""
+    return sorted((int(tid) for tid in os.listdir("/proc/%d/task" % pid)),
+                  key=lambda tid: (tid != pid, tid))
 
 
 class Strace:
