@@ -57,3 +57,13 @@ function(filexfer_program name)
   target_link_libraries(${name} PRIVATE filexfer::filexfer filexfer-developer)
   set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()
+
+# Compiles a target's sources BATCH at a time, or all at once if that is 0: what they instantiate is
+# compiled once for all of them.
+function(filexfer_unity target batch)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # An unnamed namespace in a file that is included is the file's own here.
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+  endif()
+endfunction()

@@ -25,7 +25,7 @@ std::string timestamp(std::chrono::system_clock::time_point now) {
   return {text, length};
 }
 
-std::string quoted(std::string_view name) {
+std::string in_quotes(std::string_view name) {
   std::string text = "\"";
   for (const char c : filexfer::printable(name)) {
     if (c == '"') text += '\\';
@@ -57,7 +57,7 @@ std::string format_event(std::chrono::system_clock::time_point now, std::string_
   std::string line = timestamp(now) + ' ';
   line += peer.empty() ? "-" : filexfer::printable(peer);
   if (event.verb) (line += ' ') += to_string(*event.verb);
-  if (!event.name.empty()) line += ' ' + quoted(event.name);
+  if (!event.name.empty()) line += ' ' + in_quotes(event.name);
   if (is_transfer(event) && !event.name.empty()) line += ' ' + octets_of(event);
   if (event.verb == command::list_files) line += ' ' + std::to_string(event.size) + " entries";
   if (!event.id.empty()) line += ' ' + filexfer::printable(event.id);

@@ -8,6 +8,8 @@
 #include <string>
 #include <unordered_set>
 
+namespace any_digest_tests {
+
 using filexfer::any_digest;
 using filexfer::digest;
 
@@ -52,3 +54,5 @@ TEST_CASE("digests of different kinds differ, and can be kept in sets") {
   CHECK(std::set{none, zeros, one, other, one}.size() == 4);
   CHECK(std::unordered_set{none, zeros, one, other, one}.size() == 4);
 }
+
+}  // namespace any_digest_tests

@@ -27,6 +27,8 @@
 #include <system_error>
 #include <utility>
 
+namespace any_stream_tests {
+
 using filexfer::any_connector;
 using filexfer::any_stream;
 using filexfer::command_connector;
@@ -143,3 +145,5 @@ TEST_CASE("a connector of any kind connects as that does") {
   context.run();
   CHECK(std::get<0>(failing.result()).value() == ENOENT);
 }
+
+}  // namespace any_stream_tests

@@ -29,6 +29,8 @@
 #include <utility>
 #include <vector>
 
+namespace asio_conventions_tests {
+
 using asio::ip::tcp;
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -241,3 +243,5 @@ TEST_CASE("digests can be keys of any container") {
   CHECK(std::hash<filexfer::md5::digest_type>{}(one) !=
         std::hash<filexfer::md5::digest_type>{}(other));
 }
+
+}  // namespace asio_conventions_tests

@@ -38,6 +38,8 @@
 #include <utility>
 #include <vector>
 
+namespace async_run_tests {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -1369,3 +1371,5 @@ TEST_CASE("an operation on a context that several threads run is in one piece") 
   CHECK(worked[1] == 100);
   CHECK(text_of(into) == text);
 }
+
+}  // namespace async_run_tests

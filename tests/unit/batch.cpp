@@ -33,6 +33,8 @@
 #include <utility>
 #include <vector>
 
+namespace batch_tests {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -781,3 +783,5 @@ TEST_CASE("a batch is an operation like others: one at a time, throwing on reque
   CHECK_THROWS_AS(client.download_all(wanted, [](auto&&...) {}), std::system_error);
   CHECK_THROWS_AS(client.upload_all(files, [](auto&&...) {}), std::system_error);
 }
+
+}  // namespace batch_tests

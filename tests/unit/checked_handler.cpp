@@ -17,6 +17,8 @@
 #include <type_traits>
 #include <utility>
 
+namespace checked_handler_tests {
+
 namespace {
 
 using test::expected_call;
@@ -101,3 +103,5 @@ TEST_CASE("a handler that is called outside its executor fails the test" * docte
   call.start_on(asio::make_strand(context), [&](auto h) { call_later(context, std::move(h)); });
   context.run();
 }
+
+}  // namespace checked_handler_tests

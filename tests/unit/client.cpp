@@ -35,6 +35,8 @@
 #include <utility>
 #include <vector>
 
+namespace client_tests {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -64,7 +66,7 @@ using session_type = filexfer::session<memory_pipe&, store_type, filexfer::md5, 
 
 client_options small_chunks() {
   client_options options;
-  options.chunk_octets = test::chunk_octets;
+  options.chunk_octets = 65536;
   return options;
 }
 
@@ -360,7 +362,7 @@ TEST_CASE(
   auto ends = filexfer::make_memory_pipe(context, 10'000);
   store_type store;
   filexfer::session_options options;
-  options.chunk_octets = test::chunk_octets;
+  options.chunk_octets = 65536;
   filexfer::session session{ends.second, store, options};
   filexfer::client client{ends.first, small_chunks()};
   session.work_executor(pool.get_executor());
@@ -419,7 +421,7 @@ TEST_CASE("an upload cancelled at any step completes once; after that the client
   for (const sample& s : {hello, test::samples().back()}) {
     for (std::size_t handlers = 0;; ++handlers) {
       CAPTURE(handlers);
-      client_and_session t{1000};
+      client_and_session t{300};
       memory_source source{s.octets};
       const auto ec = cancelled_after<void(std::error_code, client_type::upload_result)>(
           handlers, t,
@@ -440,7 +442,7 @@ TEST_CASE("a download cancelled at any step is not committed unless it succeeds"
   for (const sample& s : {hello, test::samples().back()}) {
     for (std::size_t handlers = 0;; ++handlers) {
       CAPTURE(handlers);
-      client_and_session t{1000};
+      client_and_session t{300};
       put(t.store, "a", s);
       recording_sink sink;
       const auto ec = cancelled_after<void(std::error_code, client_type::download_result)>(
@@ -553,3 +555,5 @@ TEST_CASE("a server that refuses an upload early, and reads no more, is heard") 
   CHECK(t.client.last_reply() == "ERROR no-space full");
   CHECK_FALSE(t.client.usable());
 }
+
+}  // namespace client_tests

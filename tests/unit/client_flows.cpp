@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+namespace client_flows_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -51,7 +53,7 @@ using kind = client_request::kind;
 // A client that operates on a script.
 struct client_by_hand {
   explicit client_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
-    state.link.chunk_octets = test::chunk_octets;
+    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   client_state state;
@@ -67,7 +69,7 @@ const client_request download_hello{kind::download, "", "", hello.id};
 const std::string big = pattern(3 * test::chunk_octets);
 const client_request upload_big{kind::upload, "big", big};
 const std::string ready = "Ready to receive the file";
-const dialogue big_talk = upload_talk("big;196608", ready);
+const dialogue big_talk = upload_talk("big;12288", ready);
 
 }  // namespace
 
@@ -131,7 +133,7 @@ bool writes(const test::hand_driver::step& step) {
 }  // namespace
 
 TEST_CASE("an upload sends its octets while the next ones are read and hashed") {
-  client_by_hand client{big_talk + dialogue{C(big), S("7bdb1004b1d46218e255eaf082c14e64\n")}};
+  client_by_hand client{big_talk + dialogue{C(big), S("b1687e0e02f8de74d1a7f1b909b6e494\n")}};
   CHECK_FALSE(client(upload_big).ec);
   const auto& steps = client.driver.steps;
   CHECK(std::count_if(steps.begin(), steps.end(), writes) == 2 + 3);
@@ -345,7 +347,7 @@ TEST_CASE("an ERROR line found after a write failed is the operation's error") {
 
 TEST_CASE("an ERROR in any position of an upload's octets is reported as that refusal") {
   for (const wire_code& refused : wire_codes) {
-    for (std::size_t sent = 0; sent <= 2 * test::chunk_octets; sent += 13107) {
+    for (std::size_t sent = 0; sent <= 2 * test::chunk_octets; sent += 819) {
       for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, any_number}) {
         CAPTURE(refused.word);
         CAPTURE(sent);
@@ -412,7 +414,7 @@ TEST_CASE("a server that ends the stream in an upload's octets has truncated it"
 TEST_CASE("a yes before the last octet of an upload breaks the protocol") {
   for (std::size_t sent = 0; sent < 3; ++sent) {
     client_by_hand client{big_talk + dialogue{C(big.substr(0, sent * test::chunk_octets)),
-                                              S("7bdb1004b1d46218e255eaf082c14e64\n")}};
+                                              S("b1687e0e02f8de74d1a7f1b909b6e494\n")}};
     const auto out = client(upload_big);
     CHECK(out.ec == errc::malformed_reply);
     CHECK_FALSE(out.in_step);
@@ -754,7 +756,7 @@ std::error_code upload_error(client_by_hand& client, brittle_source& source) {
 }  // namespace
 
 TEST_CASE("a source that ends early, fails or throws never lets the server finish the file") {
-  for (const std::uint64_t size : {std::uint64_t{5}, std::uint64_t{65536}, std::uint64_t{200000}}) {
+  for (const std::uint64_t size : {std::uint64_t{5}, std::uint64_t{4096}, std::uint64_t{12500}}) {
     for (const std::uint64_t at : {std::uint64_t{0}, size / 2, size - 1}) {
       CAPTURE(size);
       CAPTURE(at);
@@ -780,7 +782,7 @@ TEST_CASE("a source that ends early, fails or throws never lets the server finis
 }
 
 TEST_CASE("a source that changed meanwhile never lets the server finish the file") {
-  for (const std::uint64_t size : {0U, 1U, 65536U, 65537U, 200000U}) {
+  for (const std::uint64_t size : {0U, 1U, 4096U, 4097U, 12500U}) {
     const auto talk = upload_talk("f;" + std::to_string(size), ready);
     client_by_hand client{talk + dialogue{C(std::string(size, 'f'))}};
     brittle_source source{size, size};
@@ -841,8 +843,8 @@ TEST_CASE("a sink that fails ends the download uncommitted, with the sink's erro
 }
 
 TEST_CASE("a sink that fails at any chunk ends the download there") {
-  const test::sample s{pattern(3 * test::chunk_octets + 1), "d88290b5bc21f4fdd6e144d8895146e6"};
-  const auto talk = download_talk(s.id) + dialogue{S(s.id + ";a;196609\n" + s.octets)};
+  const test::sample s{pattern(3 * test::chunk_octets + 1), "ab25117206a17330103ecaf2192363ce"};
+  const auto talk = download_talk(s.id) + dialogue{S(s.id + ";a;12289\n" + s.octets)};
   client_by_hand whole{talk};
   recording_sink counting;
   std::error_code ec;
@@ -985,3 +987,5 @@ TEST_CASE("an operation that is dropped in any state leaves the client unusable,
     }
   }
 }
+
+}  // namespace client_flows_tests

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <vector>
 
+namespace connection_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -248,3 +250,5 @@ TEST_CASE("a buffer that was widened holds more, and lines of no other length") 
   buffer.narrow();
   CHECK(buffer.space().size() == max_line_octets);
 }
+
+}  // namespace connection_tests

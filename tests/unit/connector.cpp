@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+namespace connector_tests {
+
 using asio::ip::tcp;
 using local = asio::local::stream_protocol;
 
@@ -165,3 +167,5 @@ TEST_CASE("a pool of four connections over TCP, four threads and a work executor
   CHECK(!overlapped);
   CHECK(tests::entries(store).size() == files.size());
 }
+
+}  // namespace connector_tests

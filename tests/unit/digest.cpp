@@ -13,6 +13,8 @@
 #include <string_view>
 #include <type_traits>
 
+namespace digest_tests {
+
 namespace {
 
 using filexfer::digest;
@@ -108,3 +110,5 @@ TEST_CASE("digests are ordered by their octets from the first on, as their text 
   CHECK(a != b);
   CHECK(a == a);
 }
+
+}  // namespace digest_tests

@@ -15,6 +15,8 @@
 
 #include <sys/stat.h>
 
+namespace digest_cache_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -150,3 +152,5 @@ TEST_CASE("what is no file for a cache is said to be so, and left as it is") {
 }
 
 }  // namespace
+
+}  // namespace digest_cache_tests

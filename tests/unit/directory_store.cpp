@@ -27,6 +27,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+namespace directory_store_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -755,3 +757,5 @@ TEST_CASE("what was kept is dropped when it is old, or too much") {
   CHECK(
       fs::exists(root / ".partial" / filexfer::detail::partials::key_of(std::string(16, 'a'), 3)));
 }
+
+}  // namespace directory_store_tests

@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+namespace error_tests {
+
 namespace {
 
 using filexfer::condition;
@@ -149,3 +151,5 @@ TEST_CASE(
     }
   }
 }
+
+}  // namespace error_tests

@@ -25,6 +25,8 @@
 #include <type_traits>
 #include <utility>
 
+namespace fault_stream_tests {
+
 namespace {
 
 using filexfer::fault_plan;
@@ -650,3 +652,5 @@ TEST_CASE("a closed fault stream fails as the next layer does, not as planned") 
 }
 
 #undef FOR_BOTH_FORMS
+
+}  // namespace fault_stream_tests

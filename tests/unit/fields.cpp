@@ -14,6 +14,8 @@
 #include <string_view>
 #include <system_error>
 
+namespace fields_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -457,3 +459,5 @@ TEST_CASE("any text behind a semicolon is parameters or is not, and what is foun
   }
   CHECK(good > 1000);
 }
+
+}  // namespace fields_tests

@@ -21,6 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+namespace file_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -433,3 +435,5 @@ TEST_CASE("a part is dropped where it is wrong, empty, or not to be kept") {
   open();
   CHECK(ec);  // no link is followed
 }
+
+}  // namespace file_tests

@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+namespace file_download_tests {
+
 using namespace tests;
 using filexfer::any_digest;
 using filexfer::download_target;
@@ -173,3 +175,5 @@ TEST_CASE("of two downloads to one place one comes there, and the other is told 
   CHECK(f.totals.already_there == 1);
   CHECK(contents(f.path("x")) == "first");
 }
+
+}  // namespace file_download_tests

@@ -23,6 +23,8 @@
 
 #include <sys/stat.h>
 
+namespace file_systems_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -182,3 +184,5 @@ TEST_CASE("what the file system can do is found out, and nothing of that is left
 }
 
 }  // namespace
+
+}  // namespace file_systems_tests

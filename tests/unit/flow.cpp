@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+namespace flow_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -282,3 +284,5 @@ TEST_CASE("what work throws becomes its error") {
   something.run();
   CHECK(something.error() == errc::store_failed);
 }
+
+}  // namespace flow_tests

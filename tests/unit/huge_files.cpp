@@ -34,6 +34,8 @@
 #include <utility>
 #include <vector>
 
+namespace huge_files_tests {
+
 using asio::ip::tcp;
 
 namespace {
@@ -365,3 +367,5 @@ TEST_CASE("a file of more than 4 GiB that the system sends by itself arrives who
   CHECK(sink.tail == "thend");
   CHECK(sink.commits == 1);
 }
+
+}  // namespace huge_files_tests

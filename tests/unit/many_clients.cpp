@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+namespace many_clients_tests {
+
 using asio::ip::tcp;
 using filexfer::memory_store;
 
@@ -104,3 +106,5 @@ TEST_CASE("64 clients at once on a server of four threads each get their own oct
   }
   CHECK(tests::entries(store).size() == 64);
 }
+
+}  // namespace many_clients_tests

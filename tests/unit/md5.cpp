@@ -9,6 +9,8 @@
 #include <string_view>
 #include <utility>
 
+namespace md5_tests {
+
 namespace {
 
 using filexfer::md5;
@@ -107,3 +109,5 @@ TEST_CASE("the two files of a known collision have one MD5") {
 }
 
 TEST_CASE("MD5 is called md5 on the wire") { CHECK(md5::name() == "md5"); }
+
+}  // namespace md5_tests

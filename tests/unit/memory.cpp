@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+namespace memory_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -68,3 +70,5 @@ TEST_CASE("a memory sink takes no more than its limit, and shows nothing that la
 }
 
 }  // namespace
+
+}  // namespace memory_tests

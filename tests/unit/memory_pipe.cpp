@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+namespace memory_pipe_tests {
+
 namespace {
 
 using filexfer::make_memory_pipe;
@@ -612,3 +614,5 @@ TEST_CASE("a code of success is set where a transfer succeeds") {
   pipe.b.read_some(asio::buffer(to), ec);
   CHECK_FALSE(ec);
 }
+
+}  // namespace memory_pipe_tests

@@ -31,6 +31,8 @@
 
 #include <unistd.h>
 
+namespace octet_sweep_tests {
+
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 using filexfer::fault_plan;
@@ -738,3 +740,5 @@ TEST_CASE("the sweep finds a hasher that is broken at both ends") {
   CHECK(counts.kinds["false success"] > 0);
   CHECK(counts.kinds["not whole"] > 0);
 }
+
+}  // namespace octet_sweep_tests

@@ -89,7 +89,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_octets = test::chunk_octets;
+      state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.exchanges = false;
       filexfer::memory_source source{s.octets};
@@ -127,7 +127,7 @@ TEST_CASE("a client that lacks memory at any moment of a download commits nothin
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_octets = test::chunk_octets;
+      state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.steps.reserve(100);
       driver.peer.reserve(1000);
@@ -161,7 +161,7 @@ TEST_CASE(
         CAPTURE(nth);
         brittle_store store;
         filexfer::detail::session_state state;
-        state.link.chunk_octets = test::chunk_octets;
+        state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
         std::error_code last_told;
         state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
         hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};

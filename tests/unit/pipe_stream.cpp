@@ -37,6 +37,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+namespace pipe_stream_tests {
+
 namespace {
 
 using filexfer::pipe_stream;
@@ -732,3 +734,5 @@ TEST_CASE("the guard leaves a thread that blocks SIGPIPE itself as it was") {
 }
 
 #undef FOR_BOTH_MODES
+
+}  // namespace pipe_stream_tests

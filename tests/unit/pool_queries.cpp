@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+namespace pool_queries_tests {
+
 using namespace std::chrono_literals;
 using namespace tests;
 using filexfer::errc;
@@ -266,3 +268,5 @@ TEST_CASE("making a connection has a deadline") {
   CHECK(ended == asio::error::timed_out);
   CHECK(virtual_timer::clock_type::now() - started == 5s);
 }
+
+}  // namespace pool_queries_tests

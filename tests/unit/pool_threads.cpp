@@ -33,6 +33,8 @@
 #include <utility>
 #include <vector>
 
+namespace pool_threads_tests {
+
 using namespace tests;
 using namespace std::chrono_literals;
 using filexfer::errc;
@@ -285,3 +287,5 @@ TEST_CASE("no file is lost where a connection breaks while another one looks for
     work.join();
   }
 }
+
+}  // namespace pool_threads_tests

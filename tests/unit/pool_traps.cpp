@@ -39,16 +39,12 @@
 #include <utility>
 #include <vector>
 
+namespace pool_traps_tests {
+
 using namespace std::chrono_literals;
 using namespace tests;
 using filexfer::errc;
 using filexfer::failure_origin;
-
-// Not unnamed: g++ warns of coroutines over types of such a one.
-namespace pool_traps {}
-using namespace pool_traps;
-
-namespace pool_traps {
 
 // ------------------------------------------------------------------------- a server that changes
 
@@ -104,8 +100,6 @@ struct moody_fixture : basic_pool_fixture<virtual_timer, moody_server, filexfer:
 
   std::map<std::string, filexfer::any_digest> ids;
 };
-
-}  // namespace pool_traps
 
 TEST_CASE("the digest of the server's ids is learnt from the server") {
   moody_fixture f;
@@ -166,8 +160,6 @@ TEST_CASE(
 }
 
 // ------------------------------------------------------------------------- files that fail on this side
-
-namespace pool_traps {
 
 /// Fails at one of its calls, whichever that is.
 struct brittle {
@@ -269,8 +261,6 @@ std::map<std::string, filexfer::transfer_failure> run_job(pool_fixture& f, Start
 
 constexpr int never = 1'000'000;
 
-}  // namespace pool_traps
-
 TEST_CASE("a source that fails, at whichever call, costs its file and no other") {
   for (const std::size_t size : {100u, 700'000u}) {
     for (const bool missing_only : {false, true}) {
@@ -326,8 +316,6 @@ TEST_CASE("a sink that fails, at whichever call, costs its file and no other") {
 
 // --------------------------------------------------------------------------------------- crowds
 
-namespace pool_traps {
-
 /// Knows how many of its kind there are.
 struct counted_file {
   static inline std::size_t live = 0;
@@ -380,8 +368,6 @@ struct made_files {
   static std::default_sentinel_t end() { return {}; }
 };
 
-}  // namespace pool_traps
-
 TEST_CASE("of a hundred thousand tiny files few are held at a time") {
   constexpr std::size_t count = 100'000;
   for (const std::size_t connections : {1u, 4u}) {
@@ -421,8 +407,6 @@ TEST_CASE("small files do not wait behind a large one where there are other conn
 
 // ------------------------------------------------------------------------------- what is thrown
 
-namespace pool_traps {
-
 struct throwing_file {
   struct source {
     filexfer::memory_source bytes;
@@ -448,8 +432,6 @@ struct throwing_file {
   }
 };
 
-}  // namespace pool_traps
-
 TEST_CASE("what an element or its source throws is its file's result, and no other's") {
   for (const bool missing_only : {false, true}) {
     for (const bool at_open : {true, false}) {
@@ -470,3 +452,5 @@ TEST_CASE("what an element or its source throws is its file's result, and no oth
     }
   }
 }
+
+}  // namespace pool_traps_tests

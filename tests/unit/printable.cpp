@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+namespace printable_tests {
+
 namespace {
 
 using filexfer::printable;
@@ -141,3 +143,5 @@ TEST_CASE("whatever is shown holds nothing that acts, and can be read back") {
     }
   }
 }
+
+}  // namespace printable_tests

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+namespace protocol_tests {
+
 namespace {
 
 using filexfer::command;
@@ -687,3 +689,5 @@ TEST_CASE("any line is read or refused with a code of section 8, and what is rea
   }
   CHECK(good > 10'000);
 }
+
+}  // namespace protocol_tests

@@ -25,6 +25,8 @@
 #include <system_error>
 #include <utility>
 
+namespace recording_stream_tests {
+
 using filexfer::memory_pipe;
 using filexfer::recording;
 using filexfer::recording_stream;
@@ -117,3 +119,5 @@ TEST_CASE("its operations are those of the stream within") {
   stream.close(ec);
   CHECK(!near.is_open());
 }
+
+}  // namespace recording_stream_tests

@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+namespace run_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -60,7 +62,7 @@ struct cut {
 std::vector<cut> cuts(const dialogue& talk) {
   const auto octets =
       std::max(said_by(who::client, talk).size(), said_by(who::server, talk).size());
-  if (octets > 4096) return {{any_number, any_number}, {997, 4096}, {65536, 1009}, {4095, 65537}};
+  if (octets > 4000) return {{any_number, any_number}, {61, 256}, {4096, 67}, {255, 4097}};
   std::vector<cut> all{{any_number, any_number}, {1, any_number}, {any_number, 1}};
   for (std::size_t n = 1; n < std::min<std::size_t>(octets, 70); ++n) all.push_back({n, 71 - n});
   return all;
@@ -69,7 +71,7 @@ std::vector<cut> cuts(const dialogue& talk) {
 struct client_on_a_stream {
   client_on_a_stream(driver_kind kind, const dialogue& talk)
       : driver{kind, scripted_peer{talk, who::client}} {
-    state.link.chunk_octets = test::chunk_octets;
+    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   filexfer::detail::client_state state;
@@ -80,7 +82,7 @@ struct session_on_a_stream {
   session_on_a_stream(driver_kind kind, const session_dialogue& d)
       : driver{kind, scripted_peer{d.talk, who::server}} {
     state.options.max_size = 1'000'000;
-    state.link.chunk_octets = test::chunk_octets;
+    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
     int name = 0;
     for (const auto& file : d.before) put(store.held, std::to_string(name++), file);
   }
@@ -133,7 +135,7 @@ TEST_CASE("a stream that fails at any call fails the operation and the client") 
     std::size_t replays = 0;
     for (const client_dialogue& d : test::good_client_dialogues()) {
       CAPTURE(d.name);
-      for (const cut c : {cut{any_number, any_number}, cut{30000, 20000}, cut{1, 1}}) {
+      for (const cut c : {cut{any_number, any_number}, cut{5000, 3500}, cut{1, 1}}) {
         const bool large = d.asked.octets.size() + d.value.size() > 1000;
         if (c.read == 1 && (large || kind == driver_kind::overlapping)) continue;
         for (const std::error_code error : {reset, std::error_code{asio::error::eof}}) {
@@ -172,10 +174,10 @@ TEST_CASE("an early refusal of an upload is reported, wherever it comes") {
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
     const auto octets = pattern(3 * test::chunk_octets);
-    const auto before = test::upload_talk("f;196608", "ready");
+    const auto before = test::upload_talk("f;12288", "ready");
     const auto said_before = said_by(who::client, before).size();
-    for (std::size_t sent = 0; sent < octets.size(); sent += 9973) {
-      for (const std::size_t written : {any_number, std::size_t{10000}}) {
+    for (std::size_t sent = 0; sent < octets.size(); sent += 631) {
+      for (const std::size_t written : {any_number, std::size_t{700}}) {
         CAPTURE(sent);
         CAPTURE(written);
         client_on_a_stream client{
@@ -201,13 +203,13 @@ TEST_CASE("an early refusal is reported though the stream breaks in that very wr
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
     const auto octets = pattern(3 * test::chunk_octets);
-    const auto before = test::upload_talk("f;196608", "ready");
-    for (std::size_t sent = 0; sent < octets.size(); sent += 9973) {
+    const auto before = test::upload_talk("f;12288", "ready");
+    for (std::size_t sent = 0; sent < octets.size(); sent += 631) {
       CAPTURE(sent);
       client_on_a_stream client{
           kind, before + dialogue{C(octets.substr(0, sent)), S("ERROR io broken\n")}};
       auto& stream = client.driver.stream;
-      stream.most_written = 1009;
+      stream.most_written = 67;
       stream.error_after_the_end = asio::error::connection_reset;
       const auto out = client({client_request::kind::upload, "f", octets});
       CHECK(out.ec == errc::io);
@@ -246,7 +248,7 @@ TEST_CASE("a stream that fails at any call ends the session and shows nothing to
     for (const session_dialogue& d : test::good_session_dialogues()) {
       if (d.ec) continue;  // it breaks by itself
       CAPTURE(d.name);
-      for (const cut c : {cut{any_number, any_number}, cut{20000, 30000}, cut{1, 1}}) {
+      for (const cut c : {cut{any_number, any_number}, cut{3500, 5000}, cut{1, 1}}) {
         const auto octets =
             said_by(who::client, d.talk).size() + said_by(who::server, d.talk).size();
         if (c.read == 1 && (octets > 1000 || kind == driver_kind::overlapping)) continue;
@@ -292,7 +294,7 @@ TEST_CASE("a store that fails in the middle of an upload is answered after its l
     const auto octets = pattern(3 * test::chunk_octets + 1);
     for (std::size_t nth = 0; nth < 4; ++nth) {
       const session_dialogue d{"",
-                               {C("UPLOAD\n"), S(test::details_prompt), C("f;196609\n"),
+                               {C("UPLOAD\n"), S(test::details_prompt), C("f;12289\n"),
                                 S(test::ready_words), C(octets), S(refusal(errc::no_space)),
                                 C("FEATURES\n"), S(test::all_features + "max-size=1000000\n\n")}};
       session_on_a_stream session{kind, d};
@@ -572,3 +574,5 @@ TEST_CASE("a file that the system is to send to what is no socket is not support
   sending.file = {0, 0, 5};
   CHECK(outcome_of(driver, sending).error == std::errc::operation_not_supported);
 }
+
+}  // namespace run_tests

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <limits>
 
+namespace running_deadline_tests {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -97,3 +99,5 @@ TEST_CASE("a limit beyond the end of time is the end of time") {
   CHECK(running.when() == manual_clock::time_point::max());
   CHECK_FALSE(running.passed());
 }
+
+}  // namespace running_deadline_tests

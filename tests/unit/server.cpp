@@ -48,6 +48,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+namespace server_tests {
+
 using namespace std::chrono_literals;
 using asio::ip::tcp;
 using filexfer::command;
@@ -1040,3 +1042,5 @@ TEST_CASE_TEMPLATE("a thousand sessions leave memory and descriptors as they wer
   CHECK(memory_in_use() <= memory + 16 * 1024);
   CHECK(tests::entries(one.store) == std::vector{tests::entry("name", "hello")});
 }
+
+}  // namespace server_tests

@@ -25,6 +25,8 @@
 #include <utility>
 #include <vector>
 
+namespace session_tests {
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -44,6 +46,7 @@ using test::settle;
 using cancel = asio::cancellation_type;
 
 constexpr auto just_under = 1ns;
+constexpr std::size_t chunk = 65536;
 const std::error_code aborted{asio::error::operation_aborted};
 const std::string features_answer = test::all_features + "\n";
 
@@ -245,7 +248,7 @@ TEST_CASE("a client that does not read what it asked for is closed after a minut
   options.limits.least_rate = 0;
   for (const std::string request : {"LIST_FILES\n", "DOWNLOAD\n"}) {
     session_on_a_pipe s{options, 32};
-    put(s.store.held, "a", {pattern(3 * test::chunk_octets), "7bdb1004b1d46218e255eaf082c14e64"});
+    put(s.store.held, "a", {pattern(3 * chunk), "7bdb1004b1d46218e255eaf082c14e64"});
     for (int i = 0; i < 100; ++i) put(s.store.held, std::to_string(i), hello);
     s.start();
     s.say(request + "7bdb1004b1d46218e255eaf082c14e64\n");
@@ -270,7 +273,7 @@ TEST_CASE("a client that takes a download too slowly is cut off though it never 
   session_options options;
   options.limits.least_rate = 1000;
   session_on_a_pipe s{options, 32};
-  put(s.store.held, "a", {pattern(test::chunk_octets), "9cc60713923528a1dd94e1c1ab0ebc9e"});
+  put(s.store.held, "a", {pattern(chunk), "9cc60713923528a1dd94e1c1ab0ebc9e"});
   s.start();
   s.say("DOWNLOAD\n9cc60713923528a1dd94e1c1ab0ebc9e\n");
   std::size_t taken = 0;
@@ -387,7 +390,7 @@ TEST_CASE("a session that is stopped in a command ends that command first") {
 
 TEST_CASE("a download is sent to its end though its session is stopped") {
   session_on_a_pipe s{{}, 64};
-  const auto octets = pattern(3 * test::chunk_octets);
+  const auto octets = pattern(3 * chunk);
   const std::string id = "7bdb1004b1d46218e255eaf082c14e64";
   put(s.store.held, "a", {octets, id});
   s.start();
@@ -498,7 +501,7 @@ TEST_CASE("a session with an executor for its work answers as one without") {
     CAPTURE(d.name);
     session_options options;
     options.max_size = 1'000'000;
-    options.chunk_octets = test::chunk_octets;
+    options.chunk_octets = options.small_octets = test::chunk_octets;
     asio::thread_pool pool{2};
     session_on_a_pipe s{options, 100'000};
     s.session.work_executor(pool.get_executor());
@@ -596,3 +599,5 @@ TEST_CASE("a stream that can't be closed is left to its owner") {
   CHECK(ec == errc::bad_request);
   CHECK(ends.first.is_open());
 }
+
+}  // namespace session_tests

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+namespace session_flow_tests {
+
 namespace {
 
 using filexfer::access;
@@ -59,7 +61,7 @@ struct session {
       : driver{scripted_peer{talk, who::server, how}} {
     state.options.max_size = 1'000'000;
     state.on_end = [this](const session_event& event) { events.push_back(event); };
-    state.link.chunk_octets = test::chunk_octets;
+    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
   }
 
   std::error_code run() {
@@ -575,7 +577,7 @@ TEST_CASE("a store that fails at any chunk of an upload is answered after the la
   const auto octets = pattern(4 * test::chunk_octets + 1);
   for (std::size_t nth = 0; nth < 5; ++nth) {
     CAPTURE(nth);
-    session s{{C("UPLOAD\n"), S(details_prompt), C("f;262145\n"), S(ready_words), C(octets),
+    session s{{C("UPLOAD\n"), S(details_prompt), C("f;16385\n"), S(ready_words), C(octets),
                S(refusal(errc::no_space)), C("LIST_FILES\n"), S(no_files)}};
     s.store.fail(store_call::write, errc::no_space, nth);
     CHECK_FALSE(s.run());
@@ -610,7 +612,7 @@ TEST_CASE("a stream that breaks while octets are dropped closes without a word")
 }
 
 TEST_CASE("a store that can't read on in a download closes without a word") {
-  const test::sample large{pattern(3 * test::chunk_octets + 1), "d88290b5bc21f4fdd6e144d8895146e6"};
+  const test::sample large{pattern(3 * test::chunk_octets + 1), "ab25117206a17330103ecaf2192363ce"};
   for (std::size_t nth = 0; nth < 4; ++nth) {
     CAPTURE(nth);
     session s{{C("DOWNLOAD\n"), S(id_prompt), C(large.id + "\nLIST_FILES\n")}};
@@ -865,3 +867,5 @@ TEST_CASE("each command is told when it begins and when it ends, with what is kn
   CHECK(mismatched.id == abc.id);
   CHECK(mismatched.octets == 3);
 }
+
+}  // namespace session_flow_tests

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+namespace sha256_tests {
+
 namespace {
 
 using filexfer::sha256;
@@ -58,3 +60,5 @@ TEST_CASE("SHA-256 is called sha256 on the wire, and its ids have 64 digits") {
   CHECK(sha256::name() == "sha256");
   CHECK(sha256::digest_type::hex_digits == 64);
 }
+
+}  // namespace sha256_tests

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+namespace stores_tests {
+
 namespace {
 
 using filexfer::errc;
@@ -263,3 +265,5 @@ TEST_CASE("each defect of a store is found by the promise that it breaks") {
 }
 
 }  // namespace
+
+}  // namespace stores_tests

@@ -25,6 +25,8 @@
 #include <utility>
 #include <vector>
 
+namespace transfer_tests {
+
 using namespace std::chrono_literals;
 using filexfer::errc;
 using filexfer::failure_origin;
@@ -182,3 +184,5 @@ TEST_CASE("pauses grow up to a bound, and end when patience does") {
   filexfer::retry_schedule<manual_clock> once{{0s, 100ms, 1s}, 1};
   CHECK_FALSE(once.next());
 }
+
+}  // namespace transfer_tests

@@ -38,6 +38,8 @@
 #include <utility>
 #include <vector>
 
+namespace transfer_pool_tests {
+
 using namespace std::chrono_literals;
 using filexfer::errc;
 using filexfer::failure_origin;
@@ -709,3 +711,5 @@ TEST_CASE("what a range throws ends the job, whichever of its files it comes fro
     for (const auto& [name, times] : f.tellings) CHECK(times == 1);
   }
 }
+
+}  // namespace transfer_pool_tests

@@ -41,6 +41,8 @@
 #include <utility>
 #include <vector>
 
+namespace transports_tests {
+
 using asio::ip::tcp;
 using filexfer::directory_store;
 using filexfer::memory_store;
@@ -417,3 +419,5 @@ TEST_CASE("md5sum finds each file in a directory under its digest and its name")
     CHECK((tests::contents(path) == one.file.octets));
   }
 }
+
+}  // namespace transports_tests

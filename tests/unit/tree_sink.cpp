@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+namespace tree_sink_tests {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -343,3 +345,5 @@ TEST_CASE("a tree sink leaves no descriptor behind") {
 }
 
 }  // namespace
+
+}  // namespace tree_sink_tests

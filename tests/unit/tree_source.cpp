@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+namespace tree_source_tests {
+
 static_assert(filexfer::upload_elements<filexfer::tree_source>);
 
 namespace {
@@ -194,3 +196,5 @@ TEST_CASE("a walk leaves no descriptor behind") {
 }
 
 }  // namespace
+
+}  // namespace tree_source_tests

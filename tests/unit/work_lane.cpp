@@ -5,6 +5,8 @@
 #include <string>
 #include <system_error>
 
+namespace work_lane_tests {
+
 namespace {
 
 using filexfer::detail::work;
@@ -54,3 +56,5 @@ TEST_CASE("a lane that is cancelled runs nothing more, and still comes to its en
   CHECK(runs == 0);
   CHECK(counting.error() == std::errc::operation_canceled);
 }
+
+}  // namespace work_lane_tests

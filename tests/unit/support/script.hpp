@@ -66,7 +66,7 @@ inline constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max(
 inline std::vector<std::size_t> chunkings(std::size_t octets) {
   std::vector<std::size_t> all;
   for (std::size_t n = 1; n <= std::min<std::size_t>(octets, 300); ++n) all.push_back(n);
-  for (const std::size_t n : {4095U, 4096U, 4097U, 65535U, 65536U, 65537U}) {
+  for (const std::size_t n : {4095U, 4096U, 4097U}) {
     if (n < octets) all.push_back(n);
   }
   all.push_back(any_number);
@@ -80,6 +80,9 @@ class scripted_peer {
   enum class talks { in_turn, ahead };
 
   scripted_peer(const dialogue& talk, who us, talks how = talks::in_turn) {
+    std::size_t said = 0;
+    for (const turn& t : talk) said += t.octets.size();
+    incoming_.reserve(said);
     for (const turn& t : talk) {
       if (t.speaker == us) {
         expected_ += t.octets.size();
