@@ -39,6 +39,7 @@ find_missing() {
   have_header cryptopp/md5.h || needed="$needed libcrypto++-dev"
   have_header doctest/doctest.h || needed="$needed doctest-dev"
   have_header CLI/CLI.hpp || needed="$needed libcli11-dev"
+  have_header nlohmann/json.hpp || needed="$needed nlohmann-json3-dev"
   have_header openssl/ssl.h || wanted="$wanted libssl-dev"
   have_program openssl || wanted="$wanted openssl"
   have_program pkg-config || wanted="$wanted pkg-config"
@@ -104,8 +105,8 @@ if [ -n "$needed" ]; then
   cat >&2 <<END
 install.sh: still missing (Debian's names):$needed
   Needed are: a C++20 compiler (g++ 12 or clang 14, or newer), CMake 3.22 or newer, Ninja,
-  standalone Asio 1.22 or newer, Crypto++, doctest, CLI11. Install them with your system's package
-  manager; if they lie in a place of their own, set CMAKE_PREFIX_PATH.
+  standalone Asio 1.22 or newer, Crypto++, doctest, CLI11, JSON for Modern C++. Install them with
+  your system's package manager; if they lie in a place of their own, set CMAKE_PREFIX_PATH.
 END
   exit 1
 fi

@@ -35,11 +35,9 @@ exit_code run(const client_settings& chosen, reporter& say, snapshot& moved) try
   if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache, ec);
   if (ec) return say.report("--checksum-cache " + *chosen.checksum_cache, explain_cache(ec));
   foreground operations;
-  failure none;
-  auto connector = connector_to(operations.context().get_executor(), chosen.server, none);
-  if (!connector) return say.report("--ca", none);
-  if (chosen.job == client_job::simulate) return simulate(chosen, say, operations, *connector);
-  workplace at{chosen, say, std::move(*connector), operations};
+  auto connector = connector_to(operations.context().get_executor(), chosen.server);
+  if (chosen.job == client_job::simulate) return simulate(chosen, say, operations, connector);
+  workplace at{chosen, say, std::move(connector), operations};
   if (known) at.pool.use_digest_cache(*known);
   const exit_code code = run(at);
   moved = at.pool.progress().now();

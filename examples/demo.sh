@@ -13,10 +13,7 @@ if [ $# -gt 0 ]; then
     echo "demo.sh: $1: no file that can be read" >&2
     exit 2
   fi
-  case $1 in
-    /*) file=$1 ;;
-    *) file=$PWD/$1 ;;
-  esac
+  file=$(realpath "$1")
 fi
 
 temporary=$(mktemp -d "${TMPDIR:-/tmp}/filexfer-demo.XXXXXX")
@@ -42,12 +39,12 @@ fail() {
 
 say "Installing what is missing, building"
 "$root/cmake/install.sh"
-(cd "$root" && cmake --preset release >"$temporary/configure.log" 2>&1) || {
+cd "$root"
+cmake --preset release >"$temporary/configure.log" 2>&1 || {
   cat "$temporary/configure.log" >&2
   exit 1
 }
-(cd "$root" && cmake --build --preset release \
-  --target filexfer-server filexfer-client filexfer-simulation)
+cmake --build --preset release --target filexfer-server filexfer-client filexfer-simulation
 bin=$root/build/release/bin
 
 if [ -z "$file" ]; then

@@ -3,13 +3,8 @@
 
 #include "common/simulation.hpp"
 
-#include "common/arguments.hpp"
 #include "common/cli.hpp"
-#include "common/endpoints.hpp"
-#include "common/exit_code.hpp"
-#include "common/failure.hpp"
 #include "common/foreground.hpp"
-#include "common/interruption.hpp"
 #include "common/process.hpp"
 #include "common/temporary_folder.hpp"
 

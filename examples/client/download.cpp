@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <vector>
@@ -69,23 +68,13 @@ class to_stdout {
  public:
   to_stdout(const any_digest& id, std::string word) : id_{id}, word_{std::move(word)} {}
 
-  struct sink {
-    bool& has_begun;
-
+  struct sink : filexfer::descriptor_sink {
+    explicit sink(bool& begun) : descriptor_sink{STDOUT_FILENO}, has_begun{begun} {}
     void write(std::span<const std::byte> bytes, std::error_code& ec) {
-      ec.clear();
       has_begun = true;
-      while (!bytes.empty()) {
-        const auto written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-        if (written >= 0) {
-          bytes = bytes.subspan(static_cast<std::size_t>(written));
-        } else if (errno != EINTR) {
-          ec = {errno, std::system_category()};
-          return;
-        }
-      }
+      descriptor_sink::write(bytes, ec);
     }
-    static void commit(std::error_code& ec) { ec.clear(); }
+    bool& has_begun;
   };
 
   const any_digest& id() const noexcept { return id_; }
@@ -93,7 +82,7 @@ class to_stdout {
   bool may_retry() const noexcept { return !has_begun_; }
   sink open(std::error_code& ec) {
     ec.clear();
-    return {has_begun_};
+    return sink{has_begun_};
   }
 
  private:

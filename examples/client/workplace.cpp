@@ -1,64 +1,30 @@
 #include "client/workplace.hpp"
 
 #ifdef PROGRAMS_WITH_TLS
-#include "common/tls.hpp"
-
 #include <filexfer/tls.hpp>
 #endif
 
 #include <algorithm>
-#include <memory>
 #include <variant>
 
 namespace programs {
-namespace {
 
 using filexfer::any_connector;
 
-#ifdef PROGRAMS_WITH_TLS
-/// A tls_connector, and the context that it needs.
-class trusting_connector {
- public:
-  using stream_type = filexfer::tls_connector::stream_type;
-
-  trusting_connector(const asio::any_io_executor& executor, const tcp_address& where,
-                     std::shared_ptr<asio::ssl::context> context)
-      : context_{std::move(context)},
-        connector_{executor, where.host, std::to_string(where.port), *context_} {}
-
-  auto get_executor() const noexcept { return connector_.get_executor(); }
-
-  template <class Token>
-  auto async_connect(Token&& token) {
-    return connector_.async_connect(std::forward<Token>(token));
-  }
-
- private:
-  std::shared_ptr<asio::ssl::context> context_;
-  filexfer::tls_connector connector_;
-};
-#endif
-
-}  // namespace
-
-std::optional<any_connector> connector_to(const asio::any_io_executor& executor,
-                                          const server_place& place,
-                                          [[maybe_unused]] failure& why) {
+any_connector connector_to(const asio::any_io_executor& executor, const server_place& place) {
   if (place.command) return any_connector{filexfer::command_connector{executor, *place.command}};
   if (const auto* where = std::get_if<unix_address>(&place.where)) {
     return any_connector{filexfer::unix_connector{executor, where->path}};
   }
-  if (const auto* where = std::get_if<tcp_address>(&place.where)) {
-    return any_connector{
-        filexfer::tcp_connector{executor, where->host, std::to_string(where->port)}};
-  }
 #ifdef PROGRAMS_WITH_TLS
-  if (auto context = client_context(place.trusted, why)) {
-    const tcp_address& where = std::get<tls_address>(place.where).tcp;
-    return any_connector{trusting_connector{executor, where, std::move(context)}};
+  if (const auto* where = std::get_if<tls_address>(&place.where)) {
+    return any_connector{filexfer::tls_connector{executor, where->tcp.host,
+                                                 std::to_string(where->tcp.port),
+                                                 filexfer::make_client_context(place.trusted)}};
   }
 #endif
-  return std::nullopt;
+  const auto& where = std::get<tcp_address>(place.where);
+  return any_connector{filexfer::tcp_connector{executor, where.host, std::to_string(where.port)}};
 }
 
 std::optional<filexfer::download_target> choose_target(const std::filesystem::path& output,

@@ -5,7 +5,6 @@
 /// What filexfer-client's commands work with.
 
 #include "common/client_settings.hpp"
-#include "common/exit_code.hpp"
 #include "common/failure.hpp"
 #include "common/foreground.hpp"
 #include "common/interruption.hpp"
@@ -28,9 +27,9 @@
 
 namespace programs {
 
-/// What leads to the server; nothing, and why, if the certificates to trust can't be read.
-std::optional<filexfer::any_connector> connector_to(const asio::any_io_executor& executor,
-                                                    const server_place& where, failure& why);
+/// What leads to the server. Throws `std::system_error` if the certificates to trust can't be read.
+filexfer::any_connector connector_to(const asio::any_io_executor& executor,
+                                     const server_place& where);
 
 /// What `-o` means for so many files. Sets `ec` to `ENOTDIR` if it has to be a folder and is none.
 std::optional<filexfer::download_target> choose_target(const std::filesystem::path& output,

@@ -1,10 +1,15 @@
 #include "common/arguments.hpp"
 
+#include <asio/io_context.hpp>
+#include <asio/ip/address.hpp>
+
 #include <array>
 #include <charconv>
 #include <limits>
 #include <optional>
 #include <span>
+#include <sstream>
+#include <system_error>
 #include <utility>
 
 namespace programs {
@@ -98,17 +103,36 @@ address parse_address(std::string_view text) {
   return tls_address{parse_tcp(text.substr(tls_prefix.size()))};
 }
 
-std::string to_string(const tcp_address& where) {
-  const bool bracketed = where.host.find(':') != std::string::npos;
-  return (bracketed ? '[' + where.host + ']' : where.host) + ':' + std::to_string(where.port);
+std::string to_string(const address& where) {
+  if (const auto* local = std::get_if<unix_address>(&where)) return "unix:" + local->path;
+  const auto* tls = std::get_if<tls_address>(&where);
+  const auto& [host, port] = tls ? tls->tcp : std::get<tcp_address>(where);
+  const bool bracketed = host.find(':') != std::string::npos;
+  return (tls ? "tls:" : "") + (bracketed ? '[' + host + ']' : host) + ':' + std::to_string(port);
 }
 
-std::string to_string(const unix_address& where) { return "unix:" + where.path; }
+std::string to_string(const asio::ip::tcp::endpoint& endpoint) {
+  std::ostringstream text;
+  text << endpoint;
+  return text.str();
+}
 
-std::string to_string(const tls_address& where) { return "tls:" + to_string(where.tcp); }
+std::string to_string(const asio::local::stream_protocol::endpoint& endpoint) {
+  return "unix:" + endpoint.path();
+}
 
-std::string to_string(const address& where) {
-  return std::visit([](const auto& a) { return to_string(a); }, where);
+std::vector<asio::ip::tcp::endpoint> endpoints_of(const tcp_address& where) {
+  std::error_code ec;
+  const auto numeric = asio::ip::make_address(where.host, ec);
+  if (!ec) return {{numeric, where.port}};
+  asio::io_context context;
+  asio::ip::tcp::resolver resolver{context};
+  std::vector<asio::ip::tcp::endpoint> found;
+  for (const auto& entry : resolver.resolve(where.host, std::to_string(where.port), ec)) {
+    found.push_back(entry.endpoint());
+  }
+  if (ec) throw std::system_error{ec, to_string(address{where})};
+  return found;
 }
 
 }  // namespace programs

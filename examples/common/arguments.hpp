@@ -4,6 +4,9 @@
 /// \file
 /// What several options of the programs look like.
 
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace programs {
 
@@ -52,10 +56,13 @@ using address = std::variant<tcp_address, unix_address, tls_address>;
 /// Refuses what this program was built without.
 address parse_address(std::string_view text);
 
-std::string to_string(const tcp_address& where);
-std::string to_string(const unix_address& where);
-std::string to_string(const tls_address& where);
 std::string to_string(const address& where);
+std::string to_string(const asio::ip::tcp::endpoint& endpoint);
+std::string to_string(const asio::local::stream_protocol::endpoint& endpoint);
+
+/// The endpoints of a host, looked up if it is a name. Waits for the answer. Throws
+/// `std::system_error`.
+std::vector<asio::ip::tcp::endpoint> endpoints_of(const tcp_address& where);
 
 }  // namespace programs
 

@@ -5,7 +5,6 @@
 /// What the programs' command lines have in common.
 
 #include "common/arguments.hpp"
-#include "common/exit_code.hpp"
 #include "common/failure.hpp"
 
 #include <filexfer/version.hpp>

@@ -5,7 +5,7 @@
 /// The command line of filexfer-client.
 
 #include "common/arguments.hpp"
-#include "common/exit_code.hpp"
+#include "common/failure.hpp"
 #include "common/reporter.hpp"
 
 #include <filexfer/file.hpp>

@@ -4,8 +4,6 @@
 /// \file
 /// What went wrong, to what, what to do about it, and how the program then ends.
 
-#include "common/exit_code.hpp"
-
 #include <filexfer/transfer_types.hpp>
 
 #include <exception>
@@ -14,6 +12,17 @@
 #include <system_error>
 
 namespace programs {
+
+/// How the programs end.
+enum exit_code : int {
+  done = 0,
+  wrong_digest = 1,  ///< What arrived is not what was sent.
+  wrong_usage = 2,
+  refused = 3,     ///< The server said no.
+  broken = 4,      ///< The connection failed or broke, or the peer broke the protocol.
+  local_file = 5,  ///< A file or a store on this side could not be read or written.
+  interrupted = 130
+};
 
 struct failure {
   exit_code code = done;

@@ -1,6 +1,6 @@
 #include "common/interruption.hpp"
 
-#include "common/exit_code.hpp"
+#include "common/failure.hpp"
 
 #include <atomic>
 #include <cerrno>

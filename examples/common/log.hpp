@@ -2,23 +2,38 @@
 #define PROGRAMS_LOG_HPP
 
 /// \file
-/// The server's log.
+/// The server's log, on stderr. Any thread may write to it.
 
-#include <filexfer/session_event.hpp>
+#include <filexfer/filexfer.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <string_view>
 
+#include <unistd.h>
+
 namespace programs {
 
-/// A line about an event, without its end. What comes from the peer is escaped.
-std::string format_event(std::chrono::system_clock::time_point now, std::string_view peer,
-                         const filexfer::session_event& event);
+/// One `write` a line, so that the lines of several threads and processes stay apart.
+inline void write_log(std::string line) {
+  line += '\n';
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
 
-/// Writes lines to stderr. May be called from several threads at once.
-void log_event(const std::string& peer, const filexfer::session_event& event);
-void log_text(std::string_view text);
+inline void log_event(const std::string& peer, const filexfer::session_event& event) {
+  if (event.verb == filexfer::command::features && !event.error) return;  // of no file
+  // Without descriptors a server asks for a connection again and again: one line tells it.
+  static std::atomic<bool> said_so = false;
+  const bool no_connection = peer.empty() && event.error;
+  if (said_so.exchange(no_connection) && no_connection) return;
+  write_log(format_event(std::chrono::system_clock::now(), peer, event));
+}
+
+inline void log_text(std::string_view text) {
+  write_log(filexfer::format_timestamp(std::chrono::system_clock::now()) + ' ' +
+            filexfer::printable(text));
+}
 
 }  // namespace programs
 

@@ -1,8 +1,5 @@
 #include "common/reporter.hpp"
 
-#include "common/json.hpp"
-#include "common/units.hpp"
-
 #include <filexfer/fields.hpp>
 #include <filexfer/printable.hpp>
 
@@ -10,8 +7,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <iostream>
+#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
@@ -21,66 +18,23 @@ namespace programs {
 namespace {
 
 using clock = std::chrono::steady_clock;
+using json = nlohmann::ordered_json;
 
-const char* words_for(verdict what) {
-  switch (what) {
-    case verdict::success: return "Success";
-    case verdict::already_there: return "Already there";
-    case verdict::fail: return "Fail";
-    case verdict::held: return "Held";
-    case verdict::lacks: return "Lacks";
-  }
-  return "";
-}
-
-const char* json_word_for(verdict what) {
-  switch (what) {
-    case verdict::success: return "success";
-    case verdict::already_there: return "already-there";
-    case verdict::fail: return "fail";
-    case verdict::held: return "held";
-    case verdict::lacks: return "lacks";
-  }
-  return "";
-}
-
-/// Octets per second, over the last few.
-class recent_rate {
- public:
-  explicit recent_rate(std::uint64_t octets) : samples_{{clock::now(), octets}} {}
-
-  double after(std::uint64_t octets) {
-    const auto now = clock::now();
-    while (samples_.size() > 1 && now - samples_.front().first > std::chrono::seconds{5}) {
-      samples_.pop_front();
-    }
-    samples_.emplace_back(now, octets);
-    const auto& [then, octets_then] = samples_.front();
-    const double time = seconds(now - then);
-    return time > 0 ? static_cast<double>(octets - octets_then) / time : 0;
-  }
-
- private:
-  std::deque<std::pair<clock::time_point, std::uint64_t>> samples_;
+struct verdict_words {
+  const char* text;
+  const char* json;
 };
+constexpr verdict_words all_verdict_words[] = {  // in the order of `verdict`
+    {"Success", "success"},
+    {"Already there", "already-there"},
+    {"Fail", "fail"},
+    {"Held", "held"},
+    {"Lacks", "lacks"}};
 
-/// `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`; a `+` is for what is not known yet.
-std::string line_for(const reporter::snapshot& now, double rate) {
-  const char* more = now.all_known ? "" : "+";
-  std::string line;
-  if (now.files_known > 1) {
-    line = std::to_string(now.files) + " of " + std::to_string(now.files_known) + more + " files  ";
-  }
-  line +=
-      megabytes(now.bytes) + " of " + megabytes(now.bytes_known) + more + "  " + rate_text(rate);
-  if (now.all_known && rate > 0) {
-    const double left = static_cast<double>(now.bytes_known - now.bytes) / rate;
-    line += "  " + clock_time(static_cast<std::uint64_t>(left)) + " left";
-  }
-  return line;
+/// What is no UTF-8 becomes U+FFFD, and what could act on a terminal is escaped.
+std::string line_of(const json& event) {
+  return event.dump(-1, ' ', true, json::error_handler_t::replace) + '\n';
 }
-
-std::uint64_t number(exit_code code) { return static_cast<std::uint64_t>(code); }
 
 }  // namespace
 
@@ -92,50 +46,48 @@ reporter::reporter(output_form form, show_progress when)
 
 void reporter::tell(const outcome& of_a_file) {
   const auto& [what, way, id, id_there, name, path, size] = of_a_file;
-  std::string line;
-  if (form_ == output_form::json) {
-    json_line event{"file"};
-    event.add("outcome", json_word_for(what)).add("id", id);
-    if (!id_there.empty()) event.add("id_there", id_there);
-    if (!name.empty()) event.add("name", name);
-    line = event.add("path", path).add("size", size).text();
-  } else {
-    line = std::string{words_for(what)} + "  " + id + "  ";
-    if (!id_there.empty()) line += id_there + "  ";
-    line += filexfer::printable(way == direction::up ? name : path) + '\n';
-  }
+  const verdict_words& words = all_verdict_words[static_cast<int>(what)];
   if (what != verdict::fail && what != verdict::lacks) ++good_;
-  write(std::cout, line);
-  std::cout.flush();
+  if (form_ == output_form::json) {
+    json event{{"event", "file"}, {"outcome", words.json}, {"id", id}};
+    if (!id_there.empty()) event["id_there"] = id_there;
+    if (!name.empty()) event["name"] = name;
+    event["path"] = path;
+    event["size"] = size;
+    return write_line(line_of(event));
+  }
+  std::string line = std::string{words.text} + "  " + id + "  ";
+  if (!id_there.empty()) line += id_there + "  ";
+  line += filexfer::printable(way == direction::up ? name : path) + '\n';
+  write_line(line);
 }
 
 void reporter::tell(const filexfer::listed_file& entry) {
   if (form_ != output_form::json) return;
-  json_line event{"entry"};
-  event.add("id", entry.id.to_string()).add("name", entry.name).add("size", entry.size);
-  if (entry.modified) event.add("mtime", filexfer::format_time(*entry.modified));
+  json event{
+      {"event", "entry"}, {"id", entry.id.to_string()}, {"name", entry.name}, {"size", entry.size}};
+  if (entry.modified) event["mtime"] = filexfer::format_time(*entry.modified);
   ++good_;
-  write(std::cout, event.text());
+  write(std::cout, line_of(event));
 }
 
 void reporter::print(std::string_view text) { write(std::cout, text); }
 
 exit_code reporter::report(std::string_view subject, const failure& what) {
-  if (form_ == output_form::text) {
-    write(std::cerr, message(subject, what));
+  if (form_ == output_form::json) {
+    write_line(line_of({{"event", "message"},
+                        {"subject", subject},
+                        {"text", what.text},
+                        {"exit_code", what.code}}));
   } else {
-    json_line event{"message"};
-    event.add("subject", subject).add("text", what.text).add("exit_code", number(what.code));
-    write(std::cout, event.text());
-    std::cout.flush();
+    write(std::cerr, message(subject, what));
   }
   return what.code;
 }
 
 void reporter::trying_again(std::string_view subject, std::string_view why) {
   if (form_ == output_form::json) {
-    write(std::cout, json_line{"retry"}.add("subject", subject).add("text", why).text());
-    std::cout.flush();
+    write_line(line_of({{"event", "retry"}, {"subject", subject}, {"text", why}}));
   } else if (when_ != show_progress::never) {
     write(std::cerr, message(subject, {done, std::string{why} + "; trying again"}));
   }
@@ -143,14 +95,16 @@ void reporter::trying_again(std::string_view subject, std::string_view why) {
 
 void reporter::show(const snapshot& now, double octets_per_second) {
   if (form_ == output_form::json) {
-    json_line event{"progress"};
-    event.add("files", now.files).add("files_known", now.files_known);
-    event.add("octets", now.bytes).add("octets_known", now.bytes_known);
-    event.add_value("all_known", now.all_known ? "true" : "false");
-    write(std::cout, event.add("rate", static_cast<std::uint64_t>(octets_per_second)).text());
-    std::cout.flush();
+    write_line(line_of({{"event", "progress"},
+                        {"files", now.files},
+                        {"files_known", now.files_known},
+                        {"octets", now.bytes},
+                        {"octets_known", now.bytes_known},
+                        {"all_known", now.all_known},
+                        {"rate", static_cast<std::uint64_t>(octets_per_second)}}));
   } else {
-    std::cerr << '\r' << line_for(now, octets_per_second) << "\033[K" << std::flush;
+    std::cerr << '\r' << filexfer::format_progress(now, octets_per_second) << "\033[K"
+              << std::flush;
     line_shown_ = true;
   }
 }
@@ -159,10 +113,18 @@ void reporter::end_show() { erase(); }
 
 void reporter::end(const snapshot& now, exit_code code) {
   if (form_ != output_form::json) return;
-  json_line event{"summary"};
-  event.add("files", good_).add("octets", now.bytes);
-  event.add_value("seconds", fixed(seconds(clock::now() - begun_), 3));
-  write(std::cout, event.add("exit_code", number(code)).text());
+  using std::chrono::milliseconds;
+  const auto time = std::chrono::duration_cast<milliseconds>(clock::now() - begun_);
+  write(std::cout, line_of({{"event", "summary"},
+                            {"files", good_},
+                            {"octets", now.bytes},
+                            {"seconds", static_cast<double>(time.count()) / 1000},
+                            {"exit_code", code}}));
+}
+
+void reporter::write_line(std::string_view line) {
+  write(std::cout, line);
+  std::cout.flush();
 }
 
 void reporter::write(std::ostream& to, std::string_view text) {
@@ -201,7 +163,7 @@ class display::clockwork : public std::enable_shared_from_this<clockwork> {
   asio::steady_timer timer_;
   reporter& say_;
   const filexfer::transfer_progress& job_;
-  recent_rate rate_{job_.now().bytes};
+  filexfer::transfer_rate rate_{job_.now().bytes};
 };
 
 display::display(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job) {

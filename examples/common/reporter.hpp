@@ -4,7 +4,6 @@
 /// \file
 /// All that a client says while it works.
 
-#include "common/exit_code.hpp"
 #include "common/failure.hpp"
 
 #include <filexfer/transfer_progress.hpp>
@@ -84,6 +83,7 @@ class reporter {
   using clock = std::chrono::steady_clock;
 
   void write(std::ostream& to, std::string_view text);
+  void write_line(std::string_view line);
   void erase();
 
   output_form form_;

@@ -5,7 +5,7 @@
 /// The command line of filexfer-server.
 
 #include "common/arguments.hpp"
-#include "common/exit_code.hpp"
+#include "common/failure.hpp"
 
 #include <filexfer/md5.hpp>
 #include <filexfer/options.hpp>

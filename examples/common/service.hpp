@@ -2,55 +2,45 @@
 #define PROGRAMS_SERVICE_HPP
 
 /// \file
-/// Servers at all the addresses of filexfer-server.
+/// What filexfer-server runs, from start to signal.
 
-#include "common/arguments.hpp"
-#include "common/endpoints.hpp"
 #include "common/log.hpp"
 #include "common/server_settings.hpp"
 
-#include <filexfer/any_stream.hpp>
-#include <filexfer/digest.hpp>
-#include <filexfer/server.hpp>
+#include <filexfer/filexfer.hpp>
 #ifdef PROGRAMS_WITH_TLS
 #include <filexfer/tls.hpp>
 #endif
 
+#include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>
 #include <asio/generic/stream_protocol.hpp>
-#include <asio/io_context.hpp>
-#include <asio/ip/tcp.hpp>
-#include <asio/local/stream_protocol.hpp>
 #include <asio/signal_set.hpp>
-#include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 #include <asio/thread_pool.hpp>
 
 #include <csignal>
-#include <cstddef>
-#include <exception>
 #include <functional>
 #include <iostream>
 #include <memory>
-#include <string>
-#include <system_error>
+#include <optional>
 #include <thread>
-#include <utility>
-#include <variant>
-#include <vector>
 
 namespace programs {
 
-/// Everything that a store's servers share, and their life from start to signal.
+/// Everything that serves one store: servers at all the addresses, or one session on standard input
+/// and output.
 template <class Store, filexfer::hasher Hasher>
 class service {
  public:
-  service(const server_settings& chosen, Store& store) : settings_{chosen}, store_{store} {}
-
+  /// Throws `std::system_error` if a certificate or its key can't be read.
+  service(const server_settings& chosen, Store& store) : settings_{chosen}, store_{store} {
 #ifdef PROGRAMS_WITH_TLS
-  /// For addresses with TLS; before `listen`.
-  void tls(std::shared_ptr<asio::ssl::context> context) { tls_context_ = std::move(context); }
+    if (speaks_tls(chosen)) {
+      tls_context_.emplace(filexfer::make_server_context(chosen.certificate, chosen.key));
+    }
 #endif
+  }
 
   /// Listens on all addresses. Throws `std::system_error`.
   void listen() {
@@ -59,14 +49,27 @@ class service {
     }
   }
 
-  /// Says where it listens, and serves until a signal has ended it.
-  void run() {
+  /// Takes `streams` over, to serve who is there. Throws `std::system_error`.
+  void serve(const filexfer::standard_streams& streams) {
+    const auto one = std::make_shared<stdio_session>(*this, streams);
+    parts_.push_back({"", [one] { one->start(); }, [one] { one->stop(); },
+                      [one] { one->cancel.emit(asio::cancellation_type::terminal); }});
+  }
+
+  /// Says where it listens, and serves until a signal has ended it, or the one session has ended;
+  /// returns how that did. One that a signal ended has not failed.
+  std::error_code run() {
     await_signal([this] { stop(); });
-    for (const listening& one : servers_) one.start();
+    running_ = parts_.size();
+    for (const part& one : parts_) one.start();
     std::vector<std::jthread> others;
-    while (others.size() + 1 < settings_.threads) others.emplace_back([this] { run_context(); });
-    for (const listening& one : servers_) std::cout << "listening on " << one.where << std::endl;
+    const std::size_t threads = settings_.listen.empty() ? 1 : settings_.threads;
+    while (others.size() + 1 < threads) others.emplace_back([this] { run_context(); });
+    for (const part& one : parts_) {
+      if (!one.where.empty()) std::cout << "listening on " << one.where << std::endl;
+    }
     run_context();
+    return failed_;
   }
 
  private:
@@ -77,12 +80,45 @@ class service {
   template <class Protocol, class Stream>
   using server = filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>;
 
-  /// A server of whichever kind.
-  struct listening {
-    std::string where;
-    std::shared_ptr<void> server;
+  /// Something that serves.
+  struct part {
+    std::string where;  ///< Empty where nobody is told.
     std::function<void()> start;
-    std::function<void()> stop;
+    std::function<void()> stop;  ///< What is under way may end.
+    std::function<void()> break_off;
+  };
+
+  struct stdio_session {
+    stdio_session(service& owner, const filexfer::standard_streams& streams)
+        : all{owner},
+          session{filexfer::any_stream{filexfer::pipe_stream{all.context_.get_executor(),
+                                                             streams.input, streams.output}},
+                  all.store_, all.settings_.options.session} {
+      session.work_executor(all.work_.get_executor());
+      if (all.settings_.quiet) return;
+      session.observe([](const filexfer::session_event& event) { log_event("stdio", event); });
+    }
+
+    void start() {
+      session.async_run(asio::bind_cancellation_slot(cancel.slot(), [this](std::error_code ec) {
+        if (!all.is_stopping_) all.failed_ = ec;
+        grace.cancel();
+        all.one_has_ended();
+      }));
+    }
+
+    void stop() {
+      grace.expires_after(all.settings_.options.grace);
+      grace.async_wait([this](std::error_code ec) {
+        if (!ec && all.running_ > 0) all.break_off();
+      });
+      cancel.emit(asio::cancellation_type::total);
+    }
+
+    service& all;
+    asio::cancellation_signal cancel;
+    asio::steady_timer grace{all.context_};
+    filexfer::session<filexfer::any_stream, Store, Hasher> session;
   };
 
   void listen_on(const tcp_address& where) {
@@ -97,25 +133,16 @@ class service {
     added.wrap([](typename Protocol::socket socket) { return any_socket{std::move(socket)}; });
   }
 
-#ifdef PROGRAMS_WITH_TLS
-  void listen_on(const tls_address& where) {
+  void listen_on([[maybe_unused]] const tls_address& where) {
+#ifdef PROGRAMS_WITH_TLS  // or such addresses were refused before
     for (const auto& endpoint : endpoints_of(where.tcp)) {
       auto& added = add<server<tcp, filexfer::any_stream>>(endpoint, "tls:");
-      added.wrap([context = tls_context_](tcp::socket socket) {
+      added.wrap([this](tcp::socket socket) {
         return filexfer::any_stream{filexfer::tls_stream<tcp::socket>{
-            std::move(socket), *context, asio::ssl::stream_base::server}};
+            std::move(socket), *tls_context_, asio::ssl::stream_base::server}};
       });
     }
-  }
-#else
-  void listen_on(const tls_address&) {}  // refused before
 #endif
-
-  static std::vector<tcp::endpoint> endpoints_of(const tcp_address& where) {
-    std::error_code ec;
-    auto endpoints = resolve(where, ec);
-    if (ec) throw std::system_error{ec, to_string(where)};
-    return endpoints;
   }
 
   template <class Server>
@@ -124,8 +151,12 @@ class service {
         std::make_shared<Server>(context_.get_executor(), endpoint, store_, settings_.options);
     made->work_executor(work_.get_executor());
     if (!settings_.quiet) made->observe(log_event);
-    servers_.push_back({kind + to_string(made->local_endpoint()), made, [&s = *made] { s.start(); },
-                        [this, &s = *made] { stop(s); }});
+    const auto stop = [this, &s = *made] {
+      s.async_stop(asio::bind_executor(strand_, [this](std::error_code) { one_has_ended(); }));
+    };
+    servers_.push_back(made);
+    parts_.push_back({kind + to_string(made->local_endpoint()), [&s = *made] { s.start(); }, stop,
+                      [this] { servers_.clear(); }});
     return *made;
   } catch (const std::system_error& e) {
     throw std::system_error{e.code(), to_string(endpoint)};
@@ -145,42 +176,41 @@ class service {
 
   template <class Call>
   void await_signal(Call call) {
-    signals_.async_wait([call](std::error_code ec, int) {
-      if (!ec) call();
+    signals_.async_wait([this, call](std::error_code ec, int) {
+      if (!ec && running_ > 0) call();  // it may have come before its wait was cancelled
     });
   }
 
   void stop() {
+    is_stopping_ = true;
     if (!settings_.quiet) log_text("stopping: what is under way may end");
     await_signal([this] { break_off(); });
-    stopping_ = servers_.size();
-    for (const listening& one : servers_) one.stop();
+    for (const part& one : parts_) one.stop();
   }
 
-  template <class Server>
-  void stop(Server& one) {
-    one.async_stop(asio::bind_executor(strand_, [this](std::error_code) {
-      if (--stopping_ == 0) signals_.cancel();
-    }));
-  }
-
-  /// A server that is destroyed breaks off its sessions.
   void break_off() {
     if (!settings_.quiet) log_text("breaking off what is under way");
-    servers_.clear();
+    for (const part& one : parts_) one.break_off();
+  }
+
+  void one_has_ended() {
+    if (--running_ == 0) signals_.cancel();
   }
 
   const server_settings& settings_;
   Store& store_;
 #ifdef PROGRAMS_WITH_TLS
-  std::shared_ptr<asio::ssl::context> tls_context_;
+  std::optional<asio::ssl::context> tls_context_;
 #endif
   asio::io_context context_{static_cast<int>(settings_.threads)};
   asio::thread_pool work_{settings_.threads};  // for hashing, and for a disk that stalls
   asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
   asio::signal_set signals_{strand_, SIGINT, SIGTERM};
-  std::vector<listening> servers_;
-  std::size_t stopping_ = 0;
+  std::vector<std::shared_ptr<void>> servers_;  ///< One that is destroyed breaks off its sessions.
+  std::vector<part> parts_;
+  std::size_t running_ = 0;
+  bool is_stopping_ = false;
+  std::error_code failed_;
 };
 
 }  // namespace programs

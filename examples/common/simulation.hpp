@@ -22,8 +22,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
-#include <span>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -204,29 +205,20 @@ class simulation {
   /// More of step 21: if both ends computed digests of something else, they would agree all the
   /// same.
   static exit_code compare(const std::filesystem::path& file, const std::filesystem::path& copy) {
-    std::error_code ec;
-    const bool same = hold_the_same(file, copy, ec);
-    if (ec) return report(copy.string(), explain_local(ec));
+    std::ifstream one{file, std::ios::binary};
+    std::ifstream other{copy, std::ios::binary};
+    if (!one || !other) return report(copy.string(), {local_file, "can't be read again"});
+    std::string left(65536, '\0');
+    std::string right = left;
+    bool same = true;
+    while (same && one) {
+      one.read(left.data(), std::ssize(left));
+      other.read(right.data(), std::ssize(right));
+      same = one.gcount() == other.gcount() && left == right;
+    }
     if (!same) return report(copy.string(), {wrong_digest, "differs from the file in its octets"});
     std::cout << "    and the copy with the file, octet by octet: Success" << std::endl;
     return done;
-  }
-
-  static bool hold_the_same(const std::filesystem::path& file, const std::filesystem::path& copy,
-                            std::error_code& ec) {
-    filexfer::file_source one{file, ec};
-    if (ec) return false;
-    filexfer::file_source other{copy, ec};
-    if (ec || one.size() != other.size()) return false;
-    std::vector<std::byte> left(filexfer::default_chunk_octets);
-    std::vector<std::byte> right(left.size());
-    for (std::uint64_t rest = one.size(); rest > 0 && left == right && !ec;) {
-      const auto some = static_cast<std::size_t>(std::min<std::uint64_t>(rest, left.size()));
-      one.read(std::span{left}.first(some), ec);
-      if (!ec) other.read(std::span{right}.first(some), ec);
-      rest -= some;
-    }
-    return left == right;
   }
 
   exit_code disconnect() {

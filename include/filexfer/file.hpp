@@ -89,6 +89,33 @@ enum class on_existing {
   replace  ///< Puts the new file in its place, in one step.
 };
 
+/// Writes bytes to a descriptor as they come, such as to standard output: they are there before
+/// they are verified.
+class descriptor_sink {
+ public:
+  /// \param descriptor  stays the caller's.
+  explicit descriptor_sink(int descriptor) noexcept : descriptor_{descriptor} {}
+
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    ec.clear();
+    while (!bytes.empty()) {
+      const auto written = ::write(descriptor_, bytes.data(), bytes.size());
+      if (written >= 0) {
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+      } else if (errno != EINTR) {
+        ec = detail::last_error();
+        return;
+      }
+    }
+  }
+  static void commit(std::error_code& ec) { ec.clear(); }
+
+ private:
+  int descriptor_;
+};
+
+static_assert(byte_sink<descriptor_sink>);
+
 /// Writes a file that is seen under its name only once it is whole.
 ///
 /// Octets go to a temporary file beside the target, `.filexfer-` and random digits, which only its

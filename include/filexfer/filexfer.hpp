@@ -32,6 +32,7 @@
 #include <filexfer/server.hpp>
 #include <filexfer/session.hpp>
 #include <filexfer/session_event.hpp>
+#include <filexfer/session_log.hpp>
 #include <filexfer/sha256.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>

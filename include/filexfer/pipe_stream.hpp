@@ -16,6 +16,7 @@
 #include <asio/error.hpp>
 #include <asio/socket_base.hpp>
 
+#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <system_error>
@@ -23,6 +24,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace filexfer {
 
@@ -258,6 +260,44 @@ class pipe_stream {
 
 static_assert(sync_stream<pipe_stream> && async_stream<pipe_stream>);
 static_assert(half_closable_stream<pipe_stream> && closable_stream<pipe_stream>);
+
+/// Descriptors of standard input and output, -1 for one that was closed. They belong to whoever
+/// takes them.
+struct standard_streams {
+  int input = -1;
+  int output = -1;
+};
+
+namespace detail {
+
+/// A descriptor above the standard ones, for the same file; -1 if there is none.
+inline int duplicate_above_stderr(int of) {
+  const int copy = ::fcntl(of, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (copy == -1 && errno != EBADF) throw std::system_error{last_error(), "standard streams"};
+  return copy;
+}
+
+inline void replace_by_nothing(int standard, int mode) {
+  const int nothing = ::open("/dev/null", mode);
+  if (nothing == -1) throw std::system_error{last_error(), "/dev/null"};
+  if (nothing == standard) return;
+  ::dup2(nothing, standard);
+  ::close(nothing);
+}
+
+}  // namespace detail
+
+/// Takes standard input and output away from the process, for a `pipe_stream`. The process keeps
+/// /dev/null in their place: what is printed by mistake does not get between the protocol's bytes,
+/// and the peer sees the end once the stream is closed. To be called before anything is opened,
+/// lest it take their numbers. Throws `std::system_error`.
+inline standard_streams take_standard_streams() {
+  const standard_streams taken{detail::duplicate_above_stderr(STDIN_FILENO),
+                               detail::duplicate_above_stderr(STDOUT_FILENO)};
+  detail::replace_by_nothing(STDIN_FILENO, O_RDONLY);
+  detail::replace_by_nothing(STDOUT_FILENO, O_WRONLY);
+  return taken;
+}
 
 }  // namespace filexfer
 

@@ -214,20 +214,65 @@ inline const std::error_category& certificate_category() noexcept {
   return category;
 }
 
-/// Connects over TCP, and shakes hands with a server whose certificate is for `host`.
+namespace detail {
+
+inline asio::ssl::context make_tls_context(asio::ssl::context::method method) {
+  asio::ssl::context made{method};
+  SSL_CTX_set_min_proto_version(made.native_handle(), TLS1_2_VERSION);
+  return made;
+}
+
+inline void throw_unreadable(std::error_code ec, const std::string& file, const char* what) {
+  if (ec) throw std::system_error{ec, file + what};
+}
+
+}  // namespace detail
+
+/// A context for servers, which speaks TLS 1.2 and later. Throws `std::system_error`.
+///
+/// \param certificate  a file with the server's certificate, and those of its issuers behind it,
+/// PEM. \param key          a file with that certificate's key, PEM.
+inline asio::ssl::context make_server_context(const std::string& certificate,
+                                              const std::string& key) {
+  auto made = detail::make_tls_context(asio::ssl::context::tls_server);
+  std::error_code ec;
+  made.use_certificate_chain_file(certificate, ec);
+  detail::throw_unreadable(ec, certificate, ": no certificate can be read there");
+  made.use_private_key_file(key, asio::ssl::context::pem, ec);
+  detail::throw_unreadable(ec, key, ": not the key of that certificate");
+  return made;
+}
+
+/// A context for clients, which speaks TLS 1.2 and later, and takes no certificate but from the
+/// issuers that it trusts. Throws `std::system_error`.
+///
+/// \param trusted  a file of certificates, PEM; if empty, the system's are trusted.
+inline asio::ssl::context make_client_context(const std::string& trusted = {}) {
+  auto made = detail::make_tls_context(asio::ssl::context::tls_client);
+  made.set_verify_mode(asio::ssl::verify_peer);
+  std::error_code ec;
+  if (trusted.empty()) made.set_default_verify_paths(ec);
+  else made.load_verify_file(trusted, ec);
+  detail::throw_unreadable(ec, trusted.empty() ? "the system's store" : trusted,
+                           ": no certificates can be read there");
+  return made;
+}
+
+/// Connects over TCP, and shakes hands with a server whose certificate is for `host`. Its
+/// connections must not outlive it.
 class tls_connector {
  public:
   using stream_type = tls_stream<asio::ip::tcp::socket>;
   using executor_type = tcp_connector::executor_type;
 
   /// \param host, service  as `tcp_connector` takes them.
-  /// \param context        must outlive this and its connections. It says whom to trust: without
-  ///                       `set_verify_mode(asio::ssl::verify_peer)`, anybody.
+  /// \param context        says whom to trust: without `set_verify_mode(asio::ssl::verify_peer)`,
+  ///                       anybody.
   tls_connector(executor_type executor, std::string host, std::string service,
-                asio::ssl::context& context)
+                asio::ssl::context context = make_client_context())
       : tcp_{std::move(executor), host, std::move(service)},
         host_{std::move(host)},
-        context_{&context} {}
+        context_{std::make_unique<asio::ssl::context>(std::move(context))} {}
 
   executor_type get_executor() const noexcept { return tcp_.get_executor(); }
 
@@ -287,7 +332,7 @@ class tls_connector {
 
   tcp_connector tcp_;
   std::string host_;
-  asio::ssl::context* context_;
+  std::unique_ptr<asio::ssl::context> context_;
 };
 
 static_assert(connector<tls_connector>);

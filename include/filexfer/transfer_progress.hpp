@@ -4,11 +4,16 @@
 /// \file
 /// How far a job of many files is.
 
+#include <filexfer/detail/units.hpp>
+
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 
 namespace filexfer {
@@ -77,6 +82,48 @@ class transfer_progress {
   std::int64_t sizes_unknown_ = 0;
   bool no_more_ = false;
 };
+
+/// How fast a job is: bytes per second, over the last few. Ask it regularly.
+class transfer_rate {
+ public:
+  /// \param bytes  those that have moved already.
+  explicit transfer_rate(std::uint64_t bytes = 0) : samples_{{clock::now(), bytes}} {}
+
+  /// The rate now that so many bytes have moved, counted from the job's begin.
+  double after(std::uint64_t bytes) {
+    const auto now = clock::now();
+    while (samples_.size() > 1 && now - samples_.front().first > std::chrono::seconds{5}) {
+      samples_.pop_front();
+    }
+    samples_.emplace_back(now, bytes);
+    const auto& [then, bytes_then] = samples_.front();
+    const double time = detail::seconds(now - then);
+    return time > 0 ? static_cast<double>(bytes - bytes_then) / time : 0;
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  std::deque<std::pair<clock::time_point, std::uint64_t>> samples_;
+};
+
+/// A line for people: `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`. A `+` is for what
+/// is not known yet; of one file no number is told.
+inline std::string format_progress(const transfer_progress::snapshot& now,
+                                   double bytes_per_second) {
+  const char* more = now.all_known ? "" : "+";
+  std::string line;
+  if (now.files_known > 1) {
+    line = std::to_string(now.files) + " of " + std::to_string(now.files_known) + more + " files  ";
+  }
+  line += detail::megabytes(now.bytes) + " of " + detail::megabytes(now.bytes_known) + more + "  " +
+          detail::rate_text(bytes_per_second);
+  if (now.all_known && bytes_per_second > 0) {
+    const double left = static_cast<double>(now.bytes_known - now.bytes) / bytes_per_second;
+    line += "  " + detail::clock_time(static_cast<std::uint64_t>(left)) + " left";
+  }
+  return line;
+}
 
 /// One file's part in a `transfer_progress`, over all attempts at it, until this is destroyed. For
 /// one thread at a time.

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <csignal>
 #include <cstddef>
 #include <filesystem>
 #include <iterator>
@@ -14,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -434,6 +436,35 @@ TEST_CASE("a part is dropped where it is wrong, empty, or not to be kept") {
   std::filesystem::create_symlink("elsewhere", folder / "part");
   open();
   CHECK(ec);  // no link is followed
+}
+
+TEST_CASE("what a descriptor takes in pieces arrives whole, and that nobody reads it is an error") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const std::string text(300'000, 'x');
+  std::string got;
+  std::thread reader{[&] {
+    std::array<char, 1000> part{};
+    for (ssize_t n = 0; (n = ::read(ends[0], part.data(), part.size())) > 0;) {
+      got.append(part.data(), static_cast<std::size_t>(n));
+    }
+  }};
+  filexfer::descriptor_sink sink{ends[1]};
+  std::error_code ec = std::make_error_code(std::errc::io_error);
+  sink.write(std::as_bytes(std::span{text}), ec);
+  CHECK(!ec);
+  ::close(ends[1]);
+  reader.join();
+  CHECK(got == text);
+
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  ::close(ends[0]);
+  filexfer::descriptor_sink broken{ends[1]};
+  const auto before = std::signal(SIGPIPE, SIG_IGN);
+  broken.write(std::as_bytes(std::span{text}), ec);
+  std::signal(SIGPIPE, before);
+  CHECK(ec == std::errc::broken_pipe);
+  ::close(ends[1]);
 }
 
 }  // namespace file_tests

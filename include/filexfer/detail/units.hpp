@@ -1,5 +1,5 @@
-#ifndef PROGRAMS_UNITS_HPP
-#define PROGRAMS_UNITS_HPP
+#ifndef FILEXFER_DETAIL_UNITS_HPP
+#define FILEXFER_DETAIL_UNITS_HPP
 
 /// \file
 /// Quantities as people read them.
@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <string>
 
-namespace programs {
+namespace filexfer::detail {
 
 inline double seconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
@@ -22,17 +22,17 @@ inline std::string fixed(double value, int decimals) {
   return text;
 }
 
-inline std::string megabytes(std::uint64_t octets) {
-  return fixed(static_cast<double>(octets) / 1e6, 1) + " MB";
+inline std::string megabytes(std::uint64_t bytes) {
+  return fixed(static_cast<double>(bytes) / 1e6, 1) + " MB";
 }
 
-/// Of octets per second.
+/// Of bytes per second.
 inline std::string rate_text(double rate) {
   return fixed(rate / 1e6, rate < 1e7 ? 1 : 0) + " MB/s";
 }
 
-inline std::string rate(std::uint64_t octets, std::chrono::nanoseconds time) {
-  return rate_text(time.count() > 0 ? static_cast<double>(octets) / seconds(time) : 0);
+inline std::string rate(std::uint64_t bytes, std::chrono::nanoseconds time) {
+  return rate_text(time.count() > 0 ? static_cast<double>(bytes) / seconds(time) : 0);
 }
 
 /// `0:05`, `12:00`, `3:00:00`.
@@ -49,6 +49,6 @@ inline std::string clock_time(std::uint64_t all_seconds) {
   return text;
 }
 
-}  // namespace programs
+}  // namespace filexfer::detail
 
 #endif
