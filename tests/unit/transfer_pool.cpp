@@ -394,6 +394,28 @@ TEST_CASE("a download over connections that break goes on with what came") {
   }
 }
 
+TEST_CASE("a part that takes longer to read than the server waits is read once, and gone on with") {
+  for (const bool is_fresh : {false, true}) {
+    CAPTURE(is_fresh);
+    pool_fixture f;
+    const std::string text = noise(200'000);
+    std::vector<memory_file> up{{"large", text}};
+    f.upload(up);
+    f.run();
+    if (is_fresh) f.pool.emplace(pool_fixture::connector_type{&f.server});
+    std::vector<memory_target> files{{id_of(text), "large", std::nullopt}};
+    files[0].arriving = text.substr(0, 150'000);
+    files[0].held_read_takes = 2min;
+    f.download(files);
+    f.run();
+    CHECK(f.ended == std::error_code{});
+    CHECK(files[0].text == text);
+    CHECK(files[0].bytes_written == 50'000);
+    CHECK(files[0].held_reads == 1);
+    CHECK(f.server.connections == (is_fresh ? 3 : 2));
+  }
+}
+
 TEST_CASE(
     "a connection that was idle and has broken costs no attempt; one that breaks later does") {
   auto files = some_files(1, 100000);

@@ -150,12 +150,13 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
 }
 
 /// Hashes what an earlier attempt has left, which has `held()` and `read_held()`; how many octets
-/// that is.
+/// that is. What has `take_hash` and `leave_hash` may keep the hash for another attempt.
 template <class Kept, class Hasher>
 flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::error_code& ec) {
   ec.clear();
   chunk memory{chunk_size(c, kept.held())};
   std::uint64_t hashed = 0;
+  if constexpr (requires { kept.take_hash(hash); }) hashed = kept.take_hash(hash);
   work hashing{[&](std::error_code& failed) {
     const auto part = memory.first(kept.held() - hashed);
     const auto got = kept.read_held(part, hashed, failed);
@@ -167,6 +168,9 @@ flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::erro
   while (hashed < kept.held() && !ec) {
     co_await perform(hashing);
     ec = hashing.error();
+  }
+  if constexpr (requires { kept.leave_hash(hash); }) {
+    if (!ec) kept.leave_hash(hash);
   }
   co_return hashed;
 }

@@ -24,6 +24,7 @@
 #include <asio/post.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -75,6 +76,8 @@ struct memory_target {
     std::uint64_t held() const noexcept { return to.arriving.size(); }
     std::size_t read_held(std::span<std::byte> into, std::uint64_t offset, std::error_code& ec) {
       ec.clear();
+      ++to.held_reads;
+      if (to.held_read_takes.count() > 0) virtual_timer::pass(to.held_read_takes);
       return to.arriving.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
     }
     void drop_held(std::error_code& ec) {
@@ -96,6 +99,8 @@ struct memory_target {
   std::string arriving{};
   std::optional<std::string> text{};
   std::size_t bytes_written = 0;
+  std::size_t held_reads = 0;
+  std::chrono::seconds held_read_takes{0};
 
   const std::string& name() const noexcept { return its_name; }
   const filexfer::any_digest& id() const noexcept { return wanted; }

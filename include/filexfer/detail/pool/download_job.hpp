@@ -18,6 +18,7 @@
 #include <filexfer/transfer_progress.hpp>
 #include <filexfer/transfer_types.hpp>
 
+#include <any>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -30,16 +31,6 @@
 #include <vector>
 
 namespace filexfer::detail {
-
-/// What a download job keeps of a file.
-template <class Clock>
-struct download_record : file_record<any_download, Clock> {
-  bool part_was_wrong = false;
-
-  bool has_received() const noexcept { return this->position() > 0; }
-
-  void finish(transfer_outcome&) { this->progress.reset(); }
-};
 
 /// A file's sink, which is opened when its file is announced, unless it was before.
 class late_sink {
@@ -63,9 +54,12 @@ class late_sink {
     }
     if (!ec) opened_->announce({file.id, file.name, file.size, file.modified}, ec);
     if (ec) return;
+    was_announced_ = true;
     progress_.start(file.size);
     progress_.seek(held());
   }
+
+  bool was_announced() const noexcept { return was_announced_; }
 
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     opened_->write(bytes, ec);
@@ -82,7 +76,22 @@ class late_sink {
 
   void drop_held(std::error_code& ec) {
     ec.clear();
+    hash_.reset();
     if (opened_) opened_->drop_held(ec);
+  }
+
+  /// A hash of what is held, if an earlier attempt has left one; of how many bytes it is.
+  template <class Hasher>
+  std::uint64_t take_hash(Hasher& hash) {
+    const auto* const left = std::any_cast<Hasher>(&hash_);
+    if (left == nullptr) return 0;
+    hash = *left;
+    return held();
+  }
+  /// That is of all that is held.
+  template <class Hasher>
+  void leave_hash(const Hasher& hash) {
+    hash_ = hash;
   }
 
   /// An attempt has failed: what came is for the next one.
@@ -97,6 +106,34 @@ class late_sink {
   any_download& element_;
   file_progress& progress_;
   std::unique_ptr<any_sink> opened_;
+  std::any hash_;  ///< A hasher.
+  bool was_announced_ = false;
+};
+
+/// What a download job keeps of a file.
+template <class Clock>
+struct download_record : file_record<any_download, Clock> {
+  bool part_was_wrong = false;
+  bool was_compared = false;  ///< With what is where it is to come to, which is another file.
+  /// Where it comes to, from an attempt at which the server said nothing. That may have been for
+  /// the time that it took to read the file that is there, or the part: it is not read again.
+  std::optional<late_sink> kept_open{};
+
+  ~download_record() { finish(); }
+
+  bool has_received() const noexcept { return this->position() > 0; }
+
+  void finish(transfer_outcome&) { finish(); }
+
+ private:
+  void finish() noexcept {
+    try {
+      if (kept_open) kept_open->keep();
+    } catch (...) {  // it is an attempt less that the next one goes on with
+    }
+    kept_open.reset();
+    this->progress.reset();
+  }
 };
 
 /// An element of one operation for many files.
@@ -192,10 +229,12 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
       co_return;
     }
     bool there = false;
-    std::optional<late_sink> place;
+    std::optional<late_sink>& place = file->kept_open;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
-                        there = is_there<hasher>(*file, ec);
+                        if (place) return;
+                        there = !file->was_compared && is_there<hasher>(*file, ec);
                         if (there || ec) return;
+                        file->was_compared = true;
                         place.emplace(*file, *file->progress);
                         place->open(ec);
                         if (ec == errc::file_exists) {  // it has come since
@@ -203,10 +242,10 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                           there = is_there<hasher>(*file, unsettled);
                           if (there) ec = unsettled;
                         }
+                        if (there || ec) place.reset();
                       }};
     co_await opening;
     if (there || opening.error()) {
-      place.reset();
       if (there) report_there(*file, opening.error());
       else this->report_local(*file, opening.error());
       co_return;
@@ -224,8 +263,10 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                             !std::exchange(file->part_was_wrong, true);
     const bool keeps =
         ec && !wrong_part && origin != failure_origin::local && ec != errc::digest_mismatch;
+    const bool is_lost = ec && !client.usable() && origin != failure_origin::local;
     bool came = false;
     work_call closing{this->core().work_executor, [&](std::error_code& unsettled) {
+                        if (is_lost && keeps && !place->was_announced()) return;
                         if (keeps) place->keep();
                         place.reset();
                         if (ec == errc::file_exists && origin == failure_origin::local) {
@@ -238,7 +279,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
       report_there(*file, closing.error());
     } else if (wrong_part) {
       this->retry_now(std::move(file));
-    } else if (ec && !client.usable() && origin != failure_origin::local) {
+    } else if (is_lost) {
       lost = failure_of(*w.connected, ec);
       w.add(std::move(file));
     } else {
