@@ -111,10 +111,7 @@ class any_stream {
       ec.clear();
       if constexpr (closable_stream<Stream>) stream.close(ec);
     }
-    std::optional<std::string> end_reason() override {
-      if constexpr (requires { stream.end_reason(); }) return stream.end_reason();
-      else return std::nullopt;
-    }
+    std::optional<std::string> end_reason() override { return detail::end_reason_of(stream); }
 
     Stream stream;
   };

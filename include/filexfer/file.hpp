@@ -97,16 +97,7 @@ class descriptor_sink {
   explicit descriptor_sink(int descriptor) noexcept : descriptor_{descriptor} {}
 
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
-    ec.clear();
-    while (!bytes.empty()) {
-      const auto written = ::write(descriptor_, bytes.data(), bytes.size());
-      if (written >= 0) {
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-      } else if (errno != EINTR) {
-        ec = detail::last_error();
-        return;
-      }
-    }
+    detail::write_all(descriptor_, bytes, ec);
   }
   static void commit(std::error_code& ec) { ec.clear(); }
 

@@ -16,7 +16,6 @@
 #include <asio/error.hpp>
 #include <asio/socket_base.hpp>
 
-#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <system_error>
@@ -211,8 +210,9 @@ class pipe_stream {
   static bool is_open(const side_pointer& side) noexcept { return side && side->is_open(); }
 
   static detail::descriptor duplicate(int fd) {
-    detail::descriptor copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
-    if (!copy) throw std::system_error{detail::last_error(), "pipe_stream"};
+    std::error_code ec;
+    detail::descriptor copy = detail::duplicate(fd, 0, ec);
+    if (ec) throw std::system_error{ec, "pipe_stream"};
     return copy;
   }
 
@@ -272,9 +272,10 @@ namespace detail {
 
 /// A descriptor above the standard ones, for the same file; -1 if there is none.
 inline int duplicate_above_stderr(int of) {
-  const int copy = ::fcntl(of, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  if (copy == -1 && errno != EBADF) throw std::system_error{last_error(), "standard streams"};
-  return copy;
+  std::error_code ec;
+  descriptor copy = duplicate(of, first_other, ec);
+  if (ec && ec != std::errc::bad_file_descriptor) throw std::system_error{ec, "standard streams"};
+  return copy.release();
 }
 
 inline void replace_by_nothing(int standard, int mode) {

@@ -12,6 +12,8 @@
 
 #include <concepts>
 #include <cstddef>
+#include <optional>
+#include <string>
 #include <system_error>
 #include <type_traits>
 
@@ -83,6 +85,13 @@ void close_stream(S& stream) {
     std::error_code ignored;
     stream.close(ignored);
   }
+}
+
+/// What the stream knows of why its other end has ended it, with a stream that can know.
+template <class S>
+std::optional<std::string> end_reason_of(S& stream) {
+  if constexpr (requires { stream.end_reason(); }) return stream.end_reason();
+  else return std::nullopt;
 }
 
 /// The type of the executor of a stream, or of a connector; of one that has none, any.

@@ -32,8 +32,9 @@ namespace filexfer::detail {
 /// Moved above the standard descriptors, of which some may be closed, and kept from other commands.
 inline descriptor above_standard_ones(int fd) {
   const descriptor below{fd};
-  descriptor above{::fcntl(below.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
-  if (!above) fail_to_start(errno);
+  std::error_code ec;
+  descriptor above = duplicate(below.get(), first_other, ec);
+  if (ec) throw std::system_error{ec};
   return above;
 }
 

@@ -71,6 +71,18 @@ inline descriptor open_at(int folder, const char* name, int flags, std::error_co
   return fd;
 }
 
+/// Another descriptor for the same file, not below `least`, and not passed on to other programs; an
+/// empty one on failure.
+inline descriptor duplicate(int fd, int least, std::error_code& ec) {
+  descriptor copy{::fcntl(fd, F_DUPFD_CLOEXEC, least)};
+  if (copy) ec.clear();
+  else ec = last_error();
+  return copy;
+}
+
+/// The first descriptor behind the standard ones.
+inline constexpr int first_other = STDERR_FILENO + 1;
+
 inline constexpr int folder_flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 inline constexpr int file_flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 

@@ -115,13 +115,6 @@ inline void dispatch_cancel(const pool_strand& strand, std::weak_ptr<job_base> j
   });
 }
 
-/// What the stream knows of why its other end has ended it, with a stream that can know.
-template <class Stream>
-std::optional<std::string> end_reason_of(Stream& stream) {
-  if constexpr (requires { stream.end_reason(); }) return stream.end_reason();
-  else return std::nullopt;
-}
-
 /// Whether `ec` says that the other side has ended the stream.
 inline bool is_end(std::error_code ec) noexcept {
   return ec == errc::end_of_stream || ec == errc::truncated || ec == asio::error::broken_pipe ||
