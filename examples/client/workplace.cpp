@@ -46,7 +46,8 @@ workplace::workplace(const client_settings& asked_for, reporter& to_say, any_con
       operations{runs},
       pool{std::move(connector), filexfer::pool_options{.connections = asked_for.parallel,
                                                         .retry_for = asked_for.retry_for}},
-      work{std::min<std::size_t>(asked_for.parallel, 8) + 2} {
+      // One thread hashes and one writes; a third would only pass the same chunks around.
+      work{std::min<std::size_t>(asked_for.parallel, 8) + 1} {
   pool.work_executor(work.get_executor());
   pool.on_event([this](const filexfer::pool_event& event) {
     const std::string why = cause(event.why, chosen.server.name());
