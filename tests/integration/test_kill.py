@@ -139,6 +139,12 @@ class KillPoint(NamedTuple):
     count: int
 
 
+# What the store does: as often in every run. How often threads wait for each other, how the network
+# cuts what arrives, and what the allocator does, differ from run to run, and the more so under load.
+STORE_CALLS = {"fchmod", "flock", "fsync", "getdents64", "linkat", "mkdirat", "newfstatat", "openat",
+               "renameat", "unlinkat"}
+
+
 class Scenario(NamedTuple):
     title: str
     before: int  # files that are listed before
@@ -209,25 +215,26 @@ def kill_after_answer(folder: str, scenario: Scenario) -> Tuple[bool, List[str]]
 
 
 def kill_everywhere(scenario: Scenario) -> Tuple[int, List[str]]:
-    """At how many places the server was killed, and what did not hold then."""
+    """At how many calls of the store the server was killed, and what did not hold at any call."""
     with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
         scenario.prepare(os.path.join(folder, "before"))
         points = kill_points(folder)
         with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
             results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
-        results.append(kill_after_answer(folder, scenario))
-    killed = sum(result[0] for result in results)
-    print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), killed), flush=True)
-    # How often threads wait for each other differs from run to run; the rest must not.
-    assert killed > 0.8 * len(points), "%d of %d kill points were reached" % (killed, len(points))
-    return killed, [text for _, wrong in results for text in wrong]
+        after_answer = kill_after_answer(folder, scenario)
+    of_the_store = [(point, killed) for point, (killed, _) in zip(points, results) if point.call in STORE_CALLS]
+    missed = [point for point, killed in of_the_store if not killed]
+    print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), sum(r[0] for r in results)),
+          flush=True)
+    assert not missed, "these kill points were not reached: %r" % missed
+    return len(of_the_store), [text for _, wrong in [*results, after_answer] for text in wrong]
 
 
 class KillTest(unittest.TestCase):
     def killed_everywhere(self, scenario: Scenario) -> None:
         killed, wrong = kill_everywhere(scenario)
         self.assertEqual([], wrong)
-        self.assertGreater(killed, 40)
+        self.assertGreater(killed, 20)
 
     def test_a_server_killed_while_it_takes_a_new_file(self) -> None:
         self.killed_everywhere(Scenario("a new file", 0, prepare_nothing))
