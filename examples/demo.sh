@@ -48,7 +48,7 @@ cmake --build --preset release --target filexfer-server filexfer-client filexfer
 bin=$root/build/release/bin
 
 if [ -z "$file" ]; then
-  file="$temporary/a file of random octets.bin"
+  file="$temporary/a file of random bytes.bin"
   head -c 5000000 /dev/urandom >"$file"
 fi
 

@@ -30,7 +30,7 @@ std::string there_and_back(const tcp::endpoint& where, const std::string& text) 
     std::cout << file.id << "  " << file.size << "  " << filexfer::printable(file.name) << '\n';
   }
 
-  // The digest is the file's id. The sink has the octets once they are verified, else none.
+  // The digest is the file's id. The sink has the bytes once they are verified, else none.
   filexfer::memory_sink copy{1024 * 1024};
   client.download(sent.computed_there, copy);
 

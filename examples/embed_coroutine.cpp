@@ -32,7 +32,7 @@ asio::awaitable<std::string> there_and_back(tcp::endpoint where, std::string tex
   tcp::socket socket{co_await asio::this_coro::executor};
   co_await socket.async_connect(where, use_awaitable);
   filexfer::client client{std::move(socket)};
-  client.work_executor(workers);  // large files are hashed there while the next octets move
+  client.work_executor(workers);  // large files are hashed there while the next bytes move
 
   filexfer::memory_source note{std::move(text)};
   const auto sent = co_await client.async_upload(note, "note.txt", use_awaitable);

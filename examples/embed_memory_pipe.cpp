@@ -1,5 +1,5 @@
 // How to test code of your own that moves files: give it one end of a pipe in memory, and let a
-// session serve the other. No sockets, no ports, and faults at any octet you like.
+// session serve the other. No sockets, no ports, and faults at any byte you like.
 
 #include <filexfer/client.hpp>
 #include <filexfer/fault_stream.hpp>
@@ -50,11 +50,11 @@ bool lists_something(store_type& files) {
 
 int main() {
   store_type broken;
-  for (std::uint64_t octet = 0; octet < 20; ++octet) {
+  for (std::uint64_t byte = 0; byte < 20; ++byte) {
     filexfer::fault_plan cut;
-    cut.reset_after_read = octet;
+    cut.reset_after_read = byte;
     if (!try_it(broken, cut) || lists_something(broken)) {
-      std::cerr << "a cut at octet " << octet << " was not noticed\n";
+      std::cerr << "a cut at byte " << byte << " was not noticed\n";
       return 1;
     }
   }

@@ -38,16 +38,16 @@ class map_store {
   struct upload {
     map_store* store;
     std::string name;
-    std::string octets{};
+    std::string bytes{};
     void write(std::span<const std::byte> more, std::error_code& ec) {
       ec.clear();
-      octets.append(reinterpret_cast<const char*>(more.data()), more.size());
+      bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
     }
     void commit(const digest& id, std::error_code& ec) {  // only now may the file be seen
       ec.clear();
       const std::lock_guard lock{store->mutex_};
-      auto& file = store->files_.try_emplace(id, octets, std::set<std::string>{}).first->second;
-      if (file.first != octets) ec = filexfer::errc::collision;
+      auto& file = store->files_.try_emplace(id, bytes, std::set<std::string>{}).first->second;
+      if (file.first != bytes) ec = filexfer::errc::collision;
       else file.second.insert(name);
     }
   };
@@ -67,8 +67,8 @@ class map_store {
     const std::lock_guard lock{mutex_};
     const auto file = files_.find(id);
     if (file == files_.end()) return std::nullopt;
-    const auto& [octets, names] = file->second;
-    return {{{id, *names.begin(), octets.size()}, reader{octets}}};
+    const auto& [bytes, names] = file->second;
+    return {{{id, *names.begin(), bytes.size()}, reader{bytes}}};
   }
 
   std::optional<upload> create(const filexfer::upload_details<digest>& file, std::error_code& ec) {
@@ -88,7 +88,7 @@ class map_store {
 
  private:
   std::mutex mutex_;
-  std::map<digest, std::pair<std::string, std::set<std::string>>> files_;  ///< octets, names
+  std::map<digest, std::pair<std::string, std::set<std::string>>> files_;  ///< bytes, names
 };
 
 int main() {

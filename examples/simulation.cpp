@@ -117,7 +117,7 @@ exit_code run(int argc, char** argv) {
       "22 steps with what really went over the wire. The server keeps it in a temporary folder.",
       "filexfer-simulation"};
   app.footer(
-      "Exit codes: 0 every step held; 1 a digest or an octet differs; 2 wrong usage; 3 the server\n"
+      "Exit codes: 0 every step held; 1 a digest or a byte differs; 2 wrong usage; 3 the server\n"
       "refused; 4 a connection failed; 5 a file could not be read or written; 130 interrupted.");
   add_option(app, "FILE", file, as_it_stands, "The file")->required();
   app.add_option("--transport", transports, "How they are connected; may be repeated [memory, tcp]")

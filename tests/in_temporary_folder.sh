@@ -1,6 +1,6 @@
 #!/bin/sh
 # in_temporary_folder.sh COMMAND...: runs COMMAND in an empty folder, which goes away with it.
-# The folder's path is short: a Unix socket's may have some 100 octets. FILEXFER_KEEP=1 keeps it.
+# The folder's path is short: a Unix socket's may have some 100 bytes. FILEXFER_KEEP=1 keeps it.
 folder=$(mktemp -d "${TMPDIR:-/tmp}/filexfer.XXXXXX") || exit 1
 finish() {
   cd /

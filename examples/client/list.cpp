@@ -28,7 +28,7 @@ std::string table(std::vector<listed_file> files) {
   std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
     return std::tie(a.name, a.id) < std::tie(b.name, b.id);
   });
-  const std::string head = "OCTETS";
+  const std::string head = "BYTES";
   std::size_t digits = 0;
   std::size_t width = head.size();
   for (const listed_file& file : files) {

@@ -61,11 +61,11 @@ tcp_address parse_tcp(std::string_view text) {
 
 }  // namespace
 
-std::uint64_t parse_octets(std::string_view text) {
+std::uint64_t parse_bytes(std::string_view text) {
   constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  const auto octets = parse_quantity(text, size_units, most);
-  if (!octets) fail(text, "no size; write octets, or a number with K, M or G");
-  return *octets;
+  const auto bytes = parse_quantity(text, size_units, most);
+  if (!bytes) fail(text, "no size; write bytes, or a number with K, M or G");
+  return *bytes;
 }
 
 std::size_t parse_count(std::string_view text) {

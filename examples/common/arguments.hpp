@@ -23,8 +23,8 @@ struct bad_argument : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Reads octets: `1048576`, `1024K`, `1M`; `K`, `M` and `G` are powers of 1024.
-std::uint64_t parse_octets(std::string_view text);
+/// Reads bytes: `1048576`, `1024K`, `1M`; `K`, `M` and `G` are powers of 1024.
+std::uint64_t parse_bytes(std::string_view text);
 
 /// Reads a number from 1 to a million.
 std::size_t parse_count(std::string_view text);

@@ -99,8 +99,8 @@ void add_upload(CLI::App& app, client_settings& chosen) {
   add_option(upload, "--name", chosen.name, as_it_stands,
              "One file's name at the server [the last part of its path; for - it is stdin]")
       ->type_name("NAME");
-  add_option(upload, "--size", chosen.size, parse_octets,
-             "Octets of standard input, which is then sent as it comes, not spooled first")
+  add_option(upload, "--size", chosen.size, parse_bytes,
+             "Bytes of standard input, which is then sent as it comes, not spooled first")
       ->type_name("SIZE");
   upload.callback([&] {
     chosen.job = client_job::upload;
@@ -138,7 +138,7 @@ void add_download(CLI::App& app, client_settings& chosen) {
   add_parallel(download, chosen);
   add_target(download, chosen,
              "A file; or a folder, below which files get their names; or - for standard output, "
-             "where octets are written before they are verified: that they are wrong is then known "
+             "where bytes are written before they are verified: that they are wrong is then known "
              "from the exit code and a message only [the current folder]");
   download.callback([&] {
     chosen.job = client_job::download;
@@ -177,8 +177,8 @@ void add_simulate(CLI::App& app, client_settings& chosen) {
 /// What has standard output for something else.
 void check_form(const client_settings& chosen) {
   if (chosen.form == output_form::text) return;
-  const bool octets = chosen.job == client_job::download && chosen.output == "-";
-  if (octets || chosen.md5sum || chosen.job == client_job::simulate) {
+  const bool bytes = chosen.job == client_job::download && chosen.output == "-";
+  if (bytes || chosen.md5sum || chosen.job == client_job::simulate) {
     throw CLI::ValidationError{"--json", "is not for simulate, list --md5sum or download -o -"};
   }
 }
@@ -195,10 +195,9 @@ std::optional<exit_code> parse(client_settings& chosen, int argc, char** argv) {
     check_form(chosen);
   });
   add_server(app, chosen);
-  add_option(
-      app, "--retry-for", chosen.retry_for, parse_duration,
-      "How long to try again after a connection broke, since octets last moved; 0 for not at "
-      "all")
+  add_option(app, "--retry-for", chosen.retry_for, parse_duration,
+             "How long to try again after a connection broke, since bytes last moved; 0 for not at "
+             "all")
       ->type_name("TIME [30s]");
   add_option(app, "--checksum-cache", chosen.checksum_cache, as_it_stands,
              "Remember in FILE the digests of local files that upload --skip-existing, verify and "

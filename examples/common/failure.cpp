@@ -19,7 +19,7 @@ failure explain_local(std::error_code ec) {
   if (ec == errc::file_exists) {
     return {local_file, "exists already, and was left as it is; --force replaces it"};
   }
-  if (ec == errc::bad_size) return {local_file, "holds more octets than its size says"};
+  if (ec == errc::bad_size) return {local_file, "holds more bytes than its size says"};
   if (ec == errc::short_source) return {local_file, "ended before its size was reached"};
   if (ec == errc::source_changed) {
     return {local_file, "changed while it was being sent; send it again"};
@@ -42,7 +42,7 @@ failure explain_entry(std::error_code ec) {
   if (ec == errc::special_file) return {done, "is neither a file nor a folder: skipped"};
   if (ec == errc::folder_cycle) return {done, "leads back to a folder that it is in: skipped"};
   if (ec == errc::bad_name) {
-    return {local_file, "can't be sent: names are UTF-8 of up to 255 octets"};
+    return {local_file, "can't be sent: names are UTF-8 of up to 255 bytes"};
   }
   return explain_local(ec);
 }

@@ -93,18 +93,17 @@ void reporter::trying_again(std::string_view subject, std::string_view why) {
   }
 }
 
-void reporter::show(const snapshot& now, double octets_per_second) {
+void reporter::show(const snapshot& now, double bytes_per_second) {
   if (form_ == output_form::json) {
     write_line(line_of({{"event", "progress"},
                         {"files", now.files},
                         {"files_known", now.files_known},
-                        {"octets", now.bytes},
-                        {"octets_known", now.bytes_known},
+                        {"bytes", now.bytes},
+                        {"bytes_known", now.bytes_known},
                         {"all_known", now.all_known},
-                        {"rate", static_cast<std::uint64_t>(octets_per_second)}}));
+                        {"rate", static_cast<std::uint64_t>(bytes_per_second)}}));
   } else {
-    std::cerr << '\r' << filexfer::format_progress(now, octets_per_second) << "\033[K"
-              << std::flush;
+    std::cerr << '\r' << filexfer::format_progress(now, bytes_per_second) << "\033[K" << std::flush;
     line_shown_ = true;
   }
 }
@@ -117,7 +116,7 @@ void reporter::end(const snapshot& now, exit_code code) {
   const auto time = std::chrono::duration_cast<milliseconds>(clock::now() - begun_);
   write(std::cout, line_of({{"event", "summary"},
                             {"files", good_},
-                            {"octets", now.bytes},
+                            {"bytes", now.bytes},
                             {"seconds", static_cast<double>(time.count()) / 1000},
                             {"exit_code", code}}));
 }
@@ -155,8 +154,8 @@ class display::clockwork : public std::enable_shared_from_this<clockwork> {
  private:
   void show() {
     const reporter::snapshot now = job_.now();
-    const double octets_per_second = rate_.after(now.bytes);
-    if (now.files_known > 0) say_.show(now, octets_per_second);
+    const double bytes_per_second = rate_.after(now.bytes);
+    if (now.files_known > 0) say_.show(now, bytes_per_second);
     wait(say_.period());
   }
 

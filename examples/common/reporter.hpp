@@ -35,7 +35,7 @@ enum class direction { up, down };
 struct outcome {
   verdict what;
   direction way;
-  std::string id;        ///< The digest of the octets here.
+  std::string id;        ///< The digest of the bytes here.
   std::string id_there;  ///< That of those there, if it differs.
   std::string name;      ///< At the server; empty if that is not known.
   std::string path;      ///< Here.
@@ -68,7 +68,7 @@ class reporter {
   bool shows_progress() const noexcept { return shows_progress_; }
 
   /// How far the job is; as text, until something else is said.
-  void show(const snapshot& now, double octets_per_second);
+  void show(const snapshot& now, double bytes_per_second);
   void end_show();
 
   /// How often `show` is worth it.

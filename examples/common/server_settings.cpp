@@ -18,7 +18,7 @@ constexpr const char* description =
     "SIGINT and SIGTERM let transfers end within --grace; a second one breaks them off.";
 
 constexpr const char* footer =
-    "SIZE is in octets, or takes K, M or G (powers of 1024). TIME takes ms, s, m or h.\n"
+    "SIZE is in bytes, or takes K, M or G (powers of 1024). TIME takes ms, s, m or h.\n"
     "\n"
     "Exit codes: 0 stopped by a signal, or (stdio) the client has ended; 2 wrong usage; 4 an "
     "address\n"
@@ -75,7 +75,7 @@ std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
                  "What the files' ids are; sha256 where an attacker may choose files")
       ->type_name("md5|sha256 [" + chosen.digest + "]")
       ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
-  add_option(app, "--max-size", session.max_size, parse_octets, "Octets of the largest upload")
+  add_option(app, "--max-size", session.max_size, parse_bytes, "Bytes of the largest upload")
       ->type_name("SIZE");
   add_option(app, "--max-connections", options.max_connections, parse_count,
              "Connections served at once")

@@ -123,9 +123,9 @@ class simulation {
     return true;
   }
 
-  bool octets(int number, std::string_view who, std::uint64_t wanted) {
+  bool bytes(int number, std::string_view who, std::uint64_t wanted) {
     const std::uint64_t passed = said_by(who).take_bytes(wanted);
-    show_step(number, who, "sends the file: " + std::to_string(passed) + " octets");
+    show_step(number, who, "sends the file: " + std::to_string(passed) + " bytes");
     return passed == wanted;
   }
 
@@ -175,7 +175,7 @@ class simulation {
         [&](auto handler) { client_.async_upload(file, name, std::move(handler)); });
     const bool shown =
         line(5, client_side) && line(6, server_side) && line(7, client_side) &&
-        line(8, server_side) && octets(9, client_side, file.size()) &&
+        line(8, server_side) && bytes(9, client_side, file.size()) &&
         does(10, server_side, "stores the file and computes its " + kind_of_digest()) &&
         line(11, server_side) && compared(12, sent_.computed_here, sent_.computed_there);
     return ended(ec, shown);
@@ -187,7 +187,7 @@ class simulation {
       client_.async_download(sent_.computed_there, copy, std::move(handler));
     });
     const bool shown = line(15, client_side) && line(16, server_side) && line(17, client_side) &&
-                       line(18, server_side) && octets(19, server_side, arrived_.file.size) &&
+                       line(18, server_side) && bytes(19, server_side, arrived_.file.size) &&
                        does(20, client_side,
                             "stores the copy and computes its " + kind_of_digest() + ": " +
                                 filexfer::printable(to.string())) &&
@@ -216,8 +216,8 @@ class simulation {
       other.read(right.data(), std::ssize(right));
       same = one.gcount() == other.gcount() && left == right;
     }
-    if (!same) return report(copy.string(), {wrong_digest, "differs from the file in its octets"});
-    std::cout << "    and the copy with the file, octet by octet: Success" << std::endl;
+    if (!same) return report(copy.string(), {wrong_digest, "differs from the file in its bytes"});
+    std::cout << "    and the copy with the file, byte by byte: Success" << std::endl;
     return done;
   }
 

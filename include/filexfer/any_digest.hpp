@@ -55,8 +55,8 @@ class any_digest {
   /// The digest as a value of type `Digest`; nothing if it has another length.
   template <class Digest>
   constexpr std::optional<Digest> as() const noexcept {
-    if (size_ != Digest::octets) return std::nullopt;
-    std::array<std::byte, Digest::octets> value{};
+    if (size_ != Digest::bytes) return std::nullopt;
+    std::array<std::byte, Digest::bytes> value{};
     std::copy_n(value_.begin(), value.size(), value.begin());
     return Digest{value};
   }

@@ -36,7 +36,7 @@ struct download_item {
 template <class Digest>
 struct name_request {
   std::string name;        ///< Decoded; see `is_name`.
-  std::uint64_t size = 0;  ///< Octets.
+  std::uint64_t size = 0;  ///< Bytes.
   Digest id{};
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
 };

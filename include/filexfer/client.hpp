@@ -89,8 +89,8 @@ class client : detail::client_operations<Hasher> {
   explicit client(Stream&& stream, const client_options& options = {})
       : stream_{std::forward<Stream>(stream)} {
     state_.options = options;
-    state_.link.chunk_octets = options.chunk_octets;
-    state_.link.small_octets = options.small_octets;
+    state_.link.chunk_size = options.chunk_size;
+    state_.link.small_file_size = options.small_file_size;
     state_.link.sends_files = file_sending_stream<next_layer_type>;
   }
 
@@ -117,7 +117,7 @@ class client : detail::client_operations<Hasher> {
   /// Whether another operation may follow.
   [[nodiscard]] bool usable() const noexcept { return state_.in_step && !state_.running; }
 
-  /// The server's last reply line, escaped by `printable` and cut after 512 octets.
+  /// The server's last reply line, escaped by `printable` and cut after 512 bytes.
   [[nodiscard]] const std::string& last_reply() const noexcept { return state_.last_reply; }
 
   /// Where the last operation's error arose.
@@ -246,10 +246,10 @@ class client : detail::client_operations<Hasher> {
     return async_upload(source, upload_request{std::move(name)}, std::forward<Token>(token));
   }
 
-  /// Asks whether the server holds the file `id` of `size` octets already (the protocol's section
+  /// Asks whether the server holds the file `id` of `size` bytes already (the protocol's section
   /// 5, `have`). If so it has that file under `name` too from then on, for good, with that time if
   /// one is given and the server keeps times, and this is true.
-  /// No octet is sent, so nobody has compared any: where others make up files, MD5 is not enough.
+  /// No byte is sent, so nobody has compared any: where others make up files, MD5 is not enough.
   /// Asks for FEATURES first if that was not done; of a server that can't be asked it is false.
   ///
   /// Errors beside those of every operation: `errc::bad_name` if `name` is none;
@@ -279,11 +279,11 @@ class client : detail::client_operations<Hasher> {
   /// \param sink  told of the file first if it is an `announced_sink`; must live until the
   ///        operation has ended. After an error it was not committed, or its commit failed.
   ///
-  /// A `resumable_sink` that holds octets gets what is behind them, from a server that is known to
+  /// A `resumable_sink` that holds bytes gets what is behind them, from a server that is known to
   /// have FEATURES; from another it gets the whole file.
   ///
   /// Errors beside those of every operation: `errc::digest_mismatch` (the result tells what the
-  /// octets hash to); `errc::bad_range` if the sink holds more than the file has.
+  /// bytes hash to); `errc::bad_range` if the sink holds more than the file has.
   template <byte_sink Sink>
   download_result download(const digest_type& id, Sink& sink, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
@@ -301,7 +301,7 @@ class client : detail::client_operations<Hasher> {
   /// Downloads a part of a file into `sink`, which is not committed: a part can't be verified by
   /// itself. Whoever assembles a file of parts must hash it and compare with `wanted.id`.
   ///
-  /// \returns the entry line; its `octets()` have arrived.
+  /// \returns the entry line; its `bytes()` have arrived.
   ///
   /// Errors beside those of every operation: `errc::bad_range`; `errc::wrong_digest_kind`;
   /// `errc::unknown_command` if the server has no FEATURES, and so no ranges.
@@ -330,12 +330,12 @@ class client : detail::client_operations<Hasher> {
   /// The asynchronous form sends files ahead of the replies to those before (the protocol's section
   /// 5, `nowait`, and section 7, "pipelining"), if the server takes that, so that thousands of
   /// small ones cost a handful of round trips. It asks for FEATURES first if that was not done, and
-  /// holds about 1 MiB. Files above `client_options::nowait_octets` are sent by themselves, in
+  /// holds about 1 MiB. Files above `client_options::max_nowait_size` are sent by themselves, in
   /// their turn. The blocking form sends each after the one before.
   ///
   /// \param files  an `upload_range`; must live until the operation has ended. It is gone through
   ///        on the work executor, ahead of the results, and a file of up to
-  ///        `client_options::chunk_octets` is read whole when it is its turn; so a range may open
+  ///        `client_options::chunk_size` is read whole when it is its turn; so a range may open
   ///        each file when it is incremented.
   /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`; runs
   ///        on the handler's executor. Its exceptions end the operation.
@@ -377,7 +377,7 @@ class client : detail::client_operations<Hasher> {
   }
 
   /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
-  /// order: `error` as of `download`. A sink is told of its file (`announced_sink`) when the octets
+  /// order: `error` as of `download`. A sink is told of its file (`announced_sink`) when the bytes
   /// are about to come, and may open its place only then; what it holds already is not asked about.
   /// Up to 16 small files are committed together, so the next ones' sinks may be open by then.
   /// Whole files are fetched. Otherwise as `upload_all`.

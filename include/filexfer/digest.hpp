@@ -34,25 +34,25 @@ inline std::string to_hex(std::span<const std::byte> bytes) {
 
 }  // namespace detail
 
-/// The `Octets` octets of a digest. The digest of a whole file is the file's id.
-template <std::size_t Octets>
+/// The `Bytes` bytes of a digest. The digest of a whole file is the file's id.
+template <std::size_t Bytes>
 class digest {
  public:
-  /// Length of the digest in octets.
-  static constexpr std::size_t octets = Octets;
+  /// Length of the digest in bytes.
+  static constexpr std::size_t bytes = Bytes;
   /// Length of its hexadecimal form in digits.
-  static constexpr std::size_t hex_digits = 2 * Octets;
+  static constexpr std::size_t hex_digits = 2 * Bytes;
 
-  /// All octets zero; not the digest of anything in particular.
+  /// All bytes zero; not the digest of anything in particular.
   constexpr digest() noexcept = default;
 
-  constexpr explicit digest(const std::array<std::byte, Octets>& value) noexcept : value_{value} {}
+  constexpr explicit digest(const std::array<std::byte, Bytes>& value) noexcept : value_{value} {}
 
   /// Reads `hex_digits` digits in either case; anything else is no digest.
   [[nodiscard]] static constexpr std::optional<digest> from_hex(std::string_view hex) noexcept {
     if (hex.size() != hex_digits) return std::nullopt;
     digest result;
-    for (std::size_t i = 0; i < Octets; ++i) {
+    for (std::size_t i = 0; i < Bytes; ++i) {
       const int high = hex_value(hex[2 * i]);
       const int low = hex_value(hex[2 * i + 1]);
       if (high < 0 || low < 0) return std::nullopt;
@@ -61,10 +61,10 @@ class digest {
     return result;
   }
 
-  /// Lower-case hexadecimal, two digits an octet.
+  /// Lower-case hexadecimal, two digits a byte.
   std::string to_string() const { return detail::to_hex(value_); }
 
-  constexpr const std::array<std::byte, Octets>& value() const noexcept { return value_; }
+  constexpr const std::array<std::byte, Bytes>& value() const noexcept { return value_; }
 
   friend constexpr auto operator<=>(const digest&, const digest&) noexcept = default;
 
@@ -80,18 +80,18 @@ class digest {
     return -1;
   }
 
-  std::array<std::byte, Octets> value_{};
+  std::array<std::byte, Bytes> value_{};
 };
 
-/// Computes a digest in one pass over a file's octets.
+/// Computes a digest in one pass over a file's bytes.
 ///
-/// `finish()` returns the digest of all octets given so far, and leaves the hasher as new.
+/// `finish()` returns the digest of all bytes given so far, and leaves the hasher as new.
 /// `name()` is the word by which FEATURES names the digest (the protocol's section 7).
 template <class H>
 concept hasher = std::default_initializable<H> && std::movable<H> &&
-                 requires(H h, std::span<const std::byte> octets) {
+                 requires(H h, std::span<const std::byte> bytes) {
                    { H::name() } -> std::convertible_to<std::string_view>;
-                   { h.update(octets) } -> std::same_as<void>;
+                   { h.update(bytes) } -> std::same_as<void>;
                    { h.finish() } -> std::same_as<typename H::digest_type>;
                    {
                      H::digest_type::from_hex(std::string_view{})
@@ -100,12 +100,12 @@ concept hasher = std::default_initializable<H> && std::movable<H> &&
 
 }  // namespace filexfer
 
-template <std::size_t Octets>
-struct std::hash<filexfer::digest<Octets>> {
+template <std::size_t Bytes>
+struct std::hash<filexfer::digest<Bytes>> {
   /// A digest is spread evenly already: its first bytes do.
-  std::size_t operator()(const filexfer::digest<Octets>& d) const noexcept {
+  std::size_t operator()(const filexfer::digest<Bytes>& d) const noexcept {
     std::size_t result = 0;
-    std::memcpy(&result, d.value().data(), std::min(sizeof result, Octets));
+    std::memcpy(&result, d.value().data(), std::min(sizeof result, Bytes));
     return result;
   }
 };

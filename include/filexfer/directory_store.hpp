@@ -37,15 +37,15 @@
 namespace filexfer {
 
 struct directory_store_options {
-  /// Octets of all files, arriving ones included. Kept by each process for itself and counted anew
+  /// Bytes of all files, arriving ones included. Kept by each process for itself and counted anew
   /// before an upload is refused: approximate where several share a directory.
   std::optional<std::uint64_t> quota{};
 
   /// How long what arrived of an upload that broke is kept, so that it may be gone on with.
   std::chrono::seconds partial_age{std::chrono::hours{24}};
-  /// Octets of all that is kept so; above that the oldest is dropped. It counts in the quota, but
+  /// Bytes of all that is kept so; above that the oldest is dropped. It counts in the quota, but
   /// gives way to files that need its room.
-  std::uint64_t partial_octets = std::uint64_t{64} << 30;
+  std::uint64_t max_partial_size = std::uint64_t{64} << 30;
 
   /// Called, from any thread, with a sentence about what the file system can't do, and about stored
   /// files that were found damaged.
@@ -85,8 +85,8 @@ class directory_store {
                   std::error_code& ec)
       : folder_{directory, std::move(options.log), ec},
         quota_{options.quota.value_or(detail::quota::unlimited)},
-        partials_{folder_.root(), {options.partial_age, options.partial_octets}, ec} {
-    if (!ec && quota_.limited()) quota_.set_used(count_octets(ec));
+        partials_{folder_.root(), {options.partial_age, options.max_partial_size}, ec} {
+    if (!ec && quota_.limited()) quota_.set_used(count_bytes(ec));
   }
 
   /// The same; throws `std::system_error`.
@@ -105,7 +105,7 @@ class directory_store {
                                                        std::error_code& ec) const;
 
   /// Begins an upload. `errc::bad_name` if the name is none or has a component that is too long for
-  /// the file system, `errc::no_space` if the quota or the disk does not leave that many octets,
+  /// the file system, `errc::no_space` if the quota or the disk does not leave that many bytes,
   /// else the system's code.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
 
@@ -120,7 +120,7 @@ class directory_store {
   ///
   /// Sets `ec` to `errc::bad_name` if the name is none, or can't be held beside those that the file
   /// has; to `errc::no_space` where it takes a copy and the quota leaves no room; to
-  /// `errc::collision` if the name is held by a file of that id with other octets; to `errc::io` if
+  /// `errc::collision` if the name is held by a file of that id with other bytes; to `errc::io` if
   /// it could not be made durable; else to the system's code.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
                 std::optional<file_time> modified, std::error_code& ec);
@@ -135,27 +135,27 @@ class directory_store {
   }
 
   bool can_hold(std::string_view name) const;
-  bool disk_has(std::uint64_t octets) const noexcept;
+  bool disk_has(std::uint64_t bytes) const noexcept;
 
-  std::uint64_t count_octets(std::error_code& ec) {
-    const auto stored = detail::count_octets<digest_type>(folder_.root(), ec);
-    return ec ? 0 : stored + partials_.count_octets(ec);
+  std::uint64_t count_bytes(std::error_code& ec) {
+    const auto stored = detail::count_bytes<digest_type>(folder_.root(), ec);
+    return ec ? 0 : stored + partials_.count_bytes(ec);
   }
 
-  /// Sets `octets` aside in the quota; where there is no room, what is left of broken uploads gives
+  /// Sets `bytes` aside in the quota; where there is no room, what is left of broken uploads gives
   /// way.
-  detail::quota::reservation reserve(std::uint64_t octets, std::error_code& ec) {
+  detail::quota::reservation reserve(std::uint64_t bytes, std::error_code& ec) {
     const auto count = [this](std::error_code& failed) {
       partials_.remove_all();
-      return count_octets(failed);
+      return count_bytes(failed);
     };
-    return quota_.reserve(octets, count, ec);
+    return quota_.reserve(bytes, count, ec);
   }
 
   /// The same, and looks whether the disk has room for those of them that are to come.
-  detail::quota::reservation make_room(std::uint64_t octets, std::uint64_t coming,
+  detail::quota::reservation make_room(std::uint64_t bytes, std::uint64_t coming,
                                        std::error_code& ec) {
-    auto reserved = reserve(octets, ec);
+    auto reserved = reserve(bytes, ec);
     if (ec || disk_has(coming)) return reserved;
     partials_.remove_all();
     if (!disk_has(coming)) ec = errc::no_space;
@@ -190,7 +190,7 @@ class directory_store<Hasher>::cursor {
 template <hasher Hasher>
 class directory_store<Hasher>::reader {
  public:
-  /// Octets that the file had when it was opened.
+  /// Bytes that the file had when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
   /// Reads on. `errc::source_changed` or `errc::short_source` if the file ends before its size.
@@ -213,23 +213,23 @@ class directory_store<Hasher>::reader {
   detail::regular_file file_;
 };
 
-/// Takes an upload's octets; see `directory_store::create`. Movable.
+/// Takes an upload's bytes; see `directory_store::create`. Movable.
 template <hasher Hasher>
 class directory_store<Hasher>::upload {
  public:
-  /// Takes the next octets. `errc::bad_size` if they are more than announced, else the code of the
+  /// Takes the next bytes. `errc::bad_size` if they are more than announced, else the code of the
   /// system (`ENOSPC`, `EDQUOT`, `EIO`); then the upload can't be committed any more.
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec = failure_;
-    if (!ec && octets.size() > size_ - written_) ec = errc::bad_size;
-    if (!ec) detail::write_all(file_.handle(), octets, ec);
-    if (!ec) written_ += octets.size();
+    if (!ec && bytes.size() > size_ - written_) ec = errc::bad_size;
+    if (!ec) detail::write_all(file_.handle(), bytes, ec);
+    if (!ec) written_ += bytes.size();
     failure_ = ec;
   }
 
   /// Shows the file under its name, durably; waits for whoever publishes under the same id.
   ///
-  /// Sets `ec` to `errc::bad_size` if octets are missing; to `errc::collision` if others with the
+  /// Sets `ec` to `errc::bad_size` if bytes are missing; to `errc::collision` if others with the
   /// same digest are stored; to `errc::bad_name` if the name can't be held beside those that the
   /// file has; to `errc::io` if only flushing the folders failed, and the whole file is there; else
   /// to the system's code.
@@ -243,10 +243,10 @@ class directory_store<Hasher>::upload {
     failure_ = ec;  // A flush that failed must not be tried again.
   }
 
-  /// Octets that were there when it began.
+  /// Bytes that were there when it began.
   std::uint64_t held() const noexcept { return held_; }
 
-  /// Reads what has been written, from `offset` on; fewer octets only at the end.
+  /// Reads what has been written, from `offset` on; fewer bytes only at the end.
   std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
     return detail::read_at(file_.handle(), to, offset, ec);
   }
@@ -360,8 +360,8 @@ bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size
   }
   detail::publishing<Hasher> place{folder_, id, detail::if_missing::leave, ec};
   if (ec) return false;
-  const auto reserve_copy = [this](std::uint64_t octets, std::error_code& failed) {
-    return reserve(octets, failed);
+  const auto reserve_copy = [this](std::uint64_t bytes, std::error_code& failed) {
+    return reserve(bytes, failed);
   };
   return place.add_name(size, name, modified, reserve_copy, ec);
 }
@@ -370,19 +370,19 @@ template <hasher Hasher>
 bool directory_store<Hasher>::can_hold(std::string_view name) const {
   if (!is_name(name)) return false;
   while (!name.empty()) {
-    if (detail::take_component(name).size() > folder_.traits().component_octets) return false;
+    if (detail::take_component(name).size() > folder_.traits().max_component_length) return false;
   }
   return true;
 }
 
-/// Looks whether the disk is too full for a large file, before its octets travel. (A small one just
+/// Looks whether the disk is too full for a large file, before its bytes travel. (A small one just
 /// meets the end of the disk.)
 template <hasher Hasher>
-bool directory_store<Hasher>::disk_has(std::uint64_t octets) const noexcept {
+bool directory_store<Hasher>::disk_has(std::uint64_t bytes) const noexcept {
   constexpr std::uint64_t large = std::uint64_t{1} << 20;
   struct statvfs disk {};
-  if (octets < large || ::fstatvfs(folder_.root(), &disk) != 0) return true;
-  return octets / disk.f_frsize <= disk.f_bavail;
+  if (bytes < large || ::fstatvfs(folder_.root(), &disk) != 0) return true;
+  return bytes / disk.f_frsize <= disk.f_bavail;
 }
 
 static_assert(resumable_store<directory_store<md5>, md5::digest_type>);

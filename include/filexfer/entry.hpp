@@ -32,7 +32,7 @@ template <class Digest>
 struct file_info {
   Digest id{};
   std::string name;        ///< Decoded. A label from the peer: never a path as it is.
-  std::uint64_t size = 0;  ///< Octets.
+  std::uint64_t size = 0;  ///< Bytes.
   /// When it was last modified, where that is known: a client has it if it asked for it.
   std::optional<file_time> modified{};
 
@@ -50,8 +50,8 @@ std::string format_entry(const file_info<Digest>& file) {
 template <class Digest>
 struct download_request {
   Digest id{};
-  std::optional<std::uint64_t> offset{};  ///< Octets to skip.
-  std::optional<std::uint64_t> length{};  ///< Octets to send at most.
+  std::optional<std::uint64_t> offset{};  ///< Bytes to skip.
+  std::optional<std::uint64_t> length{};  ///< Bytes to send at most.
   bool mtime = false;                     ///< The entry carries the time of modification.
 };
 
@@ -60,10 +60,10 @@ template <class Digest>
 struct download_entry {
   file_info<Digest> file;
   std::optional<std::uint64_t> offset;
-  std::optional<std::uint64_t> length;  ///< Octets that follow, where that was asked for.
+  std::optional<std::uint64_t> length;  ///< Bytes that follow, where that was asked for.
 
-  /// How many octets follow the line.
-  std::uint64_t octets() const noexcept {
+  /// How many bytes follow the line.
+  std::uint64_t bytes() const noexcept {
     return length ? *length : file.size - std::min(offset.value_or(0), file.size);
   }
 };
@@ -87,7 +87,7 @@ inline std::string_view take_last_field(std::string_view& rest) noexcept {
   return field;
 }
 
-/// The value of a parameter that is an octet count; `errc::bad_range` if it is none.
+/// The value of a parameter that is a byte count; `errc::bad_range` if it is none.
 inline std::optional<std::uint64_t> range_value(const parameters& params, std::string_view key,
                                                 std::error_code& ec) {
   const auto text = params.value(key, ec);
@@ -116,7 +116,7 @@ std::string format_range(const Range& range) {
 
 }  // namespace detail
 
-/// Reads an entry of a list or before a download's octets. Parameters of other meaning are
+/// Reads an entry of a list or before a download's bytes. Parameters of other meaning are
 /// ignored.
 template <class Digest>
 download_entry<Digest> parse_entry(std::string_view line, std::error_code& ec) {

@@ -22,7 +22,7 @@ enum class errc {
 
   unknown_command = 1,  ///< The command is none that the server knows.
   bad_request,          ///< A line is malformed, or a field is missing.
-  line_too_long,        ///< A line has no LF within 4096 octets.
+  line_too_long,        ///< A line has no LF within 4096 bytes.
   bad_name,             ///< The name is malformed, or the store can't hold it.
   bad_size,             ///< The size is malformed, or out of range.
   bad_id,               ///< The id is not one of this server's digest.
@@ -30,8 +30,8 @@ enum class errc {
   not_found,            ///< No file has that id.
   too_large,            ///< The size is over the server's limit.
   no_space,             ///< The disk is full, or the store is at its quota.
-  mismatch,             ///< The octets do not hash to the id that the client declared.
-  collision,            ///< Other octets with the same digest are stored already.
+  mismatch,             ///< The bytes do not hash to the id that the client declared.
+  collision,            ///< Other bytes with the same digest are stored already.
   io,                   ///< The server's store failed.
   read_only,            ///< The server takes no uploads.
   superseded,           ///< A newer connection took over this upload.
@@ -43,7 +43,7 @@ enum class errc {
   // Found on this side.
 
   end_of_stream = 64,     ///< The peer ended the stream between commands.
-  truncated,              ///< The stream ended within a line, a list or a file's octets.
+  truncated,              ///< The stream ended within a line, a list or a file's bytes.
   malformed_reply,        ///< The peer's reply breaks the protocol.
   digest_mismatch,        ///< The digests of the two ends differ.
   wrong_digest_kind,      ///< The server's ids are digests of another kind.
@@ -64,7 +64,7 @@ enum class errc {
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
 enum class condition {
   protocol_violation = 1,  ///< The peer broke the protocol; the connection is of no more use.
-  verification_failed,     ///< The octets and the digest do not belong together.
+  verification_failed,     ///< The bytes and the digest do not belong together.
   limit_exceeded,          ///< A bound of either side was met.
   timeout,                 ///< A deadline of either side passed.
   refused,                 ///< The peer answered with an ERROR line.

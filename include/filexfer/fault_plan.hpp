@@ -11,19 +11,19 @@
 
 namespace filexfer {
 
-/// One bit of a stream: bit `bit` (0 to 7) of octet `octet`, counted from 0.
+/// One bit of a stream: bit `bit` (0 to 7) of byte `byte`, counted from 0.
 struct bit_position {
-  std::uint64_t octet = 0;
+  std::uint64_t byte = 0;
   unsigned bit = 0;
 };
 
-/// What a `fault_stream` does to the octets. By itself: nothing.
+/// What a `fault_stream` does to the bytes. By itself: nothing.
 ///
-/// A position of N says that N octets pass first; a read or write that would cross it is cut short
+/// A position of N says that N bytes pass first; a read or write that would cross it is cut short
 /// there. Where several faults stand at one position, a reset comes first, then an end or a break,
 /// then a stall.
 struct fault_plan {
-  /// No read gives, and no write takes, more octets than this at a time (0 is taken as 1).
+  /// No read gives, and no write takes, more bytes than this at a time (0 is taken as 1).
   std::size_t max_read = std::numeric_limits<std::size_t>::max();
   std::size_t max_write = std::numeric_limits<std::size_t>::max();
 

@@ -2,7 +2,7 @@
 #define FILEXFER_FAULT_STREAM_HPP
 
 /// \file
-/// A stream around a stream that cuts, stalls, corrupts or breaks at a chosen octet: for tests.
+/// A stream around a stream that cuts, stalls, corrupts or breaks at a chosen byte: for tests.
 
 #include <filexfer/detail/fault_state.hpp>
 #include <filexfer/fault_plan.hpp>
@@ -22,7 +22,7 @@
 
 namespace filexfer {
 
-/// A stream that passes octets on to and from `NextLayer`, and does to them what a plan says.
+/// A stream that passes bytes on to and from `NextLayer`, and does to them what a plan says.
 ///
 /// It offers what the next layer offers: reading and writing, blocking and asynchronous, closing
 /// and shutting down. It owns the next layer, or refers to it: `fault_stream<S>`,
@@ -73,60 +73,60 @@ class fault_stream {
   /// Changes the plan for the operations to come. Positions count from the stream's beginning.
   void plan(const fault_plan& plan) noexcept { state_->plan = plan; }
 
-  /// How many octets were read, and written, in all.
-  std::uint64_t octets_read() const noexcept { return state_->read; }
-  std::uint64_t octets_written() const noexcept { return state_->written; }
+  /// How many bytes were read, and written, in all.
+  std::uint64_t bytes_read() const noexcept { return state_->read; }
+  std::uint64_t bytes_written() const noexcept { return state_->written; }
 
   /// Reads as the next layer does, and as the plan says.
   ///
-  /// \return how many octets were read.
+  /// \return how many bytes were read.
   /// \param ec the next layer's error, or the one that the plan has at this position.
   template <class MutableBuffers>
   std::size_t read_some(const MutableBuffers& buffers, std::error_code& ec) {
     const auto step = next(direction::read, buffers, ec);
     if (ec) return 0;
     const detail::buffer_prefix<asio::mutable_buffer> to{buffers, step.limit};
-    const std::size_t octets = next_.read_some(to, ec);
-    state_->has_read(buffers, octets);
+    const std::size_t bytes = next_.read_some(to, ec);
+    state_->has_read(buffers, bytes);
     note_reset(ec);
-    return octets;
+    return bytes;
   }
 
   /// As above; throws `std::system_error`.
   template <class MutableBuffers>
   std::size_t read_some(const MutableBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = read_some(buffers, ec);
+    const std::size_t bytes = read_some(buffers, ec);
     if (ec) throw std::system_error{ec, "fault_stream: read_some"};
-    return octets;
+    return bytes;
   }
 
   /// Writes as the next layer does, and as the plan says.
   ///
-  /// \return how many octets were written.
+  /// \return how many bytes were written.
   /// \param ec the next layer's error, or the one that the plan has at this position.
   template <class ConstBuffers>
   std::size_t write_some(const ConstBuffers& buffers, std::error_code& ec) {
     const auto step = next(direction::write, buffers, ec);
     if (ec) return 0;
-    const std::size_t octets = next_.write_some(state_->to_write(buffers, step.limit), ec);
-    state_->written += octets;
+    const std::size_t bytes = next_.write_some(state_->to_write(buffers, step.limit), ec);
+    state_->written += bytes;
     note_reset(ec);
-    return octets;
+    return bytes;
   }
 
   /// As above; throws `std::system_error`.
   template <class ConstBuffers>
   std::size_t write_some(const ConstBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = write_some(buffers, ec);
+    const std::size_t bytes = write_some(buffers, ec);
     if (ec) throw std::system_error{ec, "fault_stream: write_some"};
-    return octets;
+    return bytes;
   }
 
   /// As `read_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling does what it does to the next
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling does what it does to the next
   /// layer; a stalled read ends with `operation_aborted`.
   template <class MutableBuffers, class CompletionToken>
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
@@ -135,7 +135,7 @@ class fault_stream {
 
   /// As `write_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling does what it does to the next
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling does what it does to the next
   /// layer; a stalled write ends with `operation_aborted`.
   template <class ConstBuffers, class CompletionToken>
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {

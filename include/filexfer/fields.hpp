@@ -21,18 +21,18 @@
 
 namespace filexfer {
 
-/// The longest line in octets, its LF (and a CR before it) included (section 1).
-inline constexpr std::size_t max_line_octets = 4096;
-/// The longest name in octets, decoded (section 2).
-inline constexpr std::size_t max_name_octets = 255;
-/// The largest size of a file in octets (section 2).
+/// The longest line in bytes, its LF (and a CR before it) included (section 1).
+inline constexpr std::size_t max_line_length = 4096;
+/// The longest name in bytes, decoded (section 2).
+inline constexpr std::size_t max_name_length = 255;
+/// The largest size of a file in bytes (section 2).
 inline constexpr std::uint64_t max_file_size = std::numeric_limits<std::int64_t>::max();
 
-/// Whether `line` holds no control octet, as section 1 wants.
+/// Whether `line` holds no control byte, as section 1 wants.
 constexpr bool is_clean_line(std::string_view line) noexcept {
   return std::all_of(line.begin(), line.end(), [](char c) {
-    const auto octet = static_cast<unsigned char>(c);
-    return octet >= 0x20 && octet != 0x7F;
+    const auto byte = static_cast<unsigned char>(c);
+    return byte >= 0x20 && byte != 0x7F;
   });
 }
 
@@ -53,7 +53,7 @@ class parameters {
   /// malformed, missing or there twice, or nothing stands behind a `=`. Unknown keys are fine.
   static parameters parse(std::string_view text, std::error_code& ec) {
     ec.clear();
-    bool good = text.size() <= max_line_octets;
+    bool good = text.size() <= max_line_length;
     for (auto rest = text; good && !rest.empty();) {
       const auto next = take(rest);
       const bool lacks_value = next.value && next.value->empty();
@@ -102,7 +102,7 @@ class parameters {
   /// Whether a key is there twice. Sorts them: a line can hold more than a thousand, and comparing
   /// each with each would cost a server milliseconds for every such line.
   static bool has_twins(std::string_view text) noexcept {
-    std::array<std::uint16_t, max_line_octets / 2> begins;  // a parameter has two octets at least
+    std::array<std::uint16_t, max_line_length / 2> begins;  // a parameter has two bytes at least
     std::size_t count = 0;
     for (auto rest = text; !rest.empty(); take(rest)) {
       begins[count++] = static_cast<std::uint16_t>(text.size() - rest.size());
@@ -119,11 +119,11 @@ class parameters {
 
   static bool is_key(std::string_view key) noexcept {
     const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
-    const auto is_key_octet = [&](char c) {
+    const auto is_key_character = [&](char c) {
       return is_lower(c) || (c >= '0' && c <= '9') || c == '-';
     };
     return !key.empty() && is_lower(key.front()) &&
-           std::all_of(key.begin(), key.end(), is_key_octet);
+           std::all_of(key.begin(), key.end(), is_key_character);
   }
 
   std::string_view text_;
@@ -195,10 +195,10 @@ inline std::string format_time(file_time time) {
   return text;
 }
 
-/// Whether `name`, decoded, is a name: UTF-8 of 1 to 255 octets without NUL, no component of which
+/// Whether `name`, decoded, is a name: UTF-8 of 1 to 255 bytes without NUL, no component of which
 /// is empty, `.` or `..` (section 2).
 constexpr bool is_name(std::string_view name) noexcept {
-  if (name.empty() || name.size() > max_name_octets) return false;
+  if (name.empty() || name.size() > max_name_length) return false;
   if (name.find('\0') != std::string_view::npos || !detail::is_utf8(name)) return false;
   for (;;) {
     const auto component = name.substr(0, name.find('/'));
@@ -208,17 +208,17 @@ constexpr bool is_name(std::string_view name) noexcept {
   }
 }
 
-/// Writes a name for the wire: control octets, `;` and `%` as `%XX` (section 2).
+/// Writes a name for the wire: control bytes, `;` and `%` as `%XX` (section 2).
 inline std::string escape_name(std::string_view name) {
   constexpr std::string_view digits = "0123456789ABCDEF";
   std::string text;
   text.reserve(name.size());
   for (const char c : name) {
-    const auto octet = static_cast<unsigned char>(c);
-    if (octet < 0x20 || octet == 0x7F || c == ';' || c == '%') {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';' || c == '%') {
       text += '%';
-      text += digits[octet >> 4];
-      text += digits[octet & 0x0Fu];
+      text += digits[byte >> 4];
+      text += digits[byte & 0x0Fu];
     } else {
       text += c;
     }
@@ -226,23 +226,23 @@ inline std::string escape_name(std::string_view name) {
   return text;
 }
 
-/// Reads octets that are escaped like a name; nothing if a `%` has no two hex digits.
+/// Reads bytes that are escaped like a name; nothing if a `%` has no two hex digits.
 inline std::optional<std::string> unescape(std::string_view text) {
-  std::string octets;
-  octets.reserve(text.size());
+  std::string bytes;
+  bytes.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
     if (c == '%') {
-      unsigned octet = 0;
+      unsigned byte = 0;
       const auto hex = text.substr(i + 1, 2);
-      const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), octet, 16);
+      const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), byte, 16);
       if (hex.size() != 2 || error != std::errc{} || end != hex.data() + 2) return std::nullopt;
-      c = static_cast<char>(octet);
+      c = static_cast<char>(byte);
       i += 2;
     }
-    octets += c;
+    bytes += c;
   }
-  return octets;
+  return bytes;
 }
 
 /// Reads a name from the wire; nothing if the result is no name.

@@ -48,7 +48,7 @@ class file_source {
   /// errors.
   file_source(int descriptor, std::error_code& ec) : file_{detail::descriptor{descriptor}, ec} {}
 
-  /// Octets that the file had when it was opened.
+  /// Bytes that the file had when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
   /// When the file was last modified, as it was when it was opened.
@@ -62,7 +62,7 @@ class file_source {
   void seek(std::uint64_t offset, std::error_code& ec) noexcept { file_.seek(offset, ec); }
 
   /// `errc::source_changed` if the file's size or times are not those that it had when it was
-  /// opened, or if it holds octets behind its size (as those of /proc do).
+  /// opened, or if it holds bytes behind its size (as those of /proc do).
   void check_unchanged(std::error_code& ec) const {
     const auto now = detail::status_of(native_handle(), ec);
     if (ec) return;
@@ -109,7 +109,7 @@ static_assert(byte_sink<descriptor_sink>);
 
 /// Writes a file that is seen under its name only once it is whole.
 ///
-/// Octets go to a temporary file beside the target, `.filexfer-` and random digits, which only its
+/// Bytes go to a temporary file beside the target, `.filexfer-` and random digits, which only its
 /// owner can read. `commit` brings them onto the disk, then shows them under the target's name. A
 /// sink that is destroyed without it removes the temporary file; so does not a process that is
 /// killed.
@@ -164,14 +164,14 @@ class file_sink {
   }
   ~file_sink() { remove_temporary(); }
 
-  /// Takes the next octets. Fails with the system's code (`ENOSPC`, `EDQUOT`, `EIO`); then the file
+  /// Takes the next bytes. Fails with the system's code (`ENOSPC`, `EDQUOT`, `EIO`); then the file
   /// can't be committed any more.
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
-    if (!failure_) detail::write_all(file_.get(), octets, failure_);
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    if (!failure_) detail::write_all(file_.get(), bytes, failure_);
     ec = failure_;
   }
 
-  /// Octets that the part had when this began.
+  /// Bytes that the part had when this began.
   std::uint64_t held() const noexcept { return held_; }
 
   /// Reads them, from `offset` on.
@@ -189,7 +189,7 @@ class file_sink {
     }
   }
 
-  /// Leaves what was written as the part, for a sink to come, unless octets were lost or there are
+  /// Leaves what was written as the part, for a sink to come, unless bytes were lost or there are
   /// none. Nothing may be written to this one any more.
   void keep() noexcept {
     std::error_code ec;
@@ -202,7 +202,7 @@ class file_sink {
   /// Has `commit` give the file this time of modification, or the nearest that is kept there.
   void modified(file_time time) noexcept { modified_ = time; }
 
-  /// Flushes the octets, shows the file under its name, flushes the folder.
+  /// Flushes the bytes, shows the file under its name, flushes the folder.
   ///
   /// Sets `ec` to `errc::file_exists` if the target has come to exist meanwhile and is to be kept,
   /// to `ENOTSUP` if the file system can't promise to keep it, else to the system's code. If only
@@ -242,7 +242,7 @@ class file_sink {
   on_existing policy_;
   mode_t mode_ = 0;  ///< Of the finished file: what the umask leaves.
   std::optional<file_time> modified_;
-  std::error_code failure_;  ///< Octets were lost.
+  std::error_code failure_;  ///< Bytes were lost.
 };
 
 namespace detail {

@@ -21,20 +21,20 @@
 
 namespace filexfer {
 
-/// Octets in memory as a source: its own, or the caller's.
+/// Bytes in memory as a source: its own, or the caller's.
 class memory_source {
  public:
-  /// Refers to `octets`, which the caller keeps, unchanged, for as long as the source is read.
-  explicit memory_source(std::span<const std::byte> octets) noexcept : octets_{octets} {}
+  /// Refers to `bytes`, which the caller keeps, unchanged, for as long as the source is read.
+  explicit memory_source(std::span<const std::byte> bytes) noexcept : bytes_{bytes} {}
 
-  /// Owns `octets`.
-  explicit memory_source(std::string octets) noexcept : octets_{std::move(octets)} {}
+  /// Owns `bytes`.
+  explicit memory_source(std::string bytes) noexcept : bytes_{std::move(bytes)} {}
 
-  std::uint64_t size() const noexcept { return octets().size(); }
+  std::uint64_t size() const noexcept { return bytes().size(); }
 
   std::size_t read(std::span<std::byte> to, std::error_code& ec) noexcept {
     ec.clear();
-    const auto rest = octets().subspan(offset_);
+    const auto rest = bytes().subspan(offset_);
     const auto count = std::min(to.size(), rest.size());
     if (count != 0) std::memcpy(to.data(), rest.data(), count);
     offset_ += count;
@@ -49,29 +49,29 @@ class memory_source {
   }
 
  private:
-  std::span<const std::byte> octets() const noexcept {
-    if (const auto* own = std::get_if<std::string>(&octets_)) {
+  std::span<const std::byte> bytes() const noexcept {
+    if (const auto* own = std::get_if<std::string>(&bytes_)) {
       return std::as_bytes(std::span{own->data(), own->size()});
     }
-    return std::get<std::span<const std::byte>>(octets_);
+    return std::get<std::span<const std::byte>>(bytes_);
   }
 
-  std::variant<std::span<const std::byte>, std::string> octets_;
+  std::variant<std::span<const std::byte>, std::string> bytes_;
   std::size_t offset_ = 0;
 };
 
 /// Keeps a download in memory, which grows with what arrives, not with what the peer announced.
 class memory_sink {
  public:
-  /// `limit`: how many octets it takes at most.
+  /// `limit`: how many bytes it takes at most.
   explicit memory_sink(std::uint64_t limit) noexcept : limit_{limit} {}
 
-  /// Takes the next octets. `errc::too_large` if they would be more than the limit; then the sink
+  /// Takes the next bytes. `errc::too_large` if they would be more than the limit; then the sink
   /// can't be committed any more.
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
-    full_ = full_ || octets.size() > limit_ - octets_.size();
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    full_ = full_ || bytes.size() > limit_ - bytes_.size();
     ec = full_ ? make_error_code(errc::too_large) : std::error_code{};
-    if (!ec) octets_.insert(octets_.end(), octets.begin(), octets.end());
+    if (!ec) bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
   }
 
   void commit(std::error_code& ec) noexcept {
@@ -79,26 +79,26 @@ class memory_sink {
     verified_ = !ec;
   }
 
-  /// The octets once they are verified; none before that.
-  std::span<const std::byte> octets() const noexcept {
-    return verified_ ? std::span{octets_} : std::span<const std::byte>{};
+  /// The bytes once they are verified; none before that.
+  std::span<const std::byte> bytes() const noexcept {
+    return verified_ ? std::span{bytes_} : std::span<const std::byte>{};
   }
 
   /// The same as text.
   std::string_view text() const noexcept {
-    const auto shown = octets();
+    const auto shown = bytes();
     return {reinterpret_cast<const char*>(shown.data()), shown.size()};
   }
 
-  /// Moves the verified octets out; none if they are not verified.
+  /// Moves the verified bytes out; none if they are not verified.
   std::vector<std::byte> take() noexcept {
     if (!std::exchange(verified_, false)) return {};
-    return std::exchange(octets_, {});
+    return std::exchange(bytes_, {});
   }
 
  private:
   std::uint64_t limit_;
-  std::vector<std::byte> octets_;
+  std::vector<std::byte> bytes_;
   bool full_ = false;
   bool verified_ = false;
 };

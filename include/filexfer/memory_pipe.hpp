@@ -63,10 +63,10 @@ class memory_pipe {
   /// Whether this end was neither closed nor moved away.
   bool is_open() const noexcept { return receiving_ && receiving_->is_open(side::receiver); }
 
-  /// Reads what is there, waiting until that is at least one octet.
+  /// Reads what is there, waiting until that is at least one byte.
   ///
   /// \param buffers where to; nothing is read, and nothing waited for, if they have no room.
-  /// \return how many octets were read, 0 only with an error or without room.
+  /// \return how many bytes were read, 0 only with an error or without room.
   /// \param ec `asio::error::eof` once the other end was closed or shut down and everything that it
   ///   sent is read; `operation_aborted` if this end is closed meanwhile; `bad_descriptor` if it
   ///   was closed before.
@@ -81,15 +81,15 @@ class memory_pipe {
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = read_some(buffers, ec);
+    const std::size_t bytes = read_some(buffers, ec);
     if (ec) throw std::system_error{ec, "memory_pipe: read_some"};
-    return octets;
+    return bytes;
   }
 
-  /// Writes what fits, waiting until that is at least one octet.
+  /// Writes what fits, waiting until that is at least one byte.
   ///
   /// \param buffers what to write.
-  /// \return how many octets were written, 0 only with an error or if there are none.
+  /// \return how many bytes were written, 0 only with an error or if there are none.
   /// \param ec `asio::error::broken_pipe` if the other end no longer reads or this one was shut
   ///   down; `operation_aborted` if this end is closed meanwhile; `bad_descriptor` if it was closed
   ///   before.
@@ -104,14 +104,14 @@ class memory_pipe {
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = write_some(buffers, ec);
+    const std::size_t bytes = write_some(buffers, ec);
     if (ec) throw std::system_error{ec, "memory_pipe: write_some"};
-    return octets;
+    return bytes;
   }
 
   /// As `read_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling (terminal, partial or total)
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total)
   /// completes it with `operation_aborted`; nothing was read then.
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
@@ -123,7 +123,7 @@ class memory_pipe {
 
   /// As `write_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling (terminal, partial or total)
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total)
   /// completes it with `operation_aborted`; nothing was written then.
   template <class ConstBuffers, class CompletionToken>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
@@ -194,7 +194,7 @@ class memory_pipe {
     }
     const auto done = channel->transfer<Side>(buffers);
     ec = done.ec;
-    return done.octets;
+    return done.bytes;
   }
 
   executor_type executor_;
@@ -209,7 +209,7 @@ static_assert(half_closable_stream<memory_pipe> && closable_stream<memory_pipe>)
 ///
 /// \param first,second the executors of the ends; they may be the same. An end that is only used
 ///   blocking never runs anything on its own: `asio::system_executor{}` will do for it.
-/// \param capacity how many octets each direction holds that are sent and not yet received, at
+/// \param capacity how many bytes each direction holds that are sent and not yet received, at
 ///   least 1 (0 is taken as 1).
 inline std::pair<memory_pipe, memory_pipe> make_memory_pipe(asio::any_io_executor first,
                                                             asio::any_io_executor second,

@@ -28,16 +28,16 @@ namespace filexfer {
 
 /// How much a `memory_store` holds at most.
 struct memory_store_options {
-  std::uint64_t quota = std::uint64_t{1} << 30;  ///< Octets of all files, arriving ones included.
+  std::uint64_t quota = std::uint64_t{1} << 30;  ///< Bytes of all files, arriving ones included.
   std::size_t max_names = 1'000'000;             ///< Entries of the list.
 };
 
 /// Keeps files in memory for as long as it lives. A model of `file_store`.
 ///
-/// What a name may be, what happens when other octets have the same digest, and which names can't
+/// What a name may be, what happens when other bytes have the same digest, and which names can't
 /// stand beside each other (`a` and `a/b` under one id) is as in `directory_store`. An upload's
-/// size is reserved when it begins, but memory is taken only as octets arrive. Several names of a
-/// file share its octets, and a reader keeps them alive.
+/// size is reserved when it begins, but memory is taken only as bytes arrive. Several names of a
+/// file share its bytes, and a reader keeps them alive.
 template <hasher Hasher = md5>
 class memory_store {
  public:
@@ -64,11 +64,11 @@ class memory_store {
     const std::lock_guard lock{mutex_};
     const auto found = first_of(id);
     if (found == files_.end()) return std::nullopt;
-    return opened_file<digest_type, reader>{info_of(*found), reader{found->second.octets}};
+    return opened_file<digest_type, reader>{info_of(*found), reader{found->second.bytes}};
   }
 
   /// Begins an upload. `errc::bad_name` if that is no name, `errc::no_space` if the store's quota
-  /// does not leave that many octets.
+  /// does not leave that many bytes.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec) {
     ec.clear();
     if (!is_name(details.name)) {
@@ -94,7 +94,7 @@ class memory_store {
     ec.clear();
     const std::lock_guard lock{mutex_};
     const auto found = first_of(id);
-    if (found == files_.end() || found->second.octets->size() != size) return false;
+    if (found == files_.end() || found->second.bytes->size() != size) return false;
     show(id, name, found->second, modified, ec);
     return !ec;
   }
@@ -103,14 +103,14 @@ class memory_store {
   using contents = std::shared_ptr<const detail::blocks>;
   using key = std::pair<digest_type, std::string>;
   struct named_file {
-    contents octets;
+    contents bytes;
     file_time modified;
   };
   using file_map = std::map<key, named_file>;
 
   static file_info<digest_type> info_of(const typename file_map::value_type& entry) {
     const auto& [names, file] = entry;
-    return {names.first, names.second, file.octets->size(), file.modified};
+    return {names.first, names.second, file.bytes->size(), file.modified};
   }
 
   /// The first entry of `id`. The mutex is held.
@@ -153,9 +153,9 @@ class memory_store {
     }
   }
 
-  /// Shows what arrived, unless other octets are there. Returns whether these octets are now kept
+  /// Shows what arrived, unless other bytes are there. Returns whether these bytes are now kept
   /// (rather than equal ones that were there before).
-  bool publish(const digest_type& id, std::string_view name, contents octets,
+  bool publish(const digest_type& id, std::string_view name, contents bytes,
                std::optional<file_time> modified, std::error_code& ec) {
     contents compared;  // known to be equal; compared without the mutex, which others need
     for (;;) {
@@ -165,16 +165,16 @@ class memory_store {
         const auto found = first_of(id);
         if (found == files_.end()) {
           const auto now = std::chrono::system_clock::now();
-          show(id, name, {std::move(octets), now}, modified, ec);
+          show(id, name, {std::move(bytes), now}, modified, ec);
           return !ec;
         }
-        if (found->second.octets == compared) {
+        if (found->second.bytes == compared) {
           show(id, name, found->second, modified, ec);
           return false;
         }
-        held = found->second.octets;
+        held = found->second.bytes;
       }
-      if (*held != *octets) {
+      if (*held != *bytes) {
         ec = errc::collision;
         return false;
       }
@@ -182,15 +182,15 @@ class memory_store {
     }
   }
 
-  void release(std::uint64_t octets) noexcept {
+  void release(std::uint64_t bytes) noexcept {
     const std::lock_guard lock{mutex_};
-    used_ -= octets;
+    used_ -= bytes;
   }
 
   const memory_store_options options_;
   mutable std::mutex mutex_;
   file_map files_;
-  std::uint64_t used_ = 0;  ///< Octets stored and reserved.
+  std::uint64_t used_ = 0;  ///< Bytes stored and reserved.
 };
 
 /// Walks over a store's entries; see `memory_store::list`.
@@ -216,11 +216,11 @@ class memory_store<Hasher>::cursor {
 template <hasher Hasher>
 class memory_store<Hasher>::reader {
  public:
-  std::uint64_t size() const noexcept { return octets_->size(); }
+  std::uint64_t size() const noexcept { return bytes_->size(); }
 
   std::size_t read(std::span<std::byte> to, std::error_code& ec) noexcept {
     ec.clear();
-    const auto count = octets_->read(to, offset_);
+    const auto count = bytes_->read(to, offset_);
     offset_ += count;
     return count;
   }
@@ -234,13 +234,13 @@ class memory_store<Hasher>::reader {
 
  private:
   friend class memory_store;
-  explicit reader(contents octets) noexcept : octets_{std::move(octets)} {}
+  explicit reader(contents bytes) noexcept : bytes_{std::move(bytes)} {}
 
-  contents octets_;
+  contents bytes_;
   std::uint64_t offset_ = 0;
 };
 
-/// Takes an upload's octets; see `memory_store::create`. Movable.
+/// Takes an upload's bytes; see `memory_store::create`. Movable.
 template <hasher Hasher>
 class memory_store<Hasher>::upload {
  public:
@@ -249,35 +249,35 @@ class memory_store<Hasher>::upload {
         name_{std::move(other.name_)},
         size_{other.size_},
         modified_{other.modified_},
-        octets_{std::move(other.octets_)} {}
+        bytes_{std::move(other.bytes_)} {}
   upload& operator=(upload&& other) noexcept {
     upload moved{std::move(other)};
     std::swap(store_, moved.store_);
     std::swap(name_, moved.name_);
     std::swap(size_, moved.size_);
     std::swap(modified_, moved.modified_);
-    std::swap(octets_, moved.octets_);
+    std::swap(bytes_, moved.bytes_);
     return *this;
   }
   ~upload() {
     if (store_ != nullptr) store_->release(size_);
   }
 
-  /// Takes the next octets. `errc::bad_size` if they are more than announced.
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
+  /// Takes the next bytes. `errc::bad_size` if they are more than announced.
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec.clear();
-    if (octets.size() > size_ - octets_->size()) ec = errc::bad_size;
-    else octets_->append(octets);
+    if (bytes.size() > size_ - bytes_->size()) ec = errc::bad_size;
+    else bytes_->append(bytes);
   }
 
-  /// Shows the file. `errc::bad_size` if octets are missing, `errc::collision` if others with the
+  /// Shows the file. `errc::bad_size` if bytes are missing, `errc::collision` if others with the
   /// same digest are stored, `errc::bad_name` if the name can't stand beside those that the file
   /// has, `errc::no_space` if the store has all the names that it takes.
   void commit(const digest_type& id, std::error_code& ec) {
     ec.clear();
-    if (octets_->size() != size_) {
+    if (bytes_->size() != size_) {
       ec = errc::bad_size;
-    } else if (store_->publish(id, name_, octets_, modified_, ec)) {
+    } else if (store_->publish(id, name_, bytes_, modified_, ec)) {
       store_ = nullptr;  // What was reserved is used now.
     }
   }
@@ -289,13 +289,13 @@ class memory_store<Hasher>::upload {
         name_{details.name},
         size_{details.size},
         modified_{details.modified},
-        octets_{std::make_shared<detail::blocks>()} {}
+        bytes_{std::make_shared<detail::blocks>()} {}
 
   memory_store* store_;
   std::string name_;
   std::uint64_t size_;
   std::optional<file_time> modified_;
-  std::shared_ptr<detail::blocks> octets_;
+  std::shared_ptr<detail::blocks> bytes_;
 };
 
 static_assert(file_store<memory_store<md5>, md5::digest_type>);

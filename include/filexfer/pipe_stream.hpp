@@ -33,7 +33,7 @@ namespace filexfer {
 /// standard input and output under `ssh`. A regular file is always ready, and blocks as files do.
 ///
 /// It leaves the descriptors' modes as they are: others may share them, such as the shell that
-/// started this program. An asynchronous write to one that blocks moves at most `PIPE_BUF` octets
+/// started this program. An asynchronous write to one that blocks moves at most `PIPE_BUF` bytes
 /// at a time (4096 on Linux), and only when the descriptor is writable, so that it can't block;
 /// whoever wants speed makes the descriptor non-blocking first. (A terminal on which output was
 /// stopped can still block.) No SIGPIPE comes out: writing to a broken pipe gives an error.
@@ -98,10 +98,10 @@ class pipe_stream {
   /// Whether at least one direction is open.
   bool is_open() const noexcept { return is_open(reading_) || is_open(writing_); }
 
-  /// Reads what is there, waiting until that is at least one octet.
+  /// Reads what is there, waiting until that is at least one byte.
   ///
   /// \param buffers where to; nothing is read, and nothing waited for, if they have no room.
-  /// \return how many octets were read, 0 only with an error or without room.
+  /// \return how many bytes were read, 0 only with an error or without room.
   /// \param ec `asio::error::eof` at the end; `bad_descriptor` if this direction is closed; what
   ///   the system's `read` fails with.
   template <class MutableBuffers>
@@ -115,15 +115,15 @@ class pipe_stream {
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = read_some(buffers, ec);
+    const std::size_t bytes = read_some(buffers, ec);
     if (ec) throw std::system_error{ec, "pipe_stream: read_some"};
-    return octets;
+    return bytes;
   }
 
-  /// Writes what the descriptor takes, waiting until that is at least one octet.
+  /// Writes what the descriptor takes, waiting until that is at least one byte.
   ///
   /// \param buffers what to write.
-  /// \return how many octets were written, 0 only with an error or if there are none.
+  /// \return how many bytes were written, 0 only with an error or if there are none.
   /// \param ec `asio::error::broken_pipe` if nobody reads any more; `bad_descriptor` if this
   ///   direction is closed; what the system's `write` fails with.
   template <class ConstBuffers>
@@ -137,14 +137,14 @@ class pipe_stream {
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers) {
     std::error_code ec;
-    const std::size_t octets = write_some(buffers, ec);
+    const std::size_t bytes = write_some(buffers, ec);
     if (ec) throw std::system_error{ec, "pipe_stream: write_some"};
-    return octets;
+    return bytes;
   }
 
   /// As `read_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling (terminal, partial or total),
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total),
   /// closing and destroying the stream complete it with `operation_aborted`; nothing was read then.
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
@@ -156,7 +156,7 @@ class pipe_stream {
 
   /// As `write_some`, without blocking; the buffers' memory must live until completion.
   ///
-  /// Handler: `void(std::error_code, std::size_t octets)`. Cancelling (terminal, partial or total),
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total),
   /// closing and destroying the stream complete it with `operation_aborted`; nothing was written
   /// then.
   template <class ConstBuffers, class CompletionToken>
@@ -241,7 +241,7 @@ class pipe_stream {
     }
     const auto done = side->transfer<Direction>(buffers);
     ec = done.ec;
-    return done.octets;
+    return done.bytes;
   }
 
   static void end(const side_pointer& side, int how, std::error_code& ec) {

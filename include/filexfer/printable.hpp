@@ -23,11 +23,11 @@ constexpr bool moves_the_terminal(char32_t c) noexcept {
 
 }  // namespace detail
 
-/// Returns `text` with every octet that could act on a terminal or a log written as `\xHH`.
+/// Returns `text` with every byte that could act on a terminal or a log written as `\xHH`.
 ///
 /// Escaped are control characters (C0, DEL, C1), line and paragraph separators, marks that turn the
 /// direction of writing, and whatever is not UTF-8. A backslash is written `\\`, so that the result
-/// can be read back. At most `limit` octets of `text` are looked at; a longer one ends in `...`.
+/// can be read back. At most `limit` bytes of `text` are looked at; a longer one ends in `...`.
 inline std::string printable(std::string_view text, std::size_t limit = 4096) {
   constexpr std::string_view digits = "0123456789abcdef";
   const bool cut = text.size() > limit;
@@ -36,20 +36,20 @@ inline std::string printable(std::string_view text, std::size_t limit = 4096) {
   result.reserve(text.size());
   while (!text.empty()) {
     const auto point = detail::first_code_point(text);
-    const std::size_t octets = point.octets == 0 ? 1 : point.octets;
+    const std::size_t bytes = point.bytes == 0 ? 1 : point.bytes;
     if (point.value == U'\\') {
       result += "\\\\";
-    } else if (point.octets != 0 && !detail::moves_the_terminal(point.value)) {
-      result += text.substr(0, octets);
+    } else if (point.bytes != 0 && !detail::moves_the_terminal(point.value)) {
+      result += text.substr(0, bytes);
     } else {
-      for (const char c : text.substr(0, octets)) {
-        const auto octet = static_cast<unsigned char>(c);
+      for (const char c : text.substr(0, bytes)) {
+        const auto byte = static_cast<unsigned char>(c);
         result += "\\x";
-        result += digits[octet >> 4];
-        result += digits[octet & 0x0Fu];
+        result += digits[byte >> 4];
+        result += digits[byte & 0x0Fu];
       }
     }
-    text.remove_prefix(octets);
+    text.remove_prefix(bytes);
   }
   if (cut) result += "...";
   return result;

@@ -119,15 +119,15 @@ inline std::string format_list_request(const list_request& request) {
 template <class Digest>
 struct upload_details {
   std::string name;          ///< Decoded.
-  std::uint64_t size = 0;    ///< Octets.
+  std::uint64_t size = 0;    ///< Bytes.
   std::optional<Digest> id;  ///< The digest that the client expects.
-  /// No octets follow: the name is added if the server holds that file. Only with `id`.
+  /// No bytes follow: the name is added if the server holds that file. Only with `id`.
   bool have = false;
   std::optional<file_time> modified{};  ///< When the file was last modified.
   /// What the client calls this upload, to go on with it after a lost connection; see
   /// `is_resume_token`. Empty if it will not.
   std::string resume{};
-  /// The octets follow at once, without waiting for the ready line.
+  /// The bytes follow at once, without waiting for the ready line.
   bool nowait = false;
 };
 
@@ -196,7 +196,7 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   return line + detail::format_modified(details.modified);
 }
 
-/// The ready line of section 5: words, and `offset` where the server has the first octets already.
+/// The ready line of section 5: words, and `offset` where the server has the first bytes already.
 struct ready_line {
   std::optional<std::uint64_t> offset;
 };
@@ -226,7 +226,7 @@ inline constexpr std::string_view download_prompt = "Please send a file ID";
 struct server_features {
   std::uint64_t version = 0;
   std::string digest;                     ///< As `Hasher::name()` has it; empty if not said.
-  std::optional<std::uint64_t> max_size;  ///< Octets of the largest file that it takes.
+  std::optional<std::uint64_t> max_size;  ///< Bytes of the largest file that it takes.
   bool resume = false;                    ///< Keeps what arrived of an upload that broke.
   bool have = false;                      ///< Takes `have` in a details line,
   bool nowait = false;                    ///< and `nowait`.

@@ -13,12 +13,12 @@
 
 namespace filexfer {
 
-/// What is to be uploaded, beside its octets.
+/// What is to be uploaded, beside its bytes.
 template <class Digest>
 struct upload_request {
   std::string name;  ///< Decoded; see `is_name`.
   /// The file's digest, if it is known. A server that holds the file already then adds the name,
-  /// and no octet is sent; otherwise it stores nothing that hashes to something else
+  /// and no byte is sent; otherwise it stores nothing that hashes to something else
   /// (`errc::mismatch`).
   std::optional<Digest> expected{};
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
@@ -31,23 +31,23 @@ struct upload_request {
 /// What an upload came to. With `errc::digest_mismatch` both digests are set, and differ.
 template <class Digest>
 struct upload_result {
-  Digest computed_here{};   ///< Over the octets that were sent.
-  Digest computed_there{};  ///< By the server, over the octets that it stored: the file's id.
-  /// False if the server had all octets already, and only the name was added; then `computed_here`
+  Digest computed_here{};   ///< Over the bytes that were sent.
+  Digest computed_there{};  ///< By the server, over the bytes that it stored: the file's id.
+  /// False if the server had all bytes already, and only the name was added; then `computed_here`
   /// is the digest that the caller expected.
   bool sent = true;
-  /// Octets that an earlier attempt had left there; if there were any, `computed_here` is the
+  /// Bytes that an earlier attempt had left there; if there were any, `computed_here` is the
   /// digest that the caller expected.
   std::uint64_t offset = 0;
-  std::uint64_t octets = 0;  ///< That were sent, also where it failed.
+  std::uint64_t bytes = 0;  ///< That were sent, also where it failed.
 };
 
 /// What a download came to. With `errc::digest_mismatch` both digests are set, and differ.
 template <class Digest>
 struct download_result {
-  file_info<Digest> file;    ///< As the server announced it; `file.id` is the id asked for.
-  Digest computed_here{};    ///< Over the octets that arrived, and those that the sink held.
-  std::uint64_t octets = 0;  ///< That arrived, also where it failed.
+  file_info<Digest> file;   ///< As the server announced it; `file.id` is the id asked for.
+  Digest computed_here{};   ///< Over the bytes that arrived, and those that the sink held.
+  std::uint64_t bytes = 0;  ///< That arrived, also where it failed.
 };
 
 /// Where an operation's failure arose.

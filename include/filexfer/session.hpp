@@ -40,8 +40,8 @@ class session {
   session(Stream&& stream, Store& store, const session_options& options = {})
       : stream_{std::forward<Stream>(stream)}, flow_{state_, store} {
     state_.options = options;
-    state_.link.chunk_octets = options.chunk_octets;
-    state_.link.small_octets = options.small_octets;
+    state_.link.chunk_size = options.chunk_size;
+    state_.link.small_file_size = options.small_file_size;
     state_.link.sends_files = file_sending_stream<next_layer_type>;
   }
 
@@ -92,7 +92,7 @@ class session {
   /// Cancelling of type total or partial lets the command under way end, then tells the client
   /// `ERROR shutting-down` and closes; that is no error. Cancelling of type terminal breaks off: it
   /// cancels the stream's operation, waits for work that is under way, and completes with
-  /// `asio::error::operation_aborted`. An upload whose octets were not all stored leaves nothing;
+  /// `asio::error::operation_aborted`. An upload whose bytes were not all stored leaves nothing;
   /// one that was about to be answered may stay.
   template <class Token = default_token>
   auto async_run(Token&& token = default_token())

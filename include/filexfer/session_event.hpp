@@ -19,10 +19,10 @@ namespace filexfer {
 struct session_event {
   /// The command; nothing for a line that was none.
   std::optional<command> verb{};
-  std::string name{};        ///< Of the file, as far as it is known.
-  std::string id{};          ///< In hex, as far as it is known.
-  std::uint64_t size = 0;    ///< Of the file; of a list, its entries.
-  std::uint64_t octets = 0;  ///< Of the file that moved on the stream.
+  std::string name{};       ///< Of the file, as far as it is known.
+  std::string id{};         ///< In hex, as far as it is known.
+  std::uint64_t size = 0;   ///< Of the file; of a list, its entries.
+  std::uint64_t bytes = 0;  ///< Of the file that moved on the stream.
   /// Clear for a success. Otherwise the refusal that was answered, or what broke the connection.
   std::error_code error{};
   /// Where the refusal is `errc::io` or the like: what the store said.

@@ -38,15 +38,15 @@ inline std::string in_quotes(std::string_view name) {
 
 /// What moved of what there is. An upload of what is here already moves nothing.
 inline std::string bytes_of(const session_event& event) {
-  const std::string all = std::to_string(event.size) + " octets";
-  return event.octets == event.size ? all : std::to_string(event.octets) + " of " + all;
+  const std::string all = std::to_string(event.size) + " bytes";
+  return event.bytes == event.size ? all : std::to_string(event.bytes) + " of " + all;
 }
 
 }  // namespace detail
 
 /// A line about an event, without its end:
 ///
-///     2026-11-28T22:13:01Z 127.0.0.1:9 UPLOAD "a" 5 octets 5d41402abc4b2a76b9719d911017c592 0.001
+///     2026-11-28T22:13:01Z 127.0.0.1:9 UPLOAD "a" 5 bytes 5d41402abc4b2a76b9719d911017c592 0.001
 ///     s
 ///
 /// \param peer  as `server::observe` tells it; empty is shown as `-`. What comes from the peer is
@@ -66,7 +66,7 @@ inline std::string format_event(std::chrono::system_clock::time_point time, std:
     if (event.cause && event.cause != event.error) line += " (" + event.cause.message() + ')';
   }
   if (event.verb) line += ' ' + detail::fixed(detail::seconds(event.elapsed), 3) + " s";
-  if (is_transfer && event.octets > 0) line += ' ' + detail::rate(event.octets, event.elapsed);
+  if (is_transfer && event.bytes > 0) line += ' ' + detail::rate(event.bytes, event.elapsed);
   return line;
 }
 

@@ -2,7 +2,7 @@
 #define FILEXFER_STORAGE_HPP
 
 /// \file
-/// Where octets come from and go to: sources, sinks, and the server's store.
+/// Where bytes come from and go to: sources, sinks, and the server's store.
 ///
 /// A client reads a `byte_source` to upload and fills a `byte_sink` to download. A server serves a
 /// `file_store`. Files, memory, databases and object stores can all be these; the library brings
@@ -25,10 +25,10 @@
 
 namespace filexfer {
 
-/// A file's octets, read once from front to back.
+/// A file's bytes, read once from front to back.
 ///
-/// - `size()`: how many octets there are in all.
-/// - `read(to, ec)`: fills `to` with the next octets and returns how many; fewer than asked for
+/// - `size()`: how many bytes there are in all.
+/// - `read(to, ec)`: fills `to` with the next bytes and returns how many; fewer than asked for
 ///   only at the end.
 ///
 /// It may have `waits()`: whether reading takes as long as somebody else likes, as from a pipe or
@@ -58,39 +58,39 @@ concept seekable_source =
 
 /// A source that notices when what it reads was changed by somebody else.
 ///
-/// `check_unchanged(ec)` sets `errc::source_changed` if so. It is called before the last octets
+/// `check_unchanged(ec)` sets `errc::source_changed` if so. It is called before the last bytes
 /// leave, so that a torn file is never finished.
 template <class S>
 concept guarded_source = byte_source<S> && requires(S& s, std::error_code& ec) {
   { s.check_unchanged(ec) } -> std::same_as<void>;
 };
 
-/// A source that is a regular file, whose octets the kernel may send by itself.
+/// A source that is a regular file, whose bytes the kernel may send by itself.
 template <class S>
 concept descriptor_source = seekable_source<S> && requires(const S& c) {
   { c.native_handle() } -> std::same_as<int>;
 };
 
-/// Takes a file's octets in order, and shows the file only when told that it is whole.
+/// Takes a file's bytes in order, and shows the file only when told that it is whole.
 ///
-/// - `write(octets, ec)`: the next octets.
-/// - `commit(ec)`: called once all octets are there and their digest is right. Only now may the
+/// - `write(bytes, ec)`: the next bytes.
+/// - `commit(ec)`: called once all bytes are there and their digest is right. Only now may the
 ///   file be seen. A sink that is destroyed without it leaves nothing behind.
 template <class S>
-concept byte_sink = requires(S& s, std::span<const std::byte> octets, std::error_code& ec) {
-  { s.write(octets, ec) } -> std::same_as<void>;
+concept byte_sink = requires(S& s, std::span<const std::byte> bytes, std::error_code& ec) {
+  { s.write(bytes, ec) } -> std::same_as<void>;
   { s.commit(ec) } -> std::same_as<void>;
 };
 
 /// A sink that wants to know which file is coming: `announce(file, ec)` is called once, before the
-/// first octet, with the entry that the server sent.
+/// first byte, with the entry that the server sent.
 template <class S, class Digest>
 concept announced_sink =
     byte_sink<S> && requires(S& s, const file_info<Digest>& file, std::error_code& ec) {
       { s.announce(file, ec) } -> std::same_as<void>;
     };
 
-/// A sink that may hold the first octets of the file already, from an earlier attempt.
+/// A sink that may hold the first bytes of the file already, from an earlier attempt.
 ///
 /// - `held()`: how many; `read_held(to, offset, ec)` reads them.
 /// - `drop_held(ec)`: forgets them; `held()` is 0 then.
@@ -103,24 +103,24 @@ concept resumable_sink = byte_sink<S> && requires(S& s, const S& c, std::span<st
   { s.drop_held(ec) } -> std::same_as<void>;
 };
 
-/// A stored file, opened: which it is, and its octets.
+/// A stored file, opened: which it is, and its bytes.
 template <class Digest, class Reader>
 struct opened_file {
   file_info<Digest> info;
   Reader reader;
 };
 
-/// Takes an upload's octets in order.
+/// Takes an upload's bytes in order.
 ///
-/// - `write(octets, ec)`: the next octets.
-/// - `commit(id, ec)`: all octets are there, and `id` is their digest. When it returns without an
+/// - `write(bytes, ec)`: the next bytes.
+/// - `commit(id, ec)`: all bytes are there, and `id` is their digest. When it returns without an
 ///   error the file is listed under its name, with its time, and stays so after a crash. It may
 ///   fail with `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a system error.
 /// An upload that is destroyed without a successful `commit` leaves nothing behind.
 template <class U, class Digest>
-concept store_upload = std::movable<U> && requires(U& u, std::span<const std::byte> octets,
+concept store_upload = std::movable<U> && requires(U& u, std::span<const std::byte> bytes,
                                                    const Digest& id, std::error_code& ec) {
-  { u.write(octets, ec) } -> std::same_as<void>;
+  { u.write(bytes, ec) } -> std::same_as<void>;
   { u.commit(id, ec) } -> std::same_as<void>;
 };
 
@@ -137,7 +137,7 @@ concept store_cursor = std::movable<C> && requires(C& c, std::error_code& ec) {
 ///   were modified, as nearly as the store keeps it: as their upload said, else when it came.
 /// - `open(id, ec)`: the file with that id, under any of its names; nothing, without an error, if
 ///   there is none.
-/// - `create(details, ec)`: an upload of `details.size` octets under `details.name`, which was
+/// - `create(details, ec)`: an upload of `details.size` bytes under `details.name`, which was
 ///   `details.modified`; nothing, with an error, if it can't be: `errc::bad_name`,
 ///   `errc::no_space`, `errc::io`, a system error.
 /// - `add_name(id, size, name, modified, ec)`: if the store holds a file of that id and size,
@@ -163,8 +163,8 @@ concept file_store =
 ///   `details.id` it begins with what an earlier one of that token and size left, else afresh, and
 ///   what was left is dropped. Nothing, without an error, if another upload has that token: that
 ///   one is revoked, and the caller asks again a little later.
-/// - An upload's `held()`: how many octets it began with; `read_held(to, offset, ec)` reads them.
-/// - An upload's `revoked()`: set once another wants its token. Whoever has all octets goes on.
+/// - An upload's `held()`: how many bytes it began with; `read_held(to, offset, ec)` reads them.
+/// - An upload's `revoked()`: set once another wants its token. Whoever has all bytes goes on.
 /// - An upload's `keep()`: called before it is destroyed, if it may be gone on with. It does not
 ///   fail; what can't be kept is dropped.
 template <class S, class Digest>

@@ -108,8 +108,8 @@ class tls_stream {
     operation(tls_stream& over, Start start) : over_{over}, start_{std::move(start)} {}
 
     template <class Self>
-    void operator()(Self& self, std::error_code ec = {}, std::size_t octets = 0) {
-      if (started_) return self.complete(ec, octets);
+    void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
+      if (started_) return self.complete(ec, bytes);
       switch (over_.state_) {
         case state::fresh: return begin(self);
         case state::failed: return fail(self);

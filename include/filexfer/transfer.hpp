@@ -31,7 +31,7 @@ namespace filexfer {
 
 /// How persistent a transfer is.
 struct retry_policy {
-  /// Since octets last moved; 0 for one attempt only.
+  /// Since bytes last moved; 0 for one attempt only.
   std::chrono::milliseconds patience{std::chrono::seconds{30}};
   std::chrono::milliseconds first_pause{100};  ///< It doubles with each attempt that moves nothing,
   std::chrono::milliseconds longest_pause{std::chrono::seconds{5}};  ///< up to this.
@@ -55,7 +55,7 @@ class retry_schedule {
                           std::uint32_t seed = std::random_device{}()) noexcept
       : policy_{policy}, pause_{policy.first_pause}, random_{seed} {}
 
-  /// The last attempt has moved octets: patience and pauses begin anew.
+  /// The last attempt has moved bytes: patience and pauses begin anew.
   void progress() {
     pause_ = policy_.first_pause;
     last_progress_ = Clock::now();
@@ -84,7 +84,7 @@ typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
   Hasher hash;
   source.seek(0, ec);
   std::vector<std::byte> buffer(
-      static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), default_chunk_octets)));
+      static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), default_chunk_size)));
   for (std::uint64_t left = source.size(); left > 0 && !ec;) {
     const auto part = std::span{buffer}.first(
         static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer.size())));
@@ -181,7 +181,7 @@ upload_result<typename Hasher::digest_type> upload_with_retries(
       result = one.upload(source, std::move(request), ec);
       origin = one.last_failure();
     }
-    if (result.octets > 0) schedule.progress();
+    if (result.bytes > 0) schedule.progress();
     if (!attempts.may_pass(ec, origin, result)) return result;
     const auto pause = schedule.next();
     if (!pause) return result;

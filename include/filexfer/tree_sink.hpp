@@ -160,10 +160,10 @@ class tree_sink {
     if (file_) file_->modified(time);
   }
 
-  /// Takes the file's next octets. The errors are those of `file_sink`, and `EBADF` before a file
+  /// Takes the file's next bytes. The errors are those of `file_sink`, and `EBADF` before a file
   /// was begun.
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
-    if (file_) file_->write(octets, ec);
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    if (file_) file_->write(bytes, ec);
     else ec = detail::system_code(EBADF);
   }
 

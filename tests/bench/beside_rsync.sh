@@ -95,7 +95,7 @@ for ((run = 0; run < runs; ++run)); do
 done
 
 median() { tr ' ' '\n' <<< "$1" | grep . | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-printf '%-46s %10s %10s\n' "$files files of $size octets" seconds files/s
+printf '%-46s %10s %10s\n' "$files files of $size bytes" seconds files/s
 for name in "${!seconds[@]}"; do
   middle=$(median "${seconds[$name]}")
   printf '%-46s %10.2f %10.0f\n' "$name" "$middle" "$(awk -v n="$files" -v s="$middle" 'BEGIN { print n / s }')"

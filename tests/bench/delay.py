@@ -25,7 +25,7 @@ from relays import Delaying  # noqa: E402
 programs = pathlib.Path(os.environ.get("BIN", here.parent.parent / "build/release/bin")).resolve()
 files = int(os.environ.get("FILES", "10000"))
 seconds = float(os.environ.get("MILLISECONDS", "25")) / 1000
-OCTETS = 4096
+BYTES = 4096
 
 
 def run(folder, *arguments):
@@ -57,7 +57,7 @@ def up_and_down(folder, delay):
 
 
 def main():
-    folder = folder_with(4 * files * 3 * OCTETS)
+    folder = folder_with(4 * files * 3 * BYTES)
     if not folder:
         sys.exit("delay.py: no room for %d files" % files)
     try:
@@ -66,8 +66,8 @@ def main():
             path = os.path.join(folder, "tree", "%d" % (number // 100), "%d" % number)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
-                file.write(chance.randbytes(OCTETS))
-        print("%d files of %d octets" % (files, OCTETS))
+                file.write(chance.randbytes(BYTES))
+        print("%d files of %d bytes" % (files, BYTES))
         for delay in (0, seconds):
             up, down = up_and_down(folder, delay)
             print("%4.0f ms each way: %7.2f s up, %7.2f s down" % (1000 * delay, up, down), flush=True)

@@ -22,12 +22,12 @@ namespace {
 
 using digest_type = filexfer::md5::digest_type;
 
-std::string octets(const benchmark::State& state) {
+std::string bytes(const benchmark::State& state) {
   return std::string(static_cast<std::size_t>(state.range(0)), 'x');
 }
 
 void digest_alone(benchmark::State& state) {
-  const auto body = octets(state);
+  const auto body = bytes(state);
   for (auto _ : state) {
     filexfer::md5 hash;
     hash.update(std::as_bytes(std::span{body}));
@@ -67,14 +67,14 @@ struct dialogue {
 };
 
 void upload(benchmark::State& state) {
-  const auto body = octets(state);
+  const auto body = bytes(state);
   dialogue d;
   for (auto _ : state) benchmark::DoNotOptimize(d.upload(body));
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
 void download(benchmark::State& state) {
-  const auto body = octets(state);
+  const auto body = bytes(state);
   dialogue d;
   const auto id = d.upload(body);
   for (auto _ : state) {

@@ -227,12 +227,12 @@ class broken_store {
 
 class broken_store::upload {
  public:
-  void write(std::span<const std::byte> octets, std::error_code& ec) try {
+  void write(std::span<const std::byte> bytes, std::error_code& ec) try {
     ec.clear();
-    while (!octets.empty()) {
-      const auto written = ::write(file_->file.value, octets.data(), octets.size());
+    while (!bytes.empty()) {
+      const auto written = ::write(file_->file.value, bytes.data(), bytes.size());
       check(static_cast<int>(written));
-      octets = octets.subspan(static_cast<std::size_t>(written));
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
   } catch (const std::system_error& e) {
     ec = e.code();

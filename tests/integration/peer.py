@@ -5,7 +5,7 @@ It shares nothing with the library, not even the hasher, so that a mistake that
 both ends of the library make alike shows here. The standard library of Python
 3.9 is enough.
 
-Client  a blocking client that believes nothing: every octet that the protocol
+Client  a blocking client that believes nothing: every byte that the protocol
         fixes is checked, and a breach raises Violation.
 Server  a threaded server on 127.0.0.1 with its files in memory, by default
         without FEATURES. It notes each breach of a client in `violations`, and
@@ -54,7 +54,7 @@ READY_WORDS = b"Ready to receive the file"
 DOWNLOAD_PROMPT = b"Please send a file ID"
 EMPTY_STORE_WORDS = b"No files available at the moment"
 
-Octets = Union[bytes, str]
+Text = Union[bytes, str]
 
 
 class Violation(Exception):
@@ -107,12 +107,12 @@ _MUST_ESCAPE = re.compile(rb"[\x01-\x1f\x7f;%]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-def to_octets(text: Octets) -> bytes:
+def to_bytes(text: Text) -> bytes:
     return text.encode("utf-8") if isinstance(text, str) else bytes(text)
 
 
-def escape(name: Octets) -> bytes:
-    return _MUST_ESCAPE.sub(lambda match: b"%%%02X" % match.group()[0], to_octets(name))
+def escape(name: Text) -> bytes:
+    return _MUST_ESCAPE.sub(lambda match: b"%%%02X" % match.group()[0], to_bytes(name))
 
 
 def decode_name(wire: bytes) -> bytes:
@@ -121,7 +121,7 @@ def decode_name(wire: bytes) -> bytes:
         raise Malformed("bad-name", "a % without two hex digits")
     name = _ESCAPE.sub(lambda match: bytes([int(match.group(1), 16)]), wire)
     if not 1 <= len(name) <= 255:
-        raise Malformed("bad-name", "%d octets" % len(name))
+        raise Malformed("bad-name", "%d bytes" % len(name))
     if b"\0" in name:
         raise Malformed("bad-name", "a NUL")
     try:
@@ -163,8 +163,8 @@ def decode_parameters(fields: Sequence[bytes], flags: Sequence[bytes] = (),
     return parameters
 
 
-def md5(octets: bytes) -> str:
-    return hashlib.md5(octets).hexdigest()
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
 
 
 class Channel:
@@ -175,13 +175,13 @@ class Channel:
         self.buffer = bytearray()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def send(self, octets: bytes) -> None:
-        self.sock.sendall(octets)
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
 
     def fill(self) -> bool:
-        octets = self.sock.recv(CHUNK)
-        self.buffer += octets
-        return bool(octets)
+        data = self.sock.recv(CHUNK)
+        self.buffer += data
+        return bool(data)
 
     def line(self) -> bytes:
         """The next line with its end; nothing but the protocol's limit is judged."""
@@ -195,18 +195,18 @@ class Channel:
                 raise EndOfStream(bytes(self.buffer))
 
     def take(self, count: int) -> bytes:
-        octets = bytes(self.buffer[:count])
+        data = bytes(self.buffer[:count])
         del self.buffer[:count]
-        return octets
+        return data
 
     def some(self, most: int) -> bytes:
-        """One to `most` octets."""
+        """One to `most` bytes."""
         if not self.buffer and not self.fill():
             raise EndOfStream()
         return self.take(min(most, len(self.buffer)))
 
     def has_input(self) -> bool:
-        """Whether octets are there that nobody has read; the end of the stream is none."""
+        """Whether bytes are there that nobody has read; the end of the stream is none."""
         if self.buffer:
             return True
         if not select.select([self.sock], [], [], 0)[0]:
@@ -242,13 +242,13 @@ class Uploaded(NamedTuple):
     id: str  # what the server computed
     digest: str  # what hashlib computed
     size: int
-    sent: int  # octets that went over the wire
+    sent: int  # bytes that went over the wire
     offset: Optional[int]  # of the ready line
 
 
 class Downloaded(NamedTuple):
     entry: Entry
-    octets: bytes
+    data: bytes
     digest: str
 
 
@@ -303,11 +303,11 @@ class Client:
 
     # Raw access
 
-    def send(self, octets: bytes) -> None:
-        self.channel.send(octets)
+    def send(self, data: bytes) -> None:
+        self.channel.send(data)
 
-    def send_line(self, line: Octets) -> None:
-        self.send(to_octets(line) + b"\n")
+    def send_line(self, line: Text) -> None:
+        self.send(to_bytes(line) + b"\n")
 
     def line(self) -> bytes:
         """The next line without its end, held against protocol section 1."""
@@ -315,11 +315,11 @@ class Client:
             raw = self.channel.line()
         except LineTooLong:
             self.close()
-            raise Violation("a line of more than %d octets" % MAX_LINE) from None
+            raise Violation("a line of more than %d bytes" % MAX_LINE) from None
         if raw.endswith(b"\r\n"):
             raise Violation("a line that ends in CR LF: %r" % raw)
         if _CONTROL.search(raw[:-1]):
-            raise Violation("a control octet in a line: %r" % raw)
+            raise Violation("a control byte in a line: %r" % raw)
         return raw[:-1]
 
     def reply(self) -> bytes:
@@ -385,7 +385,7 @@ class Client:
         self.told = frozenset(told)
         return found
 
-    def list_files(self, command: Octets = b"LIST_FILES") -> List[Entry]:
+    def list_files(self, command: Text = b"LIST_FILES") -> List[Entry]:
         self.send_line(command)
         return self.read_list()
 
@@ -408,9 +408,9 @@ class Client:
             line = self.reply()
         return entries
 
-    def upload(self, name: Octets, source: Union[bytes, io.BufferedIOBase],
+    def upload(self, name: Text, source: Union[bytes, io.BufferedIOBase],
                id: Optional[str] = None, extra: bytes = b"") -> Uploaded:
-        """Upload `source`, octets or a seekable file; `extra` is added to the details line."""
+        """Upload `source`, bytes or a seekable file; `extra` is added to the details line."""
         if id is not None and b"id" not in self.told:
             raise ValueError("the server was not asked whether it takes id=")
         stream = io.BytesIO(source) if isinstance(source, (bytes, bytearray)) else source
@@ -420,19 +420,19 @@ class Client:
         self.words()
         line = escape(name) + b";%d" % size
         if id is not None:
-            line += b";id=" + to_octets(id)
+            line += b";id=" + to_bytes(id)
         self.send_line(line + extra)
         offset = self.read_ready(size, id is not None)
         digest = hashlib.md5()
         position = 0
         while position < size:
-            octets = stream.read(CHUNK)
-            digest.update(octets)
+            data = stream.read(CHUNK)
+            digest.update(data)
             if position >= (offset or 0):
-                self.send_watching(octets)
-            elif position + len(octets) > (offset or 0):
-                self.send_watching(octets[(offset or 0) - position:])
-            position += len(octets)
+                self.send_watching(data)
+            elif position + len(data) > (offset or 0):
+                self.send_watching(data[(offset or 0) - position:])
+            position += len(data)
         return Uploaded(self.read_id(), digest.hexdigest(), size, size - (offset or 0), offset)
 
     def read_ready(self, size: int, gave_id: bool) -> Optional[int]:
@@ -457,24 +457,24 @@ class Client:
             raise Violation("an id is 32 lower-case hex digits, not %r" % line)
         return line.decode("ascii")
 
-    def send_watching(self, octets: bytes) -> None:
-        """Send octets of an upload; an ERROR that comes meanwhile is raised."""
+    def send_watching(self, data: bytes) -> None:
+        """Send bytes of an upload; an ERROR that comes meanwhile is raised."""
         try:
             if self.channel.has_input():
                 line = self.reply()
-                raise Violation("a reply before the last octet: %r" % line)
-            self.send(octets)
+                raise Violation("a reply before the last byte: %r" % line)
+            self.send(data)
         except (BrokenPipeError, ConnectionResetError):
             # The ERROR that explains it may be there already.
             try:
                 line = self.reply()
             except (OSError, EndOfStream):
                 raise EndOfStream() from None
-            raise Violation("a reply before the last octet: %r" % line) from None
+            raise Violation("a reply before the last byte: %r" % line) from None
 
-    def download(self, id: Octets, offset: Optional[int] = None,
+    def download(self, id: Text, offset: Optional[int] = None,
                  length: Optional[int] = None) -> Downloaded:
-        wire = to_octets(id)
+        wire = to_bytes(id)
         asked = []
         for key, value in ((b"offset", offset), (b"length", length)):
             if value is not None:
@@ -485,7 +485,7 @@ class Client:
         self.send_line(b"DOWNLOAD")
         self.words()
         self.send_line(wire)
-        return self.read_download(to_octets(id), offset, length)
+        return self.read_download(to_bytes(id), offset, length)
 
     def read_download(self, id: bytes, offset: Optional[int] = None,
                       length: Optional[int] = None) -> Downloaded:
@@ -503,40 +503,40 @@ class Client:
         if start > entry.size:
             raise Violation("an offset past the end")
         if b"length" in entry.parameters and count != min(length or 0, entry.size - start):
-            raise Violation("asked for %r octets, got %d" % (length, count))
-        octets = bytearray()
-        while len(octets) < count:
-            octets += self.channel.some(count - len(octets))
-        digest = md5(bytes(octets))
+            raise Violation("asked for %r bytes, got %d" % (length, count))
+        data = bytearray()
+        while len(data) < count:
+            data += self.channel.some(count - len(data))
+        digest = md5(bytes(data))
         if count == entry.size and digest != entry.id:
             raise DigestMismatch("%s was asked for, %s came" % (entry.id, digest))
-        return Downloaded(entry, bytes(octets), digest)
+        return Downloaded(entry, bytes(data), digest)
 
 
 # The server
 
 
 class Store:
-    """Files in memory: octets by id, and the pairs (name, id) that the list shows."""
+    """Files in memory: bytes by id, and the pairs (name, id) that the list shows."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.octets: Dict[bytes, bytes] = {}
+        self.data: Dict[bytes, bytes] = {}
         self.names: List[Tuple[bytes, bytes]] = []
 
-    def add(self, name: Octets, octets: bytes) -> bytes:
-        """Store octets that a connection or a test brings; Malformed `collision` if others are there."""
-        id = md5(octets).encode("ascii")
+    def add(self, name: Text, data: bytes) -> bytes:
+        """Store bytes that a connection or a test brings; Malformed `collision` if others are there."""
+        id = md5(data).encode("ascii")
         with self.lock:
-            if self.octets.setdefault(id, octets) != octets:
-                raise Malformed("collision", "other octets have this id")
-            self._name(to_octets(name), id)
+            if self.data.setdefault(id, data) != data:
+                raise Malformed("collision", "other bytes have this id")
+            self._name(to_bytes(name), id)
         return id
 
     def add_name(self, name: bytes, id: bytes, size: int) -> bool:
         """Give a name to what is held; False if it is not."""
         with self.lock:
-            if id not in self.octets or len(self.octets[id]) != size:
+            if id not in self.data or len(self.data[id]) != size:
                 return False
             self._name(name, id)
             return True
@@ -547,20 +547,20 @@ class Store:
 
     def entries(self) -> List[Tuple[bytes, bytes, int]]:
         with self.lock:
-            return [(id, name, len(self.octets[id])) for name, id in self.names]
+            return [(id, name, len(self.data[id])) for name, id in self.names]
 
     def find(self, id: bytes) -> Optional[Tuple[bytes, bytes]]:
-        """A name and the octets."""
+        """A name and the bytes."""
         with self.lock:
             for name, named in self.names:
                 if named == id:
-                    return name, self.octets[id]
+                    return name, self.data[id]
         return None
 
     def content(self) -> Dict[bytes, bytes]:
-        """Octets by name, for stores in which a name stands once."""
+        """Bytes by name, for stores in which a name stands once."""
         with self.lock:
-            return {name: self.octets[id] for name, id in self.names}
+            return {name: self.data[id] for name, id in self.names}
 
 
 @dataclasses.dataclass
@@ -575,7 +575,7 @@ class Behaviour:
     crlf: bool = False
     upper_ids: bool = False
     other_words: bool = False
-    octet_by_octet: bool = False
+    byte_by_byte: bool = False
     extra_features: Sequence[bytes] = ()
     extra_parameters: bytes = b""  # on the ready line and on entries
 
@@ -583,14 +583,14 @@ class Behaviour:
     busy: bool = False
     refuse_upload: Optional[bytes] = None  # the ERROR's code and text, to the details line
     refuse_download: Optional[bytes] = None  # the same, to the id line
-    fail_upload_after: Optional[int] = None  # ERROR no-space after so many octets, and close
+    fail_upload_after: Optional[int] = None  # ERROR no-space after so many bytes, and close
     fail_list_after: Optional[int] = None  # ERROR io in place of the entry after so many
 
     # Breaches.
     wrong_id: bool = False  # in the last line of an upload
     wrong_entry_id: bool = False  # in the entry line of a download
-    flip_octet: Optional[int] = None  # of a download's octets
-    truncate_download: Optional[int] = None  # close after so many octets
+    flip_byte: Optional[int] = None  # of a download's bytes
+    truncate_download: Optional[int] = None  # close after so many bytes
     hostile_name: Optional[bytes] = None  # as it stands on the wire, in every entry
     overlong_at: Optional[str] = None
     close_at: Optional[str] = None  # "connect", or in place of the line
@@ -711,8 +711,8 @@ class Session:
             while True:
                 self.command()
         except LineTooLong:
-            self.violation("a line of more than %d octets" % MAX_LINE)
-            self.fail(b"line-too-long a line has at most %d octets" % MAX_LINE)
+            self.violation("a line of more than %d bytes" % MAX_LINE)
+            self.fail(b"line-too-long a line has at most %d bytes" % MAX_LINE)
         except socket.timeout:
             self.fail(b"timeout the peer was silent for too long")
 
@@ -732,8 +732,8 @@ class Session:
         line = raw[:-1]
         self.note(kind, line)
         if _CONTROL.search(line):
-            self.violation("a control octet in a line: %r" % line)
-            raise Malformed("bad-request", "a control octet")
+            self.violation("a control byte in a line: %r" % line)
+            raise Malformed("bad-request", "a control byte")
         return line
 
     def parameters(self, fields: Sequence[bytes], known: Sequence[bytes]) -> Dict[bytes, bytes]:
@@ -752,9 +752,9 @@ class Session:
         return id
 
     def silent(self, before: str) -> None:
-        """Note octets that came before the reply that the client has to wait for."""
+        """Note bytes that came before the reply that the client has to wait for."""
         if self.channel.has_input():
-            self.violation("octets came before %s was sent" % before)
+            self.violation("bytes came before %s was sent" % before)
 
     # Replies
 
@@ -771,18 +771,18 @@ class Session:
             raise _Close()
         if behaviour.overlong_at == point:
             line += b"x" * (MAX_LINE + 1 - len(line))
-        octets = line + (b"\r\n" if behaviour.crlf else b"\n")
+        data = line + (b"\r\n" if behaviour.crlf else b"\n")
         if behaviour.cut_at == point:
-            self.send(octets[:len(octets) // 2])
+            self.send(data[:len(data) // 2])
             raise _Close()
-        self.send(octets)
+        self.send(data)
 
-    def send(self, octets: bytes) -> None:
-        if self.behaviour.octet_by_octet:
-            for position in range(len(octets)):
-                self.channel.send(octets[position:position + 1])
+    def send(self, data: bytes) -> None:
+        if self.behaviour.byte_by_byte:
+            for position in range(len(data)):
+                self.channel.send(data[position:position + 1])
         else:
-            self.channel.send(octets)
+            self.channel.send(data)
 
     def error(self, error: Malformed) -> None:
         self.note("error", error.code)
@@ -882,12 +882,12 @@ class Session:
             self.reply("ready", ready + b";offset=%d" % size)
         else:
             self.reply("ready", ready + self.behaviour.extra_parameters)
-            octets = self.receive(size)
-            computed = md5(octets).encode("ascii")
+            data = self.receive(size)
+            computed = md5(data).encode("ascii")
             try:
                 if id is not None and computed != id:
-                    raise Malformed("mismatch", "these octets hash to " + computed.decode("ascii"))
-                id = self.store.add(name, octets)
+                    raise Malformed("mismatch", "these bytes hash to " + computed.decode("ascii"))
+                id = self.store.add(name, data)
             except Malformed as error:
                 self.error(error)
                 return
@@ -899,7 +899,7 @@ class Session:
             raise Malformed("bad-request", "name;size")
         size = decode_size(fields[1])
         if self.server.max_size is not None and size > self.server.max_size:
-            raise Malformed("too-large", "at most %d octets" % self.server.max_size)
+            raise Malformed("too-large", "at most %d bytes" % self.server.max_size)
         name = decode_name(fields[0])
         if escape(name) != fields[0]:
             self.violation("the name %r is written %r" % (fields[0], escape(name)))
@@ -908,19 +908,19 @@ class Session:
 
     def receive(self, size: int) -> bytes:
         behaviour = self.behaviour
-        octets = bytearray()
+        data = bytearray()
         stops = [stop for stop in (behaviour.fail_upload_after, behaviour.stall_upload_after)
                  if stop is not None and stop <= size]
-        while len(octets) < size or stops:
-            if len(octets) in stops:
-                stops.remove(len(octets))
-                if behaviour.fail_upload_after == len(octets):
+        while len(data) < size or stops:
+            if len(data) in stops:
+                stops.remove(len(data))
+                if behaviour.fail_upload_after == len(data):
                     self.fail(b"no-space the disk is full")
                 self.stall()
                 continue
-            octets += self.channel.some(min(stops + [size]) - len(octets))
-        self.note("octets", len(octets))
-        return bytes(octets)
+            data += self.channel.some(min(stops + [size]) - len(data))
+        self.note("bytes", len(data))
+        return bytes(data)
 
     def stall(self) -> None:
         self.server.stalled.set()
@@ -930,7 +930,7 @@ class Session:
         behaviour = self.behaviour
         self.reply("download-prompt", self.words(DOWNLOAD_PROMPT))
         try:
-            name, octets, id, start, end, applied = self.wanted()
+            name, data, id, start, end, applied = self.wanted()
         except Malformed as error:
             if error.code != "not-found":
                 self.violation("%s in an id line" % error)
@@ -940,11 +940,11 @@ class Session:
             self.reply("error", b"ERROR " + behaviour.refuse_download)
             return
         self.reply("entry", b"%s;%s;%d" % (
-            self.written_id(id, behaviour.wrong_entry_id), self.written_name(name), len(octets))
+            self.written_id(id, behaviour.wrong_entry_id), self.written_name(name), len(data))
             + applied + behaviour.extra_parameters)
-        part = bytearray(octets[start:end])
-        if behaviour.flip_octet is not None:
-            part[behaviour.flip_octet] ^= 0x01
+        part = bytearray(data[start:end])
+        if behaviour.flip_byte is not None:
+            part[behaviour.flip_byte] ^= 0x01
         stop = behaviour.stall_download_after
         if stop is not None and stop <= len(part):
             self.send(bytes(part[:stop]))
@@ -956,7 +956,7 @@ class Session:
         self.send(bytes(part))
 
     def wanted(self) -> Tuple[bytes, bytes, bytes, int, int, bytes]:
-        """Name, octets, id, first octet, the one behind the last, the parameters that hold."""
+        """Name, bytes, id, first byte, the one behind the last, the parameters that hold."""
         fields = self.line("id").split(b";")
         id = self.id(fields[0])
         found = self.parameters(fields[1:], (b"offset", b"length"))
@@ -968,16 +968,16 @@ class Session:
         file = self.store.find(id)
         if file is None:
             raise Malformed("not-found", "no file has this id")
-        name, octets = file
-        if offset > len(octets):
-            raise Malformed("bad-range", "the file has %d octets" % len(octets))
-        end = offset + min(length, len(octets) - offset)
+        name, data = file
+        if offset > len(data):
+            raise Malformed("bad-range", "the file has %d bytes" % len(data))
+        end = offset + min(length, len(data) - offset)
         applied = b""
         if b"offset" in found:
             applied += b";offset=%d" % offset
         if b"length" in found:
             applied += b";length=%d" % (end - offset)
-        return name, octets, id, offset, end, applied
+        return name, data, id, offset, end, applied
 
 
 # The programs of this project
@@ -1116,13 +1116,13 @@ class PeersTest(unittest.TestCase):
             self.assertEqual(client.features() is not None, features)
             self.assertEqual(client.list_files(), [])
             for size in (0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7):
-                octets = os.urandom(size)
+                data = os.urandom(size)
                 name = "size %d;%%\x01" % size
-                uploaded = client.upload(name, octets)
+                uploaded = client.upload(name, data)
                 self.assertEqual(uploaded.id, uploaded.digest)
                 self.assertEqual(uploaded.sent, size)
                 downloaded = client.download(uploaded.id)
-                self.assertEqual(downloaded.octets, octets)
+                self.assertEqual(downloaded.data, data)
                 self.assertEqual(downloaded.entry.name, name.encode())
             self.assertEqual(len(client.list_files(b"LIST FILE")), 6)
             client.close()
@@ -1131,10 +1131,10 @@ class PeersTest(unittest.TestCase):
 
     def test_a_file_object_is_uploaded(self) -> None:
         _, client = self.served()
-        octets = os.urandom(200000)
+        data = os.urandom(200000)
         with tempfile.TemporaryFile() as file:
-            file.write(octets)
-            self.assertEqual(client.upload("f", file).id, md5(octets))
+            file.write(data)
+            self.assertEqual(client.upload("f", file).id, md5(data))
 
     def test_what_is_held_is_not_sent_again(self) -> None:
         server, client = self.served(features=True)
@@ -1152,9 +1152,9 @@ class PeersTest(unittest.TestCase):
         _, client = self.served(features=True)
         client.features()
         id = client.upload("digits", b"0123456789").id
-        for offset, length, octets in ((0, None, b"0123456789"), (4, None, b"456789"),
+        for offset, length, data in ((0, None, b"0123456789"), (4, None, b"456789"),
                                        (None, 3, b"012"), (8, 9, b"89"), (10, None, b""), (3, 0, b"")):
-            self.assertEqual(client.download(id, offset, length).octets, octets)
+            self.assertEqual(client.download(id, offset, length).data, data)
         self.refused("bad-range", client.download, id, 11)
 
     def test_the_largest_size_is_told_and_kept(self) -> None:
@@ -1167,7 +1167,7 @@ class PeersTest(unittest.TestCase):
         server, client = self.served()
         client.told = frozenset({b"id", b"offset"})
         self.assertEqual(client.upload("a", b"hello", id=md5(b"other")).id, md5(b"hello"))
-        self.assertEqual(client.download(md5(b"hello"), offset=2).octets, b"hello")
+        self.assertEqual(client.download(md5(b"hello"), offset=2).data, b"hello")
         client.close()
         server.wait()
         self.assertEqual(len(server.violations), 2)
@@ -1192,12 +1192,12 @@ class PeersTest(unittest.TestCase):
             (download + b"x\n", "bad-id"), (download + id.upper() + b"\n", None),
             (download + id + b";offset=x\n", "bad-range"), (download + id + b";offset=6\n", "bad-range"),
         )
-        for octets, code in cases:
-            with self.subTest(octets=octets[:60]):
+        for data, code in cases:
+            with self.subTest(data=data[:60]):
                 with Server(features=True) as server, Client(server.address, timeout=10) as client:
                     server.store.add("a", b"hello")
                     client.features()
-                    client.send(octets + (b"" if len(octets) > 4095 else b"\n" * octets.endswith(b"bc")))
+                    client.send(data + (b"" if len(data) > 4095 else b"\n" * data.endswith(b"bc")))
                     client.end_sending()
                     answer = client.rest()
                     server.wait()
@@ -1207,7 +1207,7 @@ class PeersTest(unittest.TestCase):
                     else:
                         self.assertNotIn(b"ERROR", answer)
 
-    def test_octets_before_the_ready_line_are_noted(self) -> None:
+    def test_bytes_before_the_ready_line_are_noted(self) -> None:
         server, client = self.served(features=True)
         client.features()
         client.send(b"UPLOAD\na;5\nhello")
@@ -1237,12 +1237,12 @@ class PeersTest(unittest.TestCase):
         for how in ({"extra_parameters": b";offset=0"}, {"upper_ids": True}, {"extra_parameters": b";x"},
                     {"rewrite": lambda point, line: line + b";" if point == "upload-prompt" else line}):
             with self.subTest(how=how):
-                self.assertRaises(Violation, self.misbehaving(**how).upload, "c", b"octets")
+                self.assertRaises(Violation, self.misbehaving(**how).upload, "c", b"bytes")
 
-    def test_a_wrong_id_and_a_flipped_octet_show(self) -> None:
-        uploaded = self.misbehaving(wrong_id=True).upload("c", b"octets")
+    def test_a_wrong_id_and_a_flipped_byte_show(self) -> None:
+        uploaded = self.misbehaving(wrong_id=True).upload("c", b"bytes")
         self.assertNotEqual(uploaded.id, uploaded.digest)
-        self.assertRaises(DigestMismatch, self.misbehaving(flip_octet=3).download, md5(b"hello"))
+        self.assertRaises(DigestMismatch, self.misbehaving(flip_byte=3).download, md5(b"hello"))
 
     def test_a_short_stream_is_no_file_and_no_list(self) -> None:
         client = self.misbehaving(truncate_download=3)
@@ -1262,14 +1262,14 @@ class PeersTest(unittest.TestCase):
         self.assertEqual(len(client.list_files()), 2)
 
     def test_a_stalled_download_goes_on_when_released(self) -> None:
-        server, client = self.served(behaviour=Behaviour(stall_download_after=2, octet_by_octet=True))
+        server, client = self.served(behaviour=Behaviour(stall_download_after=2, byte_by_byte=True))
         server.store.add("a", b"hello")
         client.send_line(b"DOWNLOAD")
         client.words()
         client.send_line(md5(b"hello"))
         self.assertTrue(server.stalled.wait(10))
         server.release.set()
-        self.assertEqual(client.read_download(md5(b"hello").encode()).octets, b"hello")
+        self.assertEqual(client.read_download(md5(b"hello").encode()).data, b"hello")
 
 
 def _selftest() -> None:

@@ -8,11 +8,11 @@ import tempfile
 from typing import Optional
 
 
-def folder_with(octets: int) -> Optional[str]:
-    """A new folder where so many octets are free, in memory if it can be; else None."""
+def folder_with(size: int) -> Optional[str]:
+    """A new folder where so many bytes are free, in memory if it can be; else None."""
     for place in ("/dev/shm", tempfile.gettempdir()):
         try:
-            if os.access(place, os.W_OK) and shutil.disk_usage(place).free >= octets:
+            if os.access(place, os.W_OK) and shutil.disk_usage(place).free >= size:
                 return tempfile.mkdtemp(prefix="filexfer-", dir=place)
         except OSError:
             pass

@@ -1,9 +1,9 @@
 """What stands between a client and a server, and counts, cuts, holds or delays what passes.
 
-Relay     passes on what comes, and cuts each connection after so many octets.
-Holding   stops at an octet, until the test tells it how to go on.
+Relay     passes on what comes, and cuts each connection after so many bytes.
+Holding   stops at a byte, until the test tells it how to go on.
 Lockstep  passes on only when both ends have no more to say, and counts how often.
-Delaying  makes every octet take its time.
+Delaying  makes every byte take its time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def connect(address: str) -> socket.socket:
 
 
 class Relay:
-    """Passes on what comes, both ways, and cuts each connection after so many octets in all."""
+    """Passes on what comes, both ways, and cuts each connection after so many bytes in all."""
 
     receive_buffer: Optional[int] = 64 * KIB  # of what the client sends; None is the system's own choice
 
@@ -89,11 +89,11 @@ class Relay:
         try:
             while True:
                 most = self.room(way, plan)
-                octets = source.recv(most) if most > 0 else b""
-                if not octets:
+                size = source.recv(most) if most > 0 else b""
+                if not size:
                     break
-                self.count(way, plan, len(octets))  # before anybody can have them
-                target.sendall(octets)
+                self.count(way, plan, len(size))  # before anybody can have them
+                target.sendall(size)
         except OSError:
             pass
         for end in (source, target):
@@ -108,20 +108,20 @@ class Relay:
         return [self.cut_after.pop(0) if self.cut_after else None]
 
     def room(self, way, plan) -> int:
-        """How many octets may pass now; 0 cuts the connection."""
+        """How many bytes may pass now; 0 cuts the connection."""
         return 64 * KIB if plan[0] is None else min(64 * KIB, plan[0])
 
-    def count(self, way, plan, octets) -> None:
-        self.passed += octets
+    def count(self, way, plan, size) -> None:
+        self.passed += size
         if plan[0] is not None:
-            plan[0] -= octets
+            plan[0] -= size
 
 
 class Hold:
-    """A place in a connection: `octets` have passed, which way is "up" (to the server) or "down"."""
+    """A place in a connection: `bytes` have passed, which way is "up" (to the server) or "down"."""
 
-    def __init__(self, way: str, octets: int):
-        self.way, self.left = way, octets
+    def __init__(self, way: str, size: int):
+        self.way, self.left = way, size
         self.held = False
         self.settled = threading.Event()  # the place was reached, or the connection has ended before it
         self.told = threading.Event()
@@ -136,16 +136,16 @@ class Hold:
 
 
 class Holding(Relay):
-    """Stops the octets that go one way at a place in it, and takes no more from their sender."""
+    """Stops the bytes that go one way at a place in it, and takes no more from their sender."""
 
     def __init__(self, to: str, path: Optional[str] = None):
         self.holds: List[Hold] = []  # of the connections to come; then none is held
         self.went = {"up": 0, "down": 0}
         super().__init__(to, path)
 
-    def hold(self, way: str, octets: int) -> Hold:
+    def hold(self, way: str, size: int) -> Hold:
         """In the next connection for which none is planned."""
-        self.holds.append(Hold(way, octets))
+        self.holds.append(Hold(way, size))
         return self.holds[-1]
 
     def plan(self):
@@ -166,10 +166,10 @@ class Holding(Relay):
         plan.told.wait()
         return 0 if plan.cuts else 64 * KIB
 
-    def count(self, way, plan, octets) -> None:
-        self.went[way] += octets
+    def count(self, way, plan, size) -> None:
+        self.went[way] += size
         if plan and plan.way == way and not plan.held:
-            plan.left -= octets
+            plan.left -= size
 
 
 class Lockstep(Relay):
@@ -204,9 +204,9 @@ class Lockstep(Relay):
                     [end for end in other if end not in ended],
                     [other[end] for end in other if passing[end]], [], quiet)
                 for end in readable:
-                    octets = end.recv(1024 * KIB)
-                    heard[end] += octets
-                    if not octets:
+                    size = end.recv(1024 * KIB)
+                    heard[end] += size
+                    if not size:
                         ended.add(end)
                 for end in writable:
                     sent = end.send(passing[other[end]])
@@ -224,7 +224,7 @@ class Lockstep(Relay):
 
 
 class Delaying(Relay):
-    """Every octet takes `seconds` from end to end, and any number of them may be on their way."""
+    """Every byte takes `seconds` from end to end, and any number of them may be on their way."""
 
     receive_buffer = None
 
@@ -251,15 +251,15 @@ class Delaying(Relay):
                 readable, writable, _ = select.select(
                     [] if ended else [source], [target] if arrived else [], [], None if arrived else pause)
                 if readable:
-                    octets = source.recv(1024 * KIB)
-                    due.append((time.monotonic() + self.seconds, memoryview(octets)))
-                    ended = not octets
+                    size = source.recv(1024 * KIB)
+                    due.append((time.monotonic() + self.seconds, memoryview(size)))
+                    ended = not size
                 if writable:
-                    when, octets = due.popleft()
-                    sent = target.send(octets)
+                    when, size = due.popleft()
+                    sent = target.send(size)
                     self.passed += sent
-                    if sent < len(octets):
-                        due.appendleft((when, octets[sent:]))
+                    if sent < len(size):
+                        due.appendleft((when, size[sent:]))
         except OSError:
             for end in (source, target):
                 try:

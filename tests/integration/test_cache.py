@@ -15,10 +15,10 @@ import unittest
 
 import peer
 from peer import md5
-from test_programs import DONE, HELLO, LOCAL_FILE, SANITIZED, WRONG_DIGEST, Case, octets_of
+from test_programs import DONE, HELLO, LOCAL_FILE, SANITIZED, WRONG_DIGEST, Case, make_data
 
 # b is as long as a, and large is not sent ahead.
-FILES = {"a": HELLO, "b": b"other", "longer": b"a longer one", "large": octets_of(3000000), "empty": b""}
+FILES = {"a": HELLO, "b": b"other", "longer": b"a longer one", "large": make_data(3000000), "empty": b""}
 
 
 class Cache(Case):
@@ -29,10 +29,10 @@ class Cache(Case):
         cls.addClassCleanup(shutil.rmtree, cls.all_files)
         for test in unittest.defaultTestLoader.getTestCaseNames(cls):
             os.mkdir(os.path.join(cls.all_files, test))
-            for name, octets in FILES.items():
+            for name, data in FILES.items():
                 path = os.path.join(cls.all_files, test, name)
                 with open(path, "wb") as file:
-                    file.write(octets)
+                    file.write(data)
                 os.utime(path, (0, 1000))
         time.sleep(2.1)
 
@@ -49,13 +49,13 @@ class Cache(Case):
     def remembered(self):
         return sorted(line.split()[0] for line in self.lines())
 
-    def forge(self, octets, octets_that_are_not_there):
-        """Has the cache say that the file has other octets."""
+    def forge(self, data, data_that_is_not_there):
+        """Has the cache say that the file has other bytes."""
         lines = []
         for line in self.lines():
             words = line.split(" ")
-            if words[0] == md5(octets):
-                words[0] = md5(octets_that_are_not_there)
+            if words[0] == md5(data):
+                words[0] = md5(data_that_is_not_there)
             words[-1] = md5((" ".join(words[:-1]) + " ").encode())
             lines.append(" ".join(words) + "\n")
         self.write("cache", "".join(lines).encode())
@@ -84,9 +84,9 @@ class Cache(Case):
     def test_what_was_not_read_is_not_shown_as_progress(self):
         server = self.serve()
         self.client(server, "upload", self.old)
-        for octets in (sum(map(len, FILES.values())), 0):
+        for data in (sum(map(len, FILES.values())), 0):
             said = [json.loads(line) for line in self.cached(server, "--json", "verify", self.old).splitlines()]
-            self.assertEqual((said[-1]["files"], said[-1]["octets"]), (len(FILES), octets))
+            self.assertEqual((said[-1]["files"], said[-1]["bytes"]), (len(FILES), data))
 
     def test_what_is_remembered_is_believed(self):
         server = self.serve()
@@ -113,7 +113,7 @@ class Cache(Case):
         os.utime(self.write("young", b"young"), (0, 1000))
         os.utime(self.write("of tomorrow", b"of tomorrow"), (0, time.time() + 86400))
         old = os.path.join(self.old, "a")
-        os.link(old, self.path("linked"))  # changed now, if not its octets
+        os.link(old, self.path("linked"))  # changed now, if not its bytes
         self.cached(server, "upload", "--skip-existing", "young", "of tomorrow", old, os.path.join(self.old, "b"))
         self.assertEqual(self.remembered(), [md5(FILES["b"])])
 
@@ -137,7 +137,7 @@ class Cache(Case):
         self.assertEqual(self.lines(), [*good, torn, torn])
 
     def test_a_wrong_digest_does_not_keep_a_file_from_being_stored(self):
-        for name, other in (("a", b"HELLO"), ("a", FILES["longer"]), ("longer", FILES["a"]), ("large", octets_of(3000000, 1)),
+        for name, other in (("a", b"HELLO"), ("a", FILES["longer"]), ("longer", FILES["a"]), ("large", make_data(3000000, 1)),
                             ("large", FILES["a"]), ("empty", FILES["a"])):
             for words in ((), ("--parallel", "2")):
                 with self.subTest(name=name, other=other[:20], words=words):
@@ -149,8 +149,8 @@ class Cache(Case):
                     self.assertIn("  %s  %s\n" % (md5(FILES[name]), name), out)
                     self.assertEqual(len(out.splitlines()), len(FILES))
                     self.assertEqual(self.remembered().count("-"), 1, "not forgotten")
-                    for stored, octets in FILES.items():
-                        self.assertEqual(self.read("store/%s/%s" % (md5(octets), stored)), octets)
+                    for stored, data in FILES.items():
+                        self.assertEqual(self.read("store/%s/%s" % (md5(data), stored)), data)
                     # It is known now, and for the next run, too.
                     self.assertNotIn("Lacks", self.cached(server, "verify", self.old))
                     self.no_temporaries()

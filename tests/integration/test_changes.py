@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Files that change while they are read: nobody calls a mixture of two versions a success, or keeps one.
 
-Between client and server stands a relay, which stops at an octet. Then the file is changed, and the relay
+Between client and server stands a relay, which stops at a byte. Then the file is changed, and the relay
 goes on, or cuts the connection, so that the client tries again. Over Unix sockets, whose buffers are small,
 so that little has been read ahead.
 
@@ -15,42 +15,42 @@ import shutil
 import peer
 from peer import md5
 from relays import Holding
-from test_programs import DONE, LOCAL_FILE, PATIENCE, Case, octets_of, until
+from test_programs import DONE, LOCAL_FILE, PATIENCE, Case, make_data, until
 
 KIB = 1024
 CHUNK = 256 * KIB  # in which a file is read
 TIME = 1234567890123456789  # of as many digits in each details line
-OTHER = bytes(octet ^ 0xFF for octet in range(256))
+OTHER = bytes(byte ^ 0xFF for byte in range(256))
 
 
-def in_place(path, octets):
-    """Other octets, everywhere, and as many."""
+def in_place(path, data):
+    """Other bytes, everywhere, and as many."""
     os.chmod(path, 0o600)
     with open(path, "r+b", buffering=0) as file:
-        file.write(octets.translate(OTHER))
+        file.write(data.translate(OTHER))
 
 
-def in_place_and_dated_back(path, octets):
+def in_place_and_dated_back(path, data):
     before = os.stat(path)
-    in_place(path, octets)
+    in_place(path, data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def growing(path, octets):
+def growing(path, data):
     os.chmod(path, 0o600)
     with open(path, "ab", buffering=0) as file:
-        file.write(octets[:1000])
+        file.write(data[:1000])
 
 
-def shrinking(path, octets):
-    os.truncate(path, len(octets) // 2)
+def shrinking(path, data):
+    os.truncate(path, len(data) // 2)
 
 
-def replaced(path, octets):
+def replaced(path, data):
     """By another file, renamed to its name, of the same size and time."""
     before = os.stat(path)
     with open(path + ".new", "wb") as file:
-        file.write(octets[::-1])
+        file.write(data[::-1])
     os.utime(path + ".new", ns=(before.st_atime_ns, before.st_mtime_ns))
     os.rename(path + ".new", path)
 
@@ -80,15 +80,15 @@ class Changes(Case):
         self.relay = Holding(self.server.address, self.path("relay"))
         self.addCleanup(self.relay.close)
         # Each way, until the client has been told of the server's features.
-        up, down = self.octets_that_go("list")
+        up, down = self.bytes_sent_by("list")
         self.greeting = {"up": up - len("LIST_FILES\n"), "down": down - len(peer.EMPTY_STORE_WORDS) - 2}
 
-    def file(self, name, octets):
+    def file(self, name, data):
         """Writes it anew, at a time that is over when this returns, as far as the file system tells times."""
         path = self.path(name)
         if os.path.exists(path):
             os.remove(path)
-        self.write(name, octets)
+        self.write(name, data)
         os.utime(path, ns=(TIME, TIME))
         changed = os.stat(path).st_ctime_ns
 
@@ -98,7 +98,7 @@ class Changes(Case):
         until(over, "the file system's clock")
         return path
 
-    def octets_that_go(self, *command):
+    def bytes_sent_by(self, *command):
         """Each way, when nothing is held."""
         self.relay.went = {"up": 0, "down": 0}
         self.client(self.relay, *command)
@@ -110,12 +110,12 @@ class Changes(Case):
             if not name.startswith("."):
                 shutil.rmtree(self.path("store", name))
 
-    def change_at(self, hold, change, path, octets, then, *command):
+    def change_at(self, hold, change, path, data, then, *command):
         """The exit code and both outputs of the client's command, during which that happens."""
         client = self.start_client(self.relay, *command)
         self.assertTrue(hold.settled.wait(PATIENCE), "the relay waits in vain")
-        self.assertTrue(hold.held, "there are not so many octets")
-        change(path, octets)
+        self.assertTrue(hold.held, "there are not so many bytes")
+        change(path, data)
         getattr(hold, then)()
         out, said = client.communicate(timeout=PATIENCE)
         return client.returncode, out.decode(), said.decode()
@@ -125,7 +125,7 @@ class Uploads(Changes):
     def check_upload(self, ended, name, versions):
         """What the server has under that name is whole, and was the file's content at some time."""
         code, out, said = ended
-        ids = {md5(octets): octets for octets in versions}
+        ids = {md5(data): data for data in versions}
         listed = [line.split(";") for line in self.client(self.server, "list").decode().splitlines()]
         found = [entry[0] for entry in listed if entry[1] == name]
         for id in found:
@@ -138,7 +138,7 @@ class Uploads(Changes):
             self.assertIn(name + ": changed while it was being sent; send it again\n", said)
             self.assertNotIn("  %s\n" % name, out)
 
-    def sweep(self, octets, instants, *how):
+    def sweep(self, data, instants, *how):
         """Codes of how they ended."""
         codes = set()
         for way, after, change, then in cases(instants):
@@ -146,17 +146,17 @@ class Uploads(Changes):
                 continue  # who has never been answered does not try again
             with self.subTest(way=way, after=after, change=change.__name__, then=then):
                 self.empty_the_store()
-                path = self.file("file", octets)
-                ended = self.change_at(self.relay.hold(way, after), change, path, octets, then, "upload", "file", *how)
-                self.check_upload(ended, "file", (octets, self.read("file")))
+                path = self.file("file", data)
+                ended = self.change_at(self.relay.hold(way, after), change, path, data, then, "upload", "file", *how)
+                self.check_upload(ended, "file", (data, self.read("file")))
                 codes.add(ended[0])
         return codes
 
-    def instants(self, octets, *how):
-        """Before each line, around chunks, before the last octet, and in the reply."""
-        self.file("file", octets)
-        up, down = self.octets_that_go("upload", "file", *how)
-        first = up - len(octets)
+    def instants(self, data, *how):
+        """Before each line, around chunks, before the last byte, and in the reply."""
+        self.file("file", data)
+        up, down = self.bytes_sent_by("upload", "file", *how)
+        first = up - len(data)
         lines = 0, len("FEATURES\n"), len("FEATURES\nUPLOAD\n"), first - 1, first
         chunks = [first + number * CHUNK + off for number in (1, 2, 4, 8, 12) for off in (-1, 0, 1)]
         reply = len(md5(b"") + "\n")
@@ -164,49 +164,49 @@ class Uploads(Changes):
                 [("down", after) for after in (0, down - reply, down - 1)])
 
     def test_an_upload_of_a_file_that_changes_at_any_instant_stores_a_whole_version_or_nothing(self):
-        octets = octets_of(12 * CHUNK + 1)
-        self.assertEqual(self.sweep(octets, self.instants(octets)), {DONE, LOCAL_FILE})
+        data = make_data(12 * CHUNK + 1)
+        self.assertEqual(self.sweep(data, self.instants(data)), {DONE, LOCAL_FILE})
 
     def test_so_does_one_that_hashes_first(self):
-        octets = octets_of(12 * CHUNK + 1, 1)
-        self.sweep(octets, self.instants(octets, "--skip-existing")[::3], "--skip-existing")
+        data = make_data(12 * CHUNK + 1, 1)
+        self.sweep(data, self.instants(data, "--skip-existing")[::3], "--skip-existing")
 
     def test_a_file_that_changes_while_the_server_is_asked_for_it_is_there_as_it_was_or_fails(self):
-        octets = octets_of(CHUNK + 1, 2)
-        self.file("file", octets)
+        data = make_data(CHUNK + 1, 2)
+        self.file("file", data)
         self.client(self.server, "upload", "file")
-        up, down = self.octets_that_go("upload", "file", "--skip-existing")
+        up, down = self.bytes_sent_by("upload", "file", "--skip-existing")
         self.assertLess(up, 1000)
         for way, total in (("up", up), ("down", down)):
             for after in range(0, total, 30):
                 for change in CHANGES:
                     with self.subTest(way=way, after=after, change=change.__name__):
                         self.empty_the_store()
-                        path = self.file("file", octets)
+                        path = self.file("file", data)
                         self.client(self.server, "upload", "file")
-                        ended = self.change_at(self.relay.hold(way, after), change, path, octets, "go_on",
+                        ended = self.change_at(self.relay.hold(way, after), change, path, data, "go_on",
                                                "upload", "file", "--skip-existing")
-                        self.check_upload(ended, "file", (octets, self.read("file")))
+                        self.check_upload(ended, "file", (data, self.read("file")))
 
     def test_a_change_during_the_second_attempt_is_seen_too(self):
-        octets = octets_of(12 * CHUNK + 1, 3)
+        data = make_data(12 * CHUNK + 1, 3)
         for way, after in (("up", 0), ("up", 9), ("up", 16), ("up", 200), ("up", 2 * CHUNK), ("down", 0), ("down", 60)):
             for change in (in_place, replaced):
                 with self.subTest(way=way, after=after, change=change.__name__):
                     self.empty_the_store()
-                    path = self.file("file", octets)
+                    path = self.file("file", data)
                     first = self.relay.hold("up", 5 * CHUNK)
                     second = self.relay.hold(way, after)
                     first.cut()
-                    ended = self.change_at(second, change, path, octets, "go_on", "upload", "file")
+                    ended = self.change_at(second, change, path, data, "go_on", "upload", "file")
                     self.assertIn("trying again", ended[2])
-                    self.check_upload(ended, "file", (octets, self.read("file")))
+                    self.check_upload(ended, "file", (data, self.read("file")))
 
     def test_a_small_file_in_a_folder(self):
-        contents = {name: octets_of(4 * KIB, seed) for seed, name in enumerate("abc")}
-        for name, octets in contents.items():
-            self.file("tree/" + name, octets)
-        up, down = self.octets_that_go("upload", "tree")
+        contents = {name: make_data(4 * KIB, seed) for seed, name in enumerate("abc")}
+        for name, data in contents.items():
+            self.file("tree/" + name, data)
+        up, down = self.bytes_sent_by("upload", "tree")
         codes = set()
         instants = [(way, after) for way, total in (("up", up), ("down", down))
                     for after in range(self.greeting[way] + 1, total, total // 9)]
@@ -227,40 +227,40 @@ class Downloads(Changes):
     """A stored file that somebody changes behind the server's back."""
 
     def test_a_download_is_of_the_file_asked_for_or_no_success(self):
-        octets = octets_of(12 * CHUNK + 1)
-        id = md5(octets)
+        data = make_data(12 * CHUNK + 1)
+        id = md5(data)
         tcp = self.serve(store="store")
         over_tcp = Holding(tcp.address)
         self.addCleanup(over_tcp.close)
         for self.relay in (self.relay, over_tcp):
-            self.store(octets)
+            self.store(data)
             self.remove_copy()
-            _, down = self.octets_that_go("download", id, "-o", "copy")
-            first = down - len(octets)
+            _, down = self.bytes_sent_by("download", id, "-o", "copy")
+            first = down - len(data)
             chunks = [first + number * CHUNK + 1 for number in (1, 4, 9)]
             instants = [("down", after) for after in (0, first, *chunks, down - 64 * KIB, down - 1)]
             codes = set()
             for _, after, change, then in cases(instants, (*CHANGES, removed)):
                 with self.subTest(relay=self.relay.address, after=after, change=change.__name__, then=then):
-                    codes.add(self.download(id, octets, after, change, then))
+                    codes.add(self.download(id, data, after, change, then))
             self.assertIn(DONE, codes)
             self.assertGreater(len(codes), 1)
 
-    def store(self, octets):
+    def store(self, data):
         self.empty_the_store()
-        os.utime(self.write("file", octets), ns=(TIME, TIME))
+        os.utime(self.write("file", data), ns=(TIME, TIME))
         self.client(self.server, "upload", "file")
-        return self.path("store", md5(octets), "file")
+        return self.path("store", md5(data), "file")
 
     def remove_copy(self):
         if os.path.exists(self.path("copy")):
             os.remove(self.path("copy"))
 
-    def download(self, id, octets, after, change, then):
-        stored = self.store(octets)
+    def download(self, id, data, after, change, then):
+        stored = self.store(data)
         self.remove_copy()
         hold = self.relay.hold("down", after)
-        code, out, said = self.change_at(hold, change, stored, octets, then, "download", id, "-o", "copy")
+        code, out, said = self.change_at(hold, change, stored, data, then, "download", id, "-o", "copy")
         if code == DONE:
             self.assertEqual(out, "Success  %s  copy\n" % id)
         else:
@@ -268,7 +268,7 @@ class Downloads(Changes):
             self.assertNotIn("Success", out)
             self.assertFalse(os.path.exists(self.path("copy")))
             # What is left of it spoils nothing.
-            self.store(octets)
+            self.store(data)
             self.client(self.server, "download", id, "-o", "copy")
         self.assertEqual(md5(self.read("copy")), id)
         return code

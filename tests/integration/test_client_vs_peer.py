@@ -34,7 +34,7 @@ HOSTILE_NAMES = (b"../x", b"..", b".", b"/tmp/filexfer-hostile", b"a/../../x", b
                  b"n" * 256)
 
 
-def octets_of(size, seed=0):
+def make_data(size, seed=0):
     return random.Random("%d %d" % (size, seed)).getrandbits(8 * size).to_bytes(size, "little")
 
 
@@ -89,11 +89,11 @@ class ClientCase(unittest.TestCase):
                if value != getattr(plain, key)]
         return "to a server with %s%s" % ("FEATURES" if server.features else "none", " ".join([""] + odd))
 
-    def write(self, name, octets):
+    def write(self, name, data):
         path = os.path.join(self.folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            file.write(octets)
+            file.write(data)
         return path
 
     def read(self, name):
@@ -101,7 +101,7 @@ class ClientCase(unittest.TestCase):
             return file.read()
 
     def tree(self):
-        """Every file below the outer folder with its octets, every folder with None."""
+        """Every file below the outer folder with its bytes, every folder with None."""
         found = {}
         for path, folders, files in os.walk(self.outside):
             for name in folders:
@@ -136,31 +136,31 @@ class Transfers(ClientCase):
     def test_upload_of_every_size(self):
         for server in self.servers():
             for size in SIZES:
-                octets = octets_of(size)
+                data = make_data(size)
                 name = "size-%d" % size
-                self.write(name, octets)
+                self.write(name, data)
                 out = self.run_client(server, "upload", name)
-                self.assertIn("Success  %s  %s" % (md5(octets), name), out.decode().splitlines())
-                self.assertEqual(server.store.content()[name.encode()], octets)
+                self.assertIn("Success  %s  %s" % (md5(data), name), out.decode().splitlines())
+                self.assertEqual(server.store.content()[name.encode()], data)
 
     def test_download_of_every_size(self):
         for server in self.servers():
             for size in SIZES:
-                octets = octets_of(size, server.features)
+                data = make_data(size, server.features)
                 name = "size-%d-%d" % (size, server.features)
-                id = server.store.add(name, octets).decode()
+                id = server.store.add(name, data).decode()
                 self.run_client(server, "download", id)
-                self.assertEqual(self.read(name), octets)
+                self.assertEqual(self.read(name), data)
         self.assertEqual(len(os.listdir(self.folder)), 2 * len(SIZES))
 
     def test_several_files_in_one_run(self):
         for server in self.servers():
-            files = {"many-%d" % number: octets_of(1000, number) for number in range(5)}
-            for name, octets in files.items():
-                self.write(name, octets)
+            files = {"many-%d" % number: make_data(1000, number) for number in range(5)}
+            for name, data in files.items():
+                self.write(name, data)
             out = self.run_client(server, "upload", *files)
             self.assertEqual(out.decode().splitlines(),
-                             ["Success  %s  %s" % (md5(octets), name) for name, octets in files.items()])
+                             ["Success  %s  %s" % (md5(data), name) for name, data in files.items()])
             os.mkdir(os.path.join(self.folder, "out-%d" % server.features))
             self.run_client(server, "download", "many-0", md5(files["many-1"]), "many-4",
                             "-o", "out-%d" % server.features)
@@ -221,12 +221,12 @@ class Transfers(ClientCase):
 
     def test_stdin_is_uploaded(self):
         for server in self.servers():
-            for number, octets in enumerate((b"", b"from a pipe\n", octets_of(300000))):
+            for number, data in enumerate((b"", b"from a pipe\n", make_data(300000))):
                 before = self.tree()
                 name = "stdin %d" % number
-                out = self.run_client(server, "upload", "-", "--name", name, stdin=octets)
-                self.assertIn("Success  %s  %s" % (md5(octets), name), out.decode().splitlines())
-                self.assertEqual(server.store.content()[name.encode()], octets)
+                out = self.run_client(server, "upload", "-", "--name", name, stdin=data)
+                self.assertIn("Success  %s  %s" % (md5(data), name), out.decode().splitlines())
+                self.assertEqual(server.store.content()[name.encode()], data)
                 self.assertEqual(self.tree(), before)
             self.run_client(server, "upload", "-", "--name", "sized", "--size", "5", stdin=HELLO)
             self.assertEqual(server.store.content()[b"sized"], HELLO)
@@ -247,9 +247,9 @@ class Transfers(ClientCase):
         for server in self.servers():
             lines = []
             for number, name in enumerate(NAMES + ("photos/2021/cat.jpg",)):
-                octets = bytes(number)
-                server.store.add(name, octets)
-                lines.append(b"%s;%s;%d" % (md5(octets).encode(), peer.escape(name), number))
+                data = bytes(number)
+                server.store.add(name, data)
+                lines.append(b"%s;%s;%d" % (md5(data).encode(), peer.escape(name), number))
             server.store.add("second name", b"")
             lines.append(b"%s;second name;0" % md5(b"").encode())
             out = self.run_client(server, "list")
@@ -301,17 +301,17 @@ class Transfers(ClientCase):
             self.assertIn("not-found", self.said)
 
     def test_download_to_a_file_a_folder_and_stdout(self):
-        octets = octets_of(100000)
+        data = make_data(100000)
         for server in self.servers():
-            id = server.store.add("wire name", octets).decode()
+            id = server.store.add("wire name", data).decode()
             self.run_client(server, "download", id, "-o", "chosen")
-            self.assertEqual(self.read("chosen"), octets)
+            self.assertEqual(self.read("chosen"), data)
             os.mkdir(os.path.join(self.folder, "into"))
             self.run_client(server, "download", id, "-o", "into")
-            self.assertEqual(self.read("into/wire name"), octets)
+            self.assertEqual(self.read("into/wire name"), data)
             self.assertEqual(sorted(os.listdir(self.folder)), ["chosen", "into"])
             before = self.tree()
-            self.assertEqual(self.run_client(server, "download", id, "-o", "-"), octets)
+            self.assertEqual(self.run_client(server, "download", id, "-o", "-"), data)
             self.assertEqual(self.tree(), before)
             shutil.rmtree(os.path.join(self.folder, "into"))
             os.remove(os.path.join(self.folder, "chosen"))
@@ -322,7 +322,7 @@ class Transfers(ClientCase):
             into = "into %d" % server.features
             os.mkdir(os.path.join(self.folder, into))
             self.run_client(server, "download", id, "-o", into)
-            files = {path: octets for path, octets in self.tree().items() if octets is not None and into in path}
+            files = {path: data for path, data in self.tree().items() if data is not None and into in path}
             self.assertEqual(files, {"folder/%s/photos/2021/cat.jpg" % into: HELLO})
 
     def test_an_existing_file_is_replaced_by_force_only(self):
@@ -356,17 +356,17 @@ class Transfers(ClientCase):
 
     def test_simulate(self):
         for server in self.servers():
-            octets = octets_of(100000)
+            data = make_data(100000)
             server.store.add("there before", HELLO)
-            self.write("image.jpg", octets)
+            self.write("image.jpg", data)
             before = self.tree()
             self.run_client(server, "simulate", "image.jpg")
             self.assertIn("Success", self.said)
-            self.assertIn(md5(octets), self.said)
+            self.assertIn(md5(data), self.said)
             self.assertEqual(self.tree(), before)
-            self.assertEqual(server.store.content()[b"image.jpg"], octets)
+            self.assertEqual(server.store.content()[b"image.jpg"], data)
             self.run_client(server, "simulate", "image.jpg", "-o", "copy.jpg")
-            self.assertEqual(self.read("copy.jpg"), octets)
+            self.assertEqual(self.read("copy.jpg"), data)
             os.remove(os.path.join(self.folder, "copy.jpg"))
 
 
@@ -374,27 +374,27 @@ class Variety(ClientCase):
     """Against servers that do what a client has to put up with."""
 
     def test_words_line_ends_cases_and_segments_do_not_matter(self):
-        octets = octets_of(3000)
-        for how in ({"other_words": True}, {"crlf": True}, {"upper_ids": True}, {"octet_by_octet": True},
+        data = make_data(3000)
+        for how in ({"other_words": True}, {"crlf": True}, {"upper_ids": True}, {"byte_by_byte": True},
                     {"extra_parameters": b";later=1;and-more"},
                     {"extra_features": (b"later", b"more=2", b"version-2=x;y", b"0dd")}):
             for features in (False, True):
                 with self.subTest(features=features, how=how):
                     server = self.serve(features, Behaviour(**how))
                     self.assertEqual(self.run_client(server, "list"), b"")
-                    self.write("local", octets)
+                    self.write("local", data)
                     out = self.run_client(server, "upload", "local")
-                    self.assertIn("Success  %s  local" % md5(octets), out.decode().splitlines())
-                    self.assertEqual(server.store.content(), {b"local": octets})
+                    self.assertIn("Success  %s  local" % md5(data), out.decode().splitlines())
+                    self.assertEqual(server.store.content(), {b"local": data})
                     self.run_client(server, "download", "local", "-o", "copy")
-                    self.assertEqual(self.read("copy"), octets)
-                    self.assertEqual(self.run_client(server, "list"), b"%s;local;3000\n" % md5(octets).encode())
+                    self.assertEqual(self.read("copy"), data)
+                    self.assertEqual(self.run_client(server, "list"), b"%s;local;3000\n" % md5(data).encode())
                     os.remove(os.path.join(self.folder, "copy"))
                     self.kept_to_protocol(server)
 
     def test_errors_show_their_code_and_words(self):
         self.write("local", HELLO)
-        for code in (b"too-large at most 3 octets; not more", b"no-space", b"read-only this server takes no uploads",
+        for code in (b"too-large at most 3 bytes; not more", b"no-space", b"read-only this server takes no uploads",
                      b"collision", b"io the disk is broken", b"bad-name", b"of-tomorrow unknown as yet"):
             for server in self.misbehaving(refuse_upload=code):
                 self.fails(server, "upload", "local", expect=REFUSED)
@@ -442,17 +442,17 @@ class Breaches(ClientCase):
     """Against servers that break the protocol, or damage files."""
 
     def test_a_wrong_id_for_an_upload(self):
-        self.write("local", b"octets")
+        self.write("local", b"bytes")
         for server in self.misbehaving(wrong_id=True):
             self.fails(server, "upload", "local", expect=WRONG_DIGEST)
             self.assertIn("Fail", self.said)
-            self.assertIn(md5(b"octets"), self.said)
-            self.assertIn(md5(b"wrong " + md5(b"octets").encode()), self.said)
-            self.run_client(server, "upload", "-", "--name", "stdin", stdin=b"octets", expect=WRONG_DIGEST)
+            self.assertIn(md5(b"bytes"), self.said)
+            self.assertIn(md5(b"wrong " + md5(b"bytes").encode()), self.said)
+            self.run_client(server, "upload", "-", "--name", "stdin", stdin=b"bytes", expect=WRONG_DIGEST)
             self.fails(server, "simulate", "local", expect=WRONG_DIGEST)
 
-    def test_an_octet_of_a_download_changed(self):
-        for server in self.misbehaving(flip_octet=0):
+    def test_a_byte_of_a_download_changed(self):
+        for server in self.misbehaving(flip_byte=0):
             for arguments in ((HELLO_ID,), ("hello.txt",), (HELLO_ID, "-o", "chosen"), (HELLO_ID, "-o", ".")):
                 self.fails(server, "download", *arguments, expect=WRONG_DIGEST)
                 self.assertIn(HELLO_ID, self.said)
@@ -463,8 +463,8 @@ class Breaches(ClientCase):
             os.remove(os.path.join(self.folder, "hello.txt"))
 
     def test_a_download_cut_short(self):
-        for octets in (0, 1, 4):
-            for server in self.misbehaving(truncate_download=octets):
+        for data in (0, 1, 4):
+            for server in self.misbehaving(truncate_download=data):
                 for arguments in ((HELLO_ID,), (HELLO_ID, "-o", "chosen"), (HELLO_ID, "-o", "-")):
                     self.leaves_a_part(server, *arguments)
         self.write("hello.txt", b"my own")
@@ -483,7 +483,7 @@ class Breaches(ClientCase):
         self.assertNotIn("Success", self.said)
 
     def test_a_connection_closed_at_any_line(self):
-        self.write("local", b"octets")
+        self.write("local", b"bytes")
         points = {("list",): ("connect", "list-entry", "list-end"),
                   ("upload", "local"): ("connect", "upload-prompt", "ready", "id"),
                   ("download", HELLO_ID): ("connect", "download-prompt", "entry")}
@@ -502,8 +502,8 @@ class Breaches(ClientCase):
             asked = b"FEATURES" in server.logged("command")
             self.run_client(server, "list", expect=BROKEN if asked else DONE)
 
-    def test_a_line_longer_than_4096_octets(self):
-        self.write("local", b"octets")
+    def test_a_line_longer_than_4096_bytes(self):
+        self.write("local", b"bytes")
         points = {("list",): ("list-entry", "list-end"), ("upload", "local"): ("upload-prompt", "ready", "id"),
                   ("download", HELLO_ID): ("download-prompt", "entry")}
         for arguments, at in points.items():
@@ -539,8 +539,8 @@ class Breaches(ClientCase):
             self.fails(server, "download", HELLO_ID, expect=BROKEN)
 
     def test_an_id_that_is_none_for_an_upload(self):
-        self.write("local", b"octets")
-        good = md5(b"octets").encode()
+        self.write("local", b"bytes")
+        good = md5(b"bytes").encode()
         for bad in (b"", b"Done", good[1:], good + b"0", b"g" + good[1:], good + b" ", b" " + good):
             for server in self.misbehaving(rewrite=lambda point, line: bad if point == "id" else line):
                 self.fails(server, "upload", "local", expect=BROKEN)
@@ -604,15 +604,15 @@ class Connections(ClientCase):
         self.assertEqual(process.returncode, INTERRUPTED, (out + err).decode("utf-8", "backslashreplace"))
 
     def test_an_interrupted_download_leaves_nothing(self):
-        octets = octets_of(300000)
+        data = make_data(300000)
         for features in (False, True):
             for arguments in ((), ("-o", "chosen"), ("-o", "mine", "--force")):
                 with self.subTest(features=features, arguments=arguments):
                     server = self.serve(features, Behaviour(stall_download_after=200000))
-                    server.store.add("large", octets)
+                    server.store.add("large", data)
                     self.write("mine", b"my own")
                     before = self.tree()
-                    self.interrupt(server, "download", md5(octets), *arguments)
+                    self.interrupt(server, "download", md5(data), *arguments)
                     self.assertEqual(self.tree(), before)
 
     def test_an_interrupted_upload_leaves_nothing(self):

@@ -11,7 +11,7 @@ import subprocess
 
 import peer
 from relays import Lockstep
-from test_programs import PATIENCE, SANITIZED, Case, octets_of
+from test_programs import PATIENCE, SANITIZED, Case, make_data
 
 FILES = 500
 ROUNDS = FILES // 10 + 10  # what is asked of the client: tens of files for each time that it waits
@@ -30,7 +30,7 @@ class Rounds(Case):
         relay = self.relay(self.serve().address)
         with peer.Client(relay.address, timeout=PATIENCE) as client:
             for number in range(5):
-                client.upload("%d" % number, octets_of(100000, number))  # command, details, octets
+                client.upload("%d" % number, make_data(100000, number))  # command, details, bytes
         self.assertGreaterEqual(relay.rounds, 15)
         self.assertLess(relay.rounds, 30)  # who is not run for a while seems to wait
 
@@ -45,7 +45,7 @@ class Rounds(Case):
 
     def test_a_tree_of_small_files_goes_up_and_comes_down_in_few_rounds(self):
         for number in range(FILES):
-            self.write("tree/%d/%d" % (number % 10, number), octets_of(4096, number))
+            self.write("tree/%d/%d" % (number % 10, number), make_data(4096, number))
         server = self.serve()
         up, down = self.relay(server.address), self.relay(server.address)
         out = self.client(up, "upload", "tree")

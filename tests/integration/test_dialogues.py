@@ -10,8 +10,8 @@ connection to a server of its own with an empty store. Its lines:
 
     C: TEXT     the client sends TEXT and LF; `C:` alone an empty line
     S: TEXT     the server sends exactly TEXT and LF; `S:` alone an empty line
-    C> TEXT     the client sends the octets TEXT, without a line end
-    S> TEXT     the server sends exactly the octets TEXT, without a line end
+    C> TEXT     the client sends the bytes TEXT, without a line end
+    S> TEXT     the server sends exactly the bytes TEXT, without a line end
     S~ TEXT     the server sends a line that begins with TEXT, for errors' words
 
 Behind the last line the client ends its sending side, and the server closes without
@@ -28,7 +28,7 @@ from peer import ServerProcess, md5
 
 SOURCE_DIR = os.environ.get("FILEXFER_SOURCE_DIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
-# Octets of a file are written as they stand: these end in no line end.
+# Bytes of a file are written as they stand: these end in no line end.
 BUILT_IN = {
     "an empty store": """
 C: LIST_FILES
@@ -191,7 +191,7 @@ def dialogues_of(markdown):
 
 
 def parse(text):
-    """(who, how, octets) of each line of a dialogue."""
+    """(who, how, bytes) of each line of a dialogue."""
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -211,28 +211,28 @@ class Player:
         self.said = []
 
     def play(self, steps):
-        for number, kind, octets in steps:
+        for number, kind, data in steps:
             try:
-                came = self.step(kind, octets)
+                came = self.step(kind, data)
             except (peer.EndOfStream, peer.Violation, OSError) as error:
                 came = "%s: %s" % (type(error).__name__, error)
             if came is not None:
                 raise AssertionError("line %d of the dialogue, after\n%s\nexpected %s %r\nbut came %r" % (
-                    number, "\n".join(self.said), kind, octets, came))
-            self.said.append("    %s %s" % (kind, octets.decode()))
+                    number, "\n".join(self.said), kind, data, came))
+            self.said.append("    %s %s" % (kind, data.decode()))
 
-    def step(self, kind, octets):
+    def step(self, kind, data):
         """None, or what came instead."""
         if kind.startswith("C"):
-            self.client.send(octets + (b"\n" if kind == "C:" else b""))
+            self.client.send(data + (b"\n" if kind == "C:" else b""))
             return None
         if kind == "S>":
             came = b""
-            while len(came) < len(octets) and octets.startswith(came):
-                came += self.client.channel.some(len(octets) - len(came))
-            return None if came == octets else came
+            while len(came) < len(data) and data.startswith(came):
+                came += self.client.channel.some(len(data) - len(came))
+            return None if came == data else came
         came = self.client.line()
-        return None if came == octets or kind == "S~" and came.startswith(octets) else came
+        return None if came == data or kind == "S~" and came.startswith(data) else came
 
 
 class Dialogues(unittest.TestCase):
@@ -276,8 +276,8 @@ class Parsing(unittest.TestCase):
         self.assertRaises(AssertionError, parse, "D: a")
 
     def test_the_ids_are_true(self):
-        for octets in (b"hello world", b"", b"hello", b"0123456789", b"ok"):
-            self.assertTrue(any("S: %s\n" % md5(octets) in text for text in BUILT_IN.values()), octets)
+        for data in (b"hello world", b"", b"hello", b"0123456789", b"ok"):
+            self.assertTrue(any("S: %s\n" % md5(data) in text for text in BUILT_IN.values()), data)
 
     def test_a_difference_fails(self):
         with peer.Server() as server:

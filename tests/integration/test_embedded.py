@@ -7,7 +7,7 @@ import os
 
 import peer
 from relays import Relay
-from test_programs import DONE, USAGE, Case, octets_of
+from test_programs import DONE, USAGE, Case, make_data
 
 FAILED = 1
 MIB = 2**20
@@ -15,10 +15,10 @@ MIB = 2**20
 
 class Embedded(Case):
     def plant(self):
-        files = {"a": b"hello", "sub/b": b"", "sub/deeper/large": octets_of(3 * MIB)}
-        files.update({"many/f%03d" % number: octets_of(2000, number) for number in range(100)})
-        for name, octets in files.items():
-            self.write("tree/" + name, octets)
+        files = {"a": b"hello", "sub/b": b"", "sub/deeper/large": make_data(3 * MIB)}
+        files.update({"many/f%03d" % number: make_data(2000, number) for number in range(100)})
+        for name, data in files.items():
+            self.write("tree/" + name, data)
         return files
 
     def run_embedded(self, name, *arguments, expect=DONE):

@@ -17,7 +17,7 @@ import unittest
 
 import peer
 from peer import md5
-from test_programs import DONE, LOCAL_FILE, REFUSED, SANITIZED, Case, octets_of, until
+from test_programs import DONE, LOCAL_FILE, REFUSED, SANITIZED, Case, make_data, until
 
 KIB = 1024
 
@@ -33,9 +33,9 @@ class Disks(Case):
         self.addCleanup(subprocess.run, ["umount", "-l", disk])
 
     def files(self, sizes):
-        """Their names; each has other octets."""
+        """Their names; each has other bytes."""
         for number, size in enumerate(sizes):
-            self.write("file %d" % number, octets_of(size, number))
+            self.write("file %d" % number, make_data(size, number))
         return ["file %d" % number for number in range(len(sizes))]
 
     def whole(self, server, names):
@@ -63,7 +63,7 @@ class Disks(Case):
         self.assertIn("no-space", self.said)
         self.whole(server, [most])
         self.client(server, "upload", tiny)
-        # A large one is refused before its octets travel.
+        # A large one is refused before its bytes travel.
         self.write("huge", bytes(4 * KIB * KIB))
         self.client(server, "upload", "huge", expect=REFUSED)
         self.assertIn("no-space", self.said)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Traces filexfer-server during uploads, and looks at the order of its system calls.
 
-What was answered with its id survives a power cut only if, before the first octet of
+What was answered with its id survives a power cut only if, before the first byte of
 the id line, all of this was on the disk, in this order:
 
-    the octets  <  their flush  <  the name  <  the flush of each folder, leaf to root
+    the bytes  <  their flush  <  the name  <  the flush of each folder, leaf to root
 
 Looked at are a new file, a second name, a file that was found there, and a name that
-is added without sending octets. Then each flush is taken out of the trace, and each is
+is added without sending bytes. Then each flush is taken out of the trace, and each is
 moved behind the reply: every time the check must complain. So it must about servers
 whose stores are broken on purpose.
 
@@ -27,8 +27,8 @@ import peer
 from peer import Client, ServerProcess, md5
 from tracing import Call, Strace, calls_in, skip_without_strace
 
-OCTETS = b"octets of a file\n" * 20_000
-ID = md5(OCTETS)
+BYTES = b"bytes of a file\n" * 20_000
+ID = md5(BYTES)
 
 
 class Step(NamedTuple):
@@ -65,7 +65,7 @@ def step_of(call: Call) -> Optional[Step]:
 
 
 def breaches(steps: List[Step], store: str, name: str, sends: bool, shows: bool) -> List[str]:
-    """What is out of order in an upload of `name` that sends octets, and that shows a name."""
+    """What is out of order in an upload of `name` that sends bytes, and that shows a name."""
     wrong: List[str] = []
     replies = [step for step in steps if step.kind == "reply"]
     if len(replies) != 1:
@@ -85,14 +85,14 @@ def breaches(steps: List[Step], store: str, name: str, sends: bool, shows: bool)
     since = -1
     written = [step for step in steps if step.kind == "write" and "/.incoming/" in step.path]
     if bool(written) != sends:
-        wrong.append("octets are%s written" % ("" if written else " not"))
+        wrong.append("bytes are%s written" % ("" if written else " not"))
     if shows:
         source = shown[0].source
         own = [step.call.end for step in written if step.path == source]
         # A file that was renamed already is flushed under its new path.
         flushed = first("flush", source, max(own, default=-1)) or first("flush", target, max(own, default=-1))
         if flushed is None:
-            wrong.append("the file is not flushed after its octets are written")
+            wrong.append("the file is not flushed after its bytes are written")
         elif not flushed.end < shown[0].call.begin:
             wrong.append("the file is shown before it is flushed")
         since = shown[0].call.end
@@ -126,12 +126,12 @@ class Case(NamedTuple):
 
 
 def plain(client: Client, name: str) -> object:
-    return client.upload(name, OCTETS)
+    return client.upload(name, BYTES)
 
 
 def with_id(client: Client, name: str) -> object:
     client.features()
-    return client.upload(name, OCTETS, id=ID)
+    return client.upload(name, BYTES, id=ID)
 
 
 # In this order, on one store.
@@ -139,8 +139,8 @@ CASES = [
     Case("a new file", "folder/below/file", True, True, plain),
     Case("a file that was found there", "folder/below/file", True, False, plain),
     Case("a second name", "other/name", True, True, plain),
-    Case("a name that is added without octets", "third", False, True, with_id),
-    Case("a name that is there, without octets", "third", False, False, with_id),
+    Case("a name that is added without bytes", "third", False, True, with_id),
+    Case("a name that is there, without bytes", "third", False, False, with_id),
 ]
 
 
@@ -198,7 +198,7 @@ class FlushOrderTest(unittest.TestCase):
     # Of servers whose stores are broken in one way, and of the same store without a defect.
     DEFECTS = {
         "none": None,
-        "no-flush-of-file": "the file is not flushed after its octets are written",
+        "no-flush-of-file": "the file is not flushed after its bytes are written",
         "no-flush-of-folders": "is not flushed after what changed in it",
         "shown-before-flush": "the file is shown before it is flushed",
         "written-in-place": "the name is added 0 times",

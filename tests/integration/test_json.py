@@ -14,7 +14,7 @@ import peer
 from peer import Behaviour, md5
 from relays import KIB, Relay
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
-                           WRONG_DIGEST, Case, octets_of, unread, until)
+                           WRONG_DIGEST, Case, make_data, unread, until)
 
 MIB = 1024 * KIB
 
@@ -23,8 +23,8 @@ MEMBERS = {
     "file": {"event", "outcome", "id", "path", "size"},
     "message": {"event", "subject", "text", "exit_code"},
     "retry": {"event", "subject", "text"},
-    "progress": {"event", "files", "files_known", "octets", "octets_known", "all_known", "rate"},
-    "summary": {"event", "files", "octets", "seconds", "exit_code"},
+    "progress": {"event", "files", "files_known", "bytes", "bytes_known", "all_known", "rate"},
+    "summary": {"event", "files", "bytes", "seconds", "exit_code"},
 }
 OPTIONAL = {"mtime", "name", "id_there"}
 
@@ -78,22 +78,22 @@ class Json(Case):
         os.utime(self.write("tree/a", HELLO), ns=(0, 1_700_000_000_500_000_000))
         self.write("tree/b/c", b"other")
         server = self.serve(store="store")
-        for outcome, octets, options in (("success", 10, ()), ("already-there", 0, ("--skip-existing",))):
+        for outcome, data, options in (("success", 10, ()), ("already-there", 0, ("--skip-existing",))):
             summary = self.client(server, "upload", "tree", *options)
             self.assertEqual(self.files(), [(outcome, HELLO_ID, "a", "tree/a", 5),
                                             (outcome, md5(b"other"), "b/c", "tree/b/c", 5)])
-            self.assertEqual((summary["files"], summary["octets"]), (2, octets))
+            self.assertEqual((summary["files"], summary["bytes"]), (2, data))
         self.assertEqual(self.client(server, "list")["files"], 2)
         self.assertEqual(sorted((entry["event"], entry["id"], entry["name"], entry["size"]) for entry in self.latest),
                          [("entry", HELLO_ID, "a", 5), ("entry", md5(b"other"), "b/c", 5)])
         self.assertEqual([entry["mtime"] for entry in self.latest if entry["name"] == "a"], ["1700000000.5"])
         self.client(server, "list", "b/")
         self.assertEqual([entry["name"] for entry in self.latest], ["b/c"])
-        for outcome, octets in (("success", 10), ("already-there", 0)):
+        for outcome, data in (("success", 10), ("already-there", 0)):
             summary = self.client(server, "download", "--all", "-o", "copy")
             self.assertEqual(self.files(), [(outcome, HELLO_ID, "a", "copy/a", 5),
                                             (outcome, md5(b"other"), "b/c", "copy/b/c", 5)])
-            self.assertEqual((summary["files"], summary["octets"]), (2, octets))
+            self.assertEqual((summary["files"], summary["bytes"]), (2, data))
         self.client(server, "download", "a", md5(b"other"), "-o", "copy")
         self.assertEqual([file[:3] for file in self.files()],
                          [("already-there", HELLO_ID, "a"), ("already-there", md5(b"other"), "b/c")])
@@ -124,7 +124,7 @@ class Json(Case):
         self.assertEqual(self.messages(), [("nowhere", REFUSED), ("./a", LOCAL_FILE)])
         self.client("unix:nobody", "list", expect=BROKEN)
         self.assertEqual(self.messages(), [("list", BROKEN)])
-        damaging = peer.Server(behaviour=Behaviour(wrong_id=True, flip_octet=0))
+        damaging = peer.Server(behaviour=Behaviour(wrong_id=True, flip_byte=0))
         self.addCleanup(damaging.stop)
         there = md5(b"wrong " + md5(b"mine").encode())
         self.client(damaging, "upload", "a", expect=WRONG_DIGEST)
@@ -144,7 +144,7 @@ class Json(Case):
 
     def test_progress_of_what_takes_a_while(self):
         for name, size in (("a", 100000), ("b", 300000), ("c", 100001)):
-            self.write("tree/" + name, octets_of(size))
+            self.write("tree/" + name, make_data(size))
         for options in ((), ("--quiet",)):
             server = peer.Server(behaviour=Behaviour(stall_upload_after=200000))
             self.addCleanup(server.stop)
@@ -158,17 +158,17 @@ class Json(Case):
             rest, said = client.communicate(timeout=PATIENCE)
             events, summary = self.parse(out + rest, DONE)
             self.assertEqual(said, b"")
-            self.assertEqual((summary["files"], summary["octets"]), (3, 500001))
+            self.assertEqual((summary["files"], summary["bytes"]), (3, 500001))
             progress = [event for event in events if event["event"] == "progress"]
             for event in progress:
-                self.assertEqual((event["files_known"], event["octets_known"], event["all_known"]), (3, 500001, True))
-                self.assertLessEqual(event["octets"], 500001)
+                self.assertEqual((event["files_known"], event["bytes_known"], event["all_known"]), (3, 500001, True))
+                self.assertLessEqual(event["bytes"], 500001)
                 self.assertLessEqual(event["files"], 3)
             self.assertEqual(bool(progress), not options)
 
     def test_what_is_sent_again_counts_once(self):
-        octets = octets_of(4 * MIB)
-        self.write("file", octets)
+        data = make_data(4 * MIB)
+        self.write("file", data)
         server = self.serve(store="store")
         relay = Relay(server.address)
         self.addCleanup(relay.close)
@@ -178,16 +178,16 @@ class Json(Case):
             summary = self.client(relay.address, *job)
             self.assertEqual([event["subject"] for event in self.latest if event["event"] == "retry"], ["file", "file"])
             # What a part held needs no moving; what was lost on the way was counted when it was read.
-            self.assertLessEqual(summary["octets"], len(octets))
-            self.assertGreater(summary["octets"], 2 * MIB)
+            self.assertLessEqual(summary["bytes"], len(data))
+            self.assertGreater(summary["bytes"], 2 * MIB)
 
     def test_an_interrupted_job_ends_with_its_summary(self):
         self.write("large", bytes(64 * MIB))
         for how, job in ((Behaviour(stall_upload_after=200000), ("upload", "large")),
-                         (Behaviour(stall_download_after=200000), ("download", md5(octets_of(300000)), "-o", "copy"))):
+                         (Behaviour(stall_download_after=200000), ("download", md5(make_data(300000)), "-o", "copy"))):
             server = peer.Server(behaviour=how)
             self.addCleanup(server.stop)
-            server.store.add("file", octets_of(300000))
+            server.store.add("file", make_data(300000))
             client = self.start_client_at(server.address, *job)
             self.assertTrue(server.stalled.wait(PATIENCE))
             client.send_signal(signal.SIGINT)

@@ -37,8 +37,8 @@ import peer
 from peer import ServerProcess, md5
 from tracing import Strace, calls_in, skip_without_strace, threads_of
 
-OCTETS = random.Random(1).randbytes(300_000)
-ID = md5(OCTETS)
+BYTES = random.Random(1).randbytes(300_000)
+ID = md5(BYTES)
 NAME = "folder/file.bin"
 
 
@@ -119,7 +119,7 @@ def check_store(store: str, acknowledged: bool, before: int) -> List[str]:
         if not before <= len(entries) <= before + 1:
             wrong.append("there are %d files after %d" % (len(entries), before))
         with server.client() as client:
-            if client.upload(NAME, OCTETS).id != ID:
+            if client.upload(NAME, BYTES).id != ID:
                 wrong.append("the upload does not succeed again")
         bad, entries = wrong_entries(server)
         wrong += bad
@@ -157,14 +157,14 @@ def prepare_nothing(store: str) -> None:
 
 def prepare_other_name(store: str) -> None:
     with serving(store) as server, server.client() as client:
-        client.upload("another name", OCTETS)
+        client.upload("another name", BYTES)
 
 
 def upload(server: ServerProcess) -> bool:
     """Whether the upload was acknowledged."""
     try:
         with server.client() as client:
-            return client.upload(NAME, OCTETS).id == ID
+            return client.upload(NAME, BYTES).id == ID
     except (peer.EndOfStream, OSError):
         return False
 

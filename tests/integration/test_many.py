@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""64 clients at once move files of 0 to 64 MiB through one server, and no octet differs.
+"""64 clients at once move files of 0 to 64 MiB through one server, and no byte differs.
 
 All clients wait for one start. Each then uploads a file of its own and, as soon as that
 has succeeded, downloads it again, so that uploads and downloads, small and large, are
@@ -50,11 +50,11 @@ class ManyClients(Case):
 
     def write_files(self):
         """Files that differ from each other: parts of one sequence, from different places."""
-        octets = memoryview(random.Random(1).randbytes(max(sizes()) + CLIENTS))
+        data = memoryview(random.Random(1).randbytes(max(sizes()) + CLIENTS))
         os.mkdir(self.path("mine"))
         os.mkdir(self.path("back"))
         for number, size in enumerate(sizes()):
-            self.write("mine/%d" % number, octets[number:number + size])
+            self.write("mine/%d" % number, data[number:number + size])
 
     def start_waiting(self, server, number, start):
         """A client that waits until `start`, a pipe's end, is closed at its other end."""

@@ -16,7 +16,7 @@ import unittest
 
 import peer
 from sshd import Sshd
-from test_programs import REFUSED, WRONG_DIGEST, octets_of
+from test_programs import REFUSED, WRONG_DIGEST, make_data
 from test_transports import WITHOUT_TLS, certificate
 from test_trees import Trees
 
@@ -96,11 +96,11 @@ class Jobs:
 
     def test_files_of_all_sizes_go_up_once_and_come_down_by_id_and_by_name(self):
         self.assertEqual(self.client("list"), b"")
-        self.files = {"size %d" % size: octets_of(size) for size in SIZES}
-        for number, (name, octets) in enumerate(self.files.items()):
-            os.utime(self.write(name, octets), ns=(0, (-1)**number * number * 123456789012345678))
-        ids = {name: self.hash(octets).hexdigest() for name, octets in self.files.items()}
-        listed = sorted("%s;%s;%d" % (ids[name], name, len(octets)) for name, octets in self.files.items())
+        self.files = {"size %d" % size: make_data(size) for size in SIZES}
+        for number, (name, data) in enumerate(self.files.items()):
+            os.utime(self.write(name, data), ns=(0, (-1)**number * number * 123456789012345678))
+        ids = {name: self.hash(data).hexdigest() for name, data in self.files.items()}
+        listed = sorted("%s;%s;%d" % (ids[name], name, len(data)) for name, data in self.files.items())
         for outcome, how in (("Success", ()), ("Already there", ("--skip-existing",))):
             self.assertEqual(self.client("upload", *self.files, *how).decode(), self.said_of(outcome, self.files))
             self.assertEqual(sorted(self.client("list").decode().splitlines()), listed)
@@ -108,8 +108,8 @@ class Jobs:
         os.mkdir(self.path("by name"))
         self.client("download", *ids.values(), "-o", "by id")
         self.client("download", *ids, "-o", "by name")
-        for name, octets in self.files.items():
-            self.assertEqual(self.read("store/%s/%s" % (ids[name], name)), octets)
+        for name, data in self.files.items():
+            self.assertEqual(self.read("store/%s/%s" % (ids[name], name)), data)
             self.same(name, "by id/" + name)
             self.same(name, "by name/" + name)
         self.no_temporaries()

@@ -30,8 +30,8 @@ COLLISION_1 = bytes.fromhex(
     "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
     "d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0"
     "e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70")
-COLLISION_2 = bytes(octet ^ 0x80 if at in (19, 45, 59, 83, 109, 123) else octet
-                    for at, octet in enumerate(COLLISION_1))
+COLLISION_2 = bytes(byte ^ 0x80 if at in (19, 45, 59, 83, 109, 123) else byte
+                    for at, byte in enumerate(COLLISION_1))
 
 SIZES = (0, 1, 5, 65535, 65536, 65537, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20)
 
@@ -97,7 +97,7 @@ BAD_IDS = (
 )
 
 
-def octets_of(size, seed=0):
+def make_data(size, seed=0):
     return random.Random("%d %d" % (size, seed)).getrandbits(8 * size).to_bytes(size, "little")
 
 
@@ -200,51 +200,51 @@ class StoreCases:
 
     def test_one_id_under_two_names_and_one_name_with_two_ids(self):
         client = self.connect(self.fresh())
-        for name, octets in (("one", b"x"), ("two", b"x"), ("one", b"y"), ("one", b"x")):
-            self.assertEqual(client.upload(name, octets).id, md5(octets))
+        for name, data in (("one", b"x"), ("two", b"x"), ("one", b"y"), ("one", b"x")):
+            self.assertEqual(client.upload(name, data).id, md5(data))
         self.assertEqual(self.pairs(client), sorted([
             (b"one", md5(b"x"), 1), (b"two", md5(b"x"), 1), (b"one", md5(b"y"), 1)]))
         self.assertIn(client.download(md5(b"x")).entry.name, (b"one", b"two"))
-        self.assertEqual(client.download(md5(b"y")).octets, b"y")
+        self.assertEqual(client.download(md5(b"y")).data, b"y")
 
     # UPLOAD and DOWNLOAD of every size and name
 
     def test_every_size_goes_there_and_back(self):
         for size in SIZES:
             with self.subTest(size=size):
-                octets = octets_of(size)
-                uploaded = self.client.upload("size %d" % size, octets)
-                self.assertEqual(uploaded.id, md5(octets))
-                self.assertIn((b"size %d" % size, md5(octets), size), self.pairs(self.client))
+                data = make_data(size)
+                uploaded = self.client.upload("size %d" % size, data)
+                self.assertEqual(uploaded.id, md5(data))
+                self.assertIn((b"size %d" % size, md5(data), size), self.pairs(self.client))
                 downloaded = self.connect().download(uploaded.id)
-                self.assertEqual(downloaded.octets, octets)
+                self.assertEqual(downloaded.data, data)
                 self.assertEqual(downloaded.entry.size, size)
                 self.assertEqual(downloaded.entry.parameters, {})
 
-    def test_no_octets_end_a_stream_but_the_last(self):
-        for octets in (b"EOF", b"DONE\n", b"\n", b"\r\n\r\n", b"LIST_FILES\nUPLOAD\n", b"\0", b"\x1a", b"\x04",
+    def test_no_bytes_end_a_stream_but_the_last(self):
+        for data in (b"EOF", b"DONE\n", b"\n", b"\r\n\r\n", b"LIST_FILES\nUPLOAD\n", b"\0", b"\x1a", b"\x04",
                        b"ERROR io\n", b"a" * 70000 + b"\nEOF\n"):
-            with self.subTest(octets=octets[:20]):
-                self.assertEqual(self.client.upload("octets", octets).id, md5(octets))
-                self.assertEqual(self.client.download(md5(octets)).octets, octets)
+            with self.subTest(data=data[:20]):
+                self.assertEqual(self.client.upload("bytes", data).id, md5(data))
+                self.assertEqual(self.client.download(md5(data)).data, data)
 
-    def test_every_name_is_kept_octet_by_octet(self):
+    def test_every_name_is_kept_byte_by_byte(self):
         client = self.connect(self.fresh())
         for number, name in enumerate(NAMES):
             with self.subTest(name=name):
-                octets = b"content %d" % number
-                client.upload(name, octets)
-                self.assertEqual(client.download(md5(octets)).entry.name, name.encode())
+                data = b"content %d" % number
+                client.upload(name, data)
+                self.assertEqual(client.download(md5(data)).entry.name, name.encode())
         self.assertEqual(self.pairs(client), sorted(
             (name.encode(), md5(b"content %d" % number), len(b"content %d" % number))
             for number, name in enumerate(NAMES)))
 
-    def test_a_name_has_up_to_255_octets(self):
+    def test_a_name_has_up_to_255_bytes(self):
         for name in ("n" * 255, ";" * 255, "\u00e9" * 127 + "n", "/".join("n" * 128)):
-            octets = b"long " + name.encode()
+            data = b"long " + name.encode()
             with self.subTest(name=name[:4]):
-                self.client.upload(name, octets)
-                self.assertEqual(self.client.download(md5(octets)).entry.name, name.encode())
+                self.client.upload(name, data)
+                self.assertEqual(self.client.download(md5(data)).entry.name, name.encode())
 
     def test_escapes_are_taken_in_either_case_and_sent_in_upper_case(self):
         client = self.connect(self.fresh())
@@ -257,36 +257,36 @@ class StoreCases:
                 self.assertIn(name, [entry.name for entry in client.list_files()])
 
     def test_ids_are_taken_in_either_case_and_sent_in_lower_case(self):
-        octets = b"either case"
-        self.client.upload("case", octets, id=md5(octets).upper())
-        for id in (md5(octets).upper(), md5(octets).title(), md5(octets)):
-            self.assertEqual(self.client.download(id).octets, octets)
-        self.assertEqual(self.client.upload("case", octets, id=md5(octets).upper()).offset, len(octets))
+        data = b"either case"
+        self.client.upload("case", data, id=md5(data).upper())
+        for id in (md5(data).upper(), md5(data).title(), md5(data)):
+            self.assertEqual(self.client.download(id).data, data)
+        self.assertEqual(self.client.upload("case", data, id=md5(data).upper()).offset, len(data))
 
     # The ways a line may come
 
     def test_lines_may_end_in_cr_lf(self):
-        octets = b"a\r\nb\n\r"
+        data = b"a\r\nb\n\r"
         client = self.connect(ask=False)
         client.send(b"UPLOAD\r\n")
         client.words()
-        client.send(b"crlf;%d\r\n" % len(octets))
-        client.read_ready(len(octets), False)
-        client.send(octets)
-        self.assertEqual(client.read_id(), md5(octets))
+        client.send(b"crlf;%d\r\n" % len(data))
+        client.read_ready(len(data), False)
+        client.send(data)
+        self.assertEqual(client.read_id(), md5(data))
         client.send(b"LIST_FILES\r\n")
-        self.assertIn((md5(octets), b"crlf", len(octets), {}), client.read_list())
+        self.assertIn((md5(data), b"crlf", len(data), {}), client.read_list())
         client.send(b"DOWNLOAD\r\n")
         client.words()
-        client.send(md5(octets).encode() + b"\r\n")
-        self.assertEqual(client.read_download(md5(octets).encode()).octets, octets)
+        client.send(md5(data).encode() + b"\r\n")
+        self.assertEqual(client.read_download(md5(data).encode()).data, data)
         client.send(b"\r\n")
         self.refused("unknown-command", client.reply)
 
     def test_segments_do_not_matter(self):
-        octets = b"cut\nanywhere\r\n"
-        id = md5(octets).encode()
-        dialogue = (b"UPLOAD\ncut;%d\n" % len(octets) + octets + b"LIST FILE\nDOWNLOAD\n" + id + b"\n"
+        data = b"cut\nanywhere\r\n"
+        id = md5(data).encode()
+        dialogue = (b"UPLOAD\ncut;%d\n" % len(data) + data + b"LIST FILE\nDOWNLOAD\n" + id + b"\n"
                     + b"NO_SUCH\nDOWNLOAD\nx\nLIST_FILES\r\n")
 
         def play(cut):
@@ -298,8 +298,8 @@ class StoreCases:
 
         server = self.fresh()
         whole = play(len(dialogue))
-        self.assertIn(id + b"\n" + id + b";cut;%d\n\n" % len(octets), whole)
-        self.assertIn(id + b";cut;%d\n" % len(octets) + octets + b"ERROR unknown-command", whole)
+        self.assertIn(id + b"\n" + id + b";cut;%d\n\n" % len(data), whole)
+        self.assertIn(id + b";cut;%d\n" % len(data) + data + b"ERROR unknown-command", whole)
         for cut in (1, 2, 3, 7):
             self.assertEqual(play(cut), whole)
 
@@ -311,25 +311,25 @@ class StoreCases:
         client.read_list()
         for _ in range(2):
             client.words()
-            self.assertEqual(client.read_download(HELLO_ID.encode()).octets, HELLO)
+            self.assertEqual(client.read_download(HELLO_ID.encode()).data, HELLO)
             if _ == 0:
                 self.refused("unknown-command", client.reply)
         self.closes(client)
 
     def test_a_last_line_without_lf_is_no_line(self):
         self.hold_hello()
-        for octets, replies in ((b"", 0), (b"LIST_FILES", 0), (b"LIST_FILES\r", 0), (b"NO_SUCH\nLIST_FILES", 1),
+        for data, replies in ((b"", 0), (b"LIST_FILES", 0), (b"LIST_FILES\r", 0), (b"NO_SUCH\nLIST_FILES", 1),
                                 (b"UPLOAD\na;5", 1), (b"DOWNLOAD\n" + HELLO_ID.encode(), 1), (b"DOWNLOAD\n", 1)):
-            with self.subTest(octets=octets):
+            with self.subTest(data=data):
                 client = self.connect(ask=False)
-                client.send(octets)
+                client.send(data)
                 client.end_sending()
                 self.assertEqual(client.rest().count(b"\n"), replies)
 
     def test_pipelined_commands_are_answered_in_order(self):
-        files = [octets_of(10000, seed) for seed in range(8)]
-        for number, octets in enumerate(files):
-            self.client.upload("pipe %d" % number, octets)
+        files = [make_data(10000, seed) for seed in range(8)]
+        for number, data in enumerate(files):
+            self.client.upload("pipe %d" % number, data)
         order = [number % 8 for number in range(400)]
         lines = b"".join(b"DOWNLOAD\n" + md5(files[number]).encode() + b";offset=%d\nNO_SUCH\n" % number
                          for number in order)
@@ -339,7 +339,7 @@ class StoreCases:
             for number in order:
                 self.client.words()
                 downloaded = self.client.read_download(md5(files[number]).encode(), offset=number)
-                self.assertEqual(downloaded.octets, files[number][downloaded.entry.parameters and number or 0:])
+                self.assertEqual(downloaded.data, files[number][downloaded.entry.parameters and number or 0:])
                 self.refused("unknown-command", self.client.reply)
             self.client.read_list()
             sending.result()
@@ -350,7 +350,7 @@ class StoreCases:
         self.client.send(HELLO + b"DOWNLOAD\n" + HELLO_ID.encode() + b"\nLIST_FILES\n")
         self.assertEqual(self.client.read_id(), HELLO_ID)
         self.client.words()
-        self.assertEqual(self.client.read_download(HELLO_ID.encode()).octets, HELLO)
+        self.assertEqual(self.client.read_download(HELLO_ID.encode()).data, HELLO)
         self.assertIn((HELLO_ID, b"then", 5, {}), self.client.read_list())
 
     # Parameters
@@ -370,7 +370,7 @@ class StoreCases:
         self.client.send_line(b"DOWNLOAD;x;y=2")
         self.client.words()
         self.client.send_line(HELLO_ID + ";y=2;x")
-        self.assertEqual(self.client.read_download(HELLO_ID.encode()).octets, HELLO)
+        self.assertEqual(self.client.read_download(HELLO_ID.encode()).data, HELLO)
         self.in_step(self.client)
 
     def test_features_are_told(self):
@@ -379,12 +379,12 @@ class StoreCases:
         self.assertEqual(features.get(b"version"), b"1")
         self.assertEqual(features.get(b"digest"), b"md5")
 
-    def test_an_id_declared_is_held_against_the_octets(self):
-        octets = b"declared and true"
-        uploaded = self.client.upload("declared", octets, id=md5(octets))
-        self.assertEqual((uploaded.id, uploaded.sent), (md5(octets), len(octets)))
-        for wrong, declared in ((b"declared and false", md5(b"something else")), (b"another size", md5(octets)),
-                                (b"", md5(octets)), (octets_of(200000, 9), UNKNOWN_ID)):
+    def test_an_id_declared_is_held_against_the_bytes(self):
+        data = b"declared and true"
+        uploaded = self.client.upload("declared", data, id=md5(data))
+        self.assertEqual((uploaded.id, uploaded.sent), (md5(data), len(data)))
+        for wrong, declared in ((b"declared and false", md5(b"something else")), (b"another size", md5(data)),
+                                (b"", md5(data)), (make_data(200000, 9), UNKNOWN_ID)):
             with self.subTest(wrong=wrong[:20]):
                 self.refused("mismatch", self.client.upload, "not declared", wrong, id=declared)
                 names = [entry.name for entry in self.client.list_files()]
@@ -392,22 +392,22 @@ class StoreCases:
                 self.refused("not-found", self.client.download, md5(wrong))
 
     def test_what_is_held_is_not_sent_again(self):
-        for octets in (b"held already", b"", octets_of(100000, 3)):
-            self.client.upload("held", octets)
+        for data in (b"held already", b"", make_data(100000, 3)):
+            self.client.upload("held", data)
             for name in ("held", "held again"):
-                uploaded = self.client.upload(name, octets, id=md5(octets))
-                self.assertEqual((uploaded.id, uploaded.sent), (md5(octets), 0))
-                self.assertEqual(uploaded.offset, len(octets))
-                self.assertIn((name.encode(), md5(octets), len(octets)), self.pairs(self.client))
+                uploaded = self.client.upload(name, data, id=md5(data))
+                self.assertEqual((uploaded.id, uploaded.sent), (md5(data), 0))
+                self.assertEqual(uploaded.offset, len(data))
+                self.assertIn((name.encode(), md5(data), len(data)), self.pairs(self.client))
             # Without id= they are sent, as ever.
-            uploaded = self.client.upload("held", octets)
-            self.assertEqual((uploaded.offset, uploaded.sent), (None, len(octets)))
-            self.assertEqual(self.client.download(md5(octets)).octets, octets)
+            uploaded = self.client.upload("held", data)
+            self.assertEqual((uploaded.offset, uploaded.sent), (None, len(data)))
+            self.assertEqual(self.client.download(md5(data)).data, data)
 
     def test_ranges(self):
-        octets = octets_of(200001, 5)
-        size = len(octets)
-        id = self.client.upload("range", octets).id
+        data = make_data(200001, 5)
+        size = len(data)
+        id = self.client.upload("range", data).id
         for offset, length in ((0, None), (1, None), (size, None), (size - 1, None), (None, 0), (None, 1),
                                (None, size), (None, size + 1), (0, size), (65535, 2), (65536, 65536), (size, 0),
                                (size, 5), (size - 3, 10), (100, 2**63 - 1), (None, 2**63 - 1)):
@@ -415,7 +415,7 @@ class StoreCases:
                 downloaded = self.client.download(id, offset, length)
                 start = offset or 0
                 end = size if length is None else min(size, start + length)
-                self.assertEqual(downloaded.octets, octets[start:end])
+                self.assertEqual(downloaded.data, data[start:end])
                 self.assertEqual(downloaded.entry.size, size)
                 expected = {}
                 if offset is not None:
@@ -476,7 +476,7 @@ class StoreCases:
             self.assertIn(caught.exception.code, ("bad-id", "bad-request"))
             self.in_step(self.client)
 
-    def test_a_line_has_up_to_4096_octets(self):
+    def test_a_line_has_up_to_4096_bytes(self):
         self.client.send(b"A" * 4094 + b"\r\n")
         self.refused("unknown-command", self.client.reply)
         self.client.list_files(b"LIST_FILES;x=" + b"x" * (4095 - len(b"LIST_FILES;x=")))
@@ -488,14 +488,14 @@ class StoreCases:
         self.assertEqual(self.client.read_id(), HELLO_ID)
         line = HELLO_ID.encode() + b";x="
         self.id_line(self.client, line + b"x" * (4095 - len(line)))
-        self.assertEqual(self.client.read_download(HELLO_ID.encode()).octets, HELLO)
+        self.assertEqual(self.client.read_download(HELLO_ID.encode()).data, HELLO)
 
     def test_a_longer_line_is_refused_and_closes(self):
         # The first ones are judged without their LF: it could come never.
         for before in (b"", b"UPLOAD\n", b"DOWNLOAD\n"):
             for rest in (b"A" * 4096, b"A" * 4096 + b"\n", b"A" * 4095 + b"\r\n", b"A" * 300000,
                          b"A" * 5000 + b"\nLIST_FILES\n"):
-                with self.subTest(before=before, octets=len(rest)):
+                with self.subTest(before=before, data=len(rest)):
                     client = self.connect()
                     client.send(before + rest)
                     if before:
@@ -515,29 +515,29 @@ class StoreCases:
     # Collisions, losses, many at once
 
     def test_the_first_of_two_files_with_one_md5_stays(self):
-        self.assertEqual([hashlib.md5(octets).hexdigest() for octets in (COLLISION_1, COLLISION_2)],
+        self.assertEqual([hashlib.md5(data).hexdigest() for data in (COLLISION_1, COLLISION_2)],
                          [COLLISION_ID] * 2)
         self.assertNotEqual(COLLISION_1, COLLISION_2)
         self.assertEqual(self.client.upload("first", COLLISION_1).id, COLLISION_ID)
         for name in ("second", "first"):
             self.refused("collision", self.client.upload, name, COLLISION_2)
-            self.assertEqual(self.client.download(COLLISION_ID).octets, COLLISION_1)
+            self.assertEqual(self.client.download(COLLISION_ID).data, COLLISION_1)
         self.assertEqual([entry.name for entry in self.client.list_files() if entry.id == COLLISION_ID], [b"first"])
         # Where nothing is sent the server can't know.
         self.assertEqual(self.client.upload("third", COLLISION_2, id=COLLISION_ID).sent, 0)
-        self.assertEqual(self.client.download(COLLISION_ID).octets, COLLISION_1)
+        self.assertEqual(self.client.download(COLLISION_ID).data, COLLISION_1)
 
-    def test_a_connection_lost_in_the_octets_leaves_nothing(self):
+    def test_a_connection_lost_in_the_bytes_leaves_nothing(self):
         server = self.fresh()
         other = self.connect(server)
-        octets = octets_of(150000, 11)
-        for sent in (0, 1, 65536, len(octets) - 1):
+        data = make_data(150000, 11)
+        for sent in (0, 1, 65536, len(data) - 1):
             for how in ("end", "close", "reset"):
                 with self.subTest(sent=sent, how=how):
                     client = self.connect(server)
-                    self.details(client, b"lost;%d" % len(octets))
-                    client.read_ready(len(octets), False)
-                    client.send(octets[:sent])
+                    self.details(client, b"lost;%d" % len(data))
+                    client.read_ready(len(data), False)
+                    client.send(data[:sent])
                     self.assertEqual(other.list_files(), [])
                     if how == "end":
                         client.end_sending()
@@ -547,36 +547,36 @@ class StoreCases:
                     else:
                         client.channel.reset()
                     self.assertEqual(other.list_files(), [])
-        self.refused("not-found", other.download, md5(octets))
-        self.assertEqual(other.upload("found", octets, id=md5(octets)).sent, len(octets))
-        self.assertEqual(self.pairs(other), [(b"found", md5(octets), len(octets))])
+        self.refused("not-found", other.download, md5(data))
+        self.assertEqual(other.upload("found", data, id=md5(data)).sent, len(data))
+        self.assertEqual(self.pairs(other), [(b"found", md5(data), len(data))])
 
     def test_a_client_that_leaves_a_download_harms_nobody(self):
-        octets = octets_of(3 * 2**20, 12)
-        self.client.upload("left", octets)
+        data = make_data(3 * 2**20, 12)
+        self.client.upload("left", data)
         for _ in range(5):
             client = self.connect()
-            self.id_line(client, md5(octets).encode())
+            self.id_line(client, md5(data).encode())
             client.line()
             client.channel.reset()
-        self.assertEqual(self.client.download(md5(octets)).octets, octets)
+        self.assertEqual(self.client.download(md5(data)).data, data)
 
     def test_twenty_uploads_at_once(self):
         server = self.fresh("--threads", "4")
         start = threading.Barrier(20, timeout=60)
 
         def transfer(number):
-            # Every fourth has the octets of others, every second the name.
-            octets = octets_of(100000 + (number % 15), number % 15)
+            # Every fourth has the bytes of others, every second the name.
+            data = make_data(100000 + (number % 15), number % 15)
             name = "many %d" % (number // 2)
             with server.client() as client:
                 client.features()
                 start.wait()
-                uploaded = client.upload(name, octets, id=md5(octets) if number % 3 == 0 else None)
-                self.assertEqual(uploaded.id, md5(octets))
-                self.assertIn((name.encode(), uploaded.id, len(octets)), self.pairs(client))
-                self.assertEqual(client.download(uploaded.id).octets, octets)
-            return name.encode(), uploaded.id, len(octets)
+                uploaded = client.upload(name, data, id=md5(data) if number % 3 == 0 else None)
+                self.assertEqual(uploaded.id, md5(data))
+                self.assertIn((name.encode(), uploaded.id, len(data)), self.pairs(client))
+                self.assertEqual(client.download(uploaded.id).data, data)
+            return name.encode(), uploaded.id, len(data)
 
         with ThreadPoolExecutor(20) as pool:
             stored = list(pool.map(transfer, range(20)))
@@ -584,17 +584,17 @@ class StoreCases:
 
     def test_one_file_from_twenty_connections_at_once_is_listed_once(self):
         server = self.fresh("--threads", "4")
-        octets = octets_of(300000, 21)
+        data = make_data(300000, 21)
         start = threading.Barrier(20, timeout=60)
 
         def upload(_):
             with server.client() as client:
                 start.wait()
-                return client.upload("the same", octets).id
+                return client.upload("the same", data).id
 
         with ThreadPoolExecutor(20) as pool:
-            self.assertEqual(set(pool.map(upload, range(20))), {md5(octets)})
-        self.assertEqual(self.pairs(self.connect(server)), [(b"the same", md5(octets), len(octets))])
+            self.assertEqual(set(pool.map(upload, range(20))), {md5(data)})
+        self.assertEqual(self.pairs(self.connect(server)), [(b"the same", md5(data), len(data))])
 
     # Options of the server
 
@@ -689,7 +689,7 @@ class StoreCases:
         server.terminate()
         server.join()
 
-    def test_the_log_has_no_raw_control_octets(self):
+    def test_the_log_has_no_raw_control_bytes(self):
         server = self.fresh()
         client = self.connect(server)
         client.upload("\x1b[31mred\nFORGED a log line\r", HELLO)
@@ -716,39 +716,39 @@ class DirectoryStore(StoreCases, Expectations):
         return os.path.join(cls.folder, "made", name)
 
     def test_files_are_there_after_a_restart(self):
-        octets = octets_of(70000, 31)
+        data = make_data(70000, 31)
         folder = "restarted"
         with self.start(store=folder) as server, server.client() as client:
-            client.upload("a;b/c\n", octets)
-            client.upload("again", octets)
+            client.upload("a;b/c\n", data)
+            client.upload("again", data)
             client.upload("empty", b"")
             before = self.pairs(client)
         with self.start(store=folder) as server, server.client() as client:
             self.assertEqual(self.pairs(client), before)
-            self.assertEqual(client.download(md5(octets)).octets, octets)
+            self.assertEqual(client.download(md5(data)).data, data)
 
     def test_an_id_once_sent_survives_a_kill(self):
         folder = "killed"
-        octets = octets_of(70000, 32)
+        data = make_data(70000, 32)
         server = self.start(store=folder)
         with server, server.client() as client, server.client() as half:
-            client.upload("kept", octets)
+            client.upload("kept", data)
             self.details(half, b"half;100000")
             half.read_ready(100000, False)
-            half.send(octets)
-            client.upload("kept as well", octets)
+            half.send(data)
+            client.upload("kept as well", data)
             server.kill()
         with self.start(store=folder) as server, server.client() as client:
-            self.assertEqual(self.pairs(client), [(b"kept", md5(octets), len(octets)),
-                                                  (b"kept as well", md5(octets), len(octets))])
-            self.assertEqual(client.download(md5(octets)).octets, octets)
+            self.assertEqual(self.pairs(client), [(b"kept", md5(data), len(data)),
+                                                  (b"kept as well", md5(data), len(data))])
+            self.assertEqual(client.download(md5(data)).data, data)
 
     def test_a_read_only_server_serves_what_is_there(self):
         folder = "read only"
         with self.start(store=folder) as server, server.client() as client:
             client.upload("here", HELLO)
         with self.start("--read-only", store=folder) as server, server.client() as client:
-            self.assertEqual(client.download(HELLO_ID).octets, HELLO)
+            self.assertEqual(client.download(HELLO_ID).data, HELLO)
             self.refused("read-only", client.upload, "more", b"more")
             self.refused("read-only", client.upload, "here", HELLO)
             self.assertEqual(self.pairs(client), [(b"here", HELLO_ID, 5)])

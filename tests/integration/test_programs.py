@@ -46,7 +46,7 @@ NAMES = ("plain.txt", "a b", " leading", "trailing ", "a;b%c", "100%;", "%41", "
          "EOF", "[brackets]", "[a,b]", "[]", "{}", "{a,b}", "list", "memory", "unix:x", "0" * 31, "n" * 255)
 
 
-def octets_of(size, seed=0):
+def make_data(size, seed=0):
     return random.Random("%d %d" % (size, seed)).getrandbits(8 * size).to_bytes(size, "little")
 
 
@@ -60,7 +60,7 @@ def until(condition, what):
 
 
 def unread(pipe):
-    """Octets that its reader has not read yet."""
+    """Bytes that its reader has not read yet."""
     return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
@@ -117,7 +117,7 @@ class Case(unittest.TestCase):
     # How often the client tries: what is broken here stays so. test_retries.py has the rest.
     patience = ("--retry-for", "0")
 
-    # Octets for tests of many files, that need no disk: in memory flushing costs nothing.
+    # Bytes for tests of many files, that need no disk: in memory flushing costs nothing.
     in_memory = 0
 
     def setUp(self):
@@ -130,10 +130,10 @@ class Case(unittest.TestCase):
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
-    def write(self, name, octets):
+    def write(self, name, data):
         os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
         with open(self.path(name), "wb") as file:
-            file.write(octets)
+            file.write(data)
         return self.path(name)
 
     def read(self, name):
@@ -187,7 +187,7 @@ class Case(unittest.TestCase):
         self.assertEqual(os.listdir(self.path(store, ".incoming")), [])
 
     def arriving(self, store="store"):
-        """Octets of what the store is receiving."""
+        """Bytes of what the store is receiving."""
         folder = self.path(store, ".incoming")
         try:
             return sum(os.stat(os.path.join(folder, name)).st_size for name in os.listdir(folder))
@@ -388,7 +388,7 @@ class Limits(Case):
         until(lambda: server.log().count("\n") >= 2, "two lines in the log")
         first, second = server.log().splitlines()[:2]
         self.assertRegex(first, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ 127\.0\.0\.1:\d+ UPLOAD "
-                         r'"a \\"b\\x1b\[31m" 5 octets %s [0-9.]+ s [0-9.]+ MB/s$' % HELLO_ID)
+                         r'"a \\"b\\x1b\[31m" 5 bytes %s [0-9.]+ s [0-9.]+ MB/s$' % HELLO_ID)
         self.assertRegex(second, r"DOWNLOAD 0{32} failed: .*id")
         quiet = self.serve("--quiet", store="store")
         self.client(quiet, "upload", name)
@@ -424,8 +424,8 @@ class Limits(Case):
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
             self.skipTest("no tmpfs can be mounted here")
         self.addCleanup(subprocess.run, ["umount", "-l", disk])
-        self.write("large", octets_of(600000))
-        self.write("small", octets_of(60000))
+        self.write("large", make_data(600000))
+        self.write("small", make_data(60000))
         into_disk = self.serve(store="disk/store")
         self.client(into_disk, "upload", "large", expect=REFUSED)
         self.assertIn("no-space", self.said)
@@ -450,13 +450,13 @@ class Files(Case):
         server = self.serve(store="store")
         sizes = (0, 1, 65535, 65536, 65537, 262144, 262145, 3000001)
         for size in sizes:
-            self.write("size %d" % size, octets_of(size))
+            self.write("size %d" % size, make_data(size))
         names = ["size %d" % size for size in sizes]
         out = self.client(server, "upload", *names).decode().splitlines()
-        self.assertEqual(out, ["Success  %s  size %d" % (md5(octets_of(size)), size) for size in sizes])
+        self.assertEqual(out, ["Success  %s  size %d" % (md5(make_data(size)), size) for size in sizes])
         os.mkdir(self.path("out"))
         out = self.client(server, "download", *names, "-o", "out").decode().splitlines()
-        self.assertEqual(out, ["Success  %s  out/size %d" % (md5(octets_of(size)), size) for size in sizes])
+        self.assertEqual(out, ["Success  %s  out/size %d" % (md5(make_data(size)), size) for size in sizes])
         for name in names:
             self.assertEqual(self.read("out/" + name), self.read(name))
         self.no_temporaries()
@@ -575,16 +575,16 @@ class Files(Case):
 
     def test_names_and_ids(self):
         server = self.serve()
-        for number, octets in enumerate((b"one", b"two")):
-            self.write("f%d" % number, octets)
+        for number, data in enumerate((b"one", b"two")):
+            self.write("f%d" % number, data)
             self.client(server, "upload", "f%d" % number, "--name", "same")
         self.write("hex", b"hex")
         self.client(server, "upload", "hex", "--name", md5(b"one"))
         self.client(server, "download", "same", expect=USAGE)
         self.assertIn(md5(b"one"), self.said)
         self.assertIn(md5(b"two"), self.said)
-        for octets in (b"one", b"two"):
-            self.assertEqual(self.client(server, "download", md5(octets).upper(), "-o", "-"), octets)
+        for data in (b"one", b"two"):
+            self.assertEqual(self.client(server, "download", md5(data).upper(), "-o", "-"), data)
         self.client(server, "download", "Same", expect=REFUSED)
         self.client(server, "download", "0" * 32, expect=REFUSED)
         self.assertIn("not-found", self.said)
@@ -594,15 +594,15 @@ class Files(Case):
 
     def test_stdin(self):
         server = self.serve(store="store")
-        for octets in (b"", HELLO, octets_of(300000)):
-            for arguments in ((), ("--name", "x/y"), ("--size", str(len(octets)))):
+        for data in (b"", HELLO, make_data(300000)):
+            for arguments in ((), ("--name", "x/y"), ("--size", str(len(data)))):
                 name = "x/y" if "--name" in arguments else "stdin"
-                out = self.client(server, "upload", "-", *arguments, stdin=octets)
-                self.assertEqual(out.decode(), "Success  %s  %s\n" % (md5(octets), name))
+                out = self.client(server, "upload", "-", *arguments, stdin=data)
+                self.assertEqual(out.decode(), "Success  %s  %s\n" % (md5(data), name))
         listed = self.client(server, "list")
-        for size, octets in ((6, HELLO), (4, HELLO), (0, HELLO), (300001, octets_of(300000)),
-                             (299999, octets_of(300000))):
-            self.client(server, "upload", "-", "--size", str(size), stdin=octets, expect=LOCAL_FILE)
+        for size, data in ((6, HELLO), (4, HELLO), (0, HELLO), (300001, make_data(300000)),
+                             (299999, make_data(300000))):
+            self.client(server, "upload", "-", "--size", str(size), stdin=data, expect=LOCAL_FILE)
             self.assertIn("standard input", self.said)
         self.assertEqual(self.client(server, "list"), listed)
         until(lambda: self.arriving() == 0, "the server drops what was not finished")
@@ -613,10 +613,10 @@ class Files(Case):
 
     def test_stdout(self):
         server = self.serve()
-        octets = octets_of(300000)
-        self.write("a", octets)
+        data = make_data(300000)
+        self.write("a", data)
         self.client(server, "upload", "a")
-        self.assertEqual(self.client(server, "download", "a", "-o", "-"), octets)
+        self.assertEqual(self.client(server, "download", "a", "-o", "-"), data)
         with open("/dev/full", "wb") as full:
             for arguments in (("list",), ("download", "a", "-o", "-"), ("upload", "a")):
                 process = self.start_client(server, *arguments, stdout=full)
@@ -694,7 +694,7 @@ class Terminal(Case):
             self.write(name, bytes(size))
             self.client(server, "upload", name)
         header, *rows = self.on_terminal(server, "list").splitlines()
-        self.assertEqual(header.split(), ["ID", "OCTETS", "NAME"])
+        self.assertEqual(header.split(), ["ID", "BYTES", "NAME"])
         self.assertEqual([row.split() for row in rows], [
             [md5(b""), "0", "apple\\x0a"], [md5(bytes(12345)), "12345", "escape\\x1b[31m"], [md5(bytes(1)), "1", "zebra"]])
         self.assertEqual(len({len(row) - len(row.split()[2]) for row in rows}), 1, "columns")
@@ -719,19 +719,19 @@ class Terminal(Case):
 
     def test_progress_is_one_line_for_all_files(self):
         sizes = {"a": 100000, "b": 300000, "c": 100000}  # the server stops in the second
-        files = {name: octets_of(size) for name, size in sizes.items()}
-        for name, octets in files.items():
-            self.write("tree/" + name, octets)
+        files = {name: make_data(size) for name, size in sizes.items()}
+        for name, data in files.items():
+            self.write("tree/" + name, data)
         for job in (("upload", "tree"), ("upload", "tree/a", "tree/b", "tree/c"), ("download", "--all", "-o", "copy")):
             server = peer.Server(features=True, behaviour=Behaviour(stall_upload_after=200000, stall_download_after=200000))
             self.addCleanup(server.stop)
-            for name, octets in files.items() if job[0] == "download" else ():
-                server.store.add(name, octets)
+            for name, data in files.items() if job[0] == "download" else ():
+                server.store.add(name, data)
             shown = self.on_terminal(server, *job, when=(r"\r1 of 3 files  0\.\d MB of 0\.5 MB  [0-9.]+ MB/s", server.release.set))
             # What came of each file stands apart from it, and at the end it is gone.
             self.assertEqual(re.sub(r"\r[^\r\n]*\x1b\[K", "", shown), "".join(
-                "Success  %s  %s\r\n" % (md5(octets), ("copy/" if job[0] == "download" else "") + name)
-                for name, octets in files.items()))
+                "Success  %s  %s\r\n" % (md5(data), ("copy/" if job[0] == "download" else "") + name)
+                for name, data in files.items()))
             self.assertNotRegex(shown, r"MB[^\r]*\x1b\[K(?!\r)")
 
 
@@ -805,13 +805,13 @@ class Signals(Case):
         process = self.start_client(server, "upload", "-", "--size", str(size), stdin=subprocess.PIPE)
         process.stdin.write(bytes(size // 2))
         process.stdin.flush()
-        until(lambda: self.arriving() > 0, "octets at the server")
+        until(lambda: self.arriving() > 0, "bytes at the server")
         return process
 
     @staticmethod
-    def write_rest(process, octets):
+    def write_rest(process, data):
         try:
-            process.stdin.write(octets)
+            process.stdin.write(data)
             process.stdin.close()
         except BrokenPipeError:
             pass  # it has noticed already
@@ -878,7 +878,7 @@ class Signals(Case):
     def test_a_download_that_breaks_leaves_a_part_at_most(self):
         server = peer.Server(behaviour=Behaviour(truncate_download=200000))
         self.addCleanup(server.stop)
-        id = server.store.add("a/b/large", octets_of(300000)).decode()
+        id = server.store.add("a/b/large", make_data(300000)).decode()
         part = ".filexfer-%s.part" % id
         for arguments, left in ((("a/b/large",), ["a/b/" + part]), ((id,), []), ((id, "-o", "x"), [part])):
             self.client(server, "download", *arguments, expect=BROKEN)
@@ -896,12 +896,12 @@ class Signals(Case):
         self.assertEqual(os.listdir(self.temporary), [])
 
     def test_an_interrupted_client_leaves_nothing(self):
-        octets = octets_of(300000)
-        for arguments in (("download", "a/b/large"), ("download", md5(octets)), ("download", md5(octets), "-o", "x"),
-                          ("download", md5(octets), "-o", "-"), ("simulate", "/etc/passwd")):
+        data = make_data(300000)
+        for arguments in (("download", "a/b/large"), ("download", md5(data)), ("download", md5(data), "-o", "x"),
+                          ("download", md5(data), "-o", "-"), ("simulate", "/etc/passwd")):
             server = peer.Server(behaviour=Behaviour(stall_download_after=200000 if "simulate" not in arguments else 1))
             self.addCleanup(server.stop)
-            server.store.add("a/b/large", octets)
+            server.store.add("a/b/large", data)
             with self.subTest(arguments=arguments):
                 self.interrupt(server, self.start_client(server, *arguments))
                 self.assertEqual(os.listdir(self.folder), [])
@@ -927,35 +927,35 @@ class Signals(Case):
 
 class Simulation(Case):
     def files(self):
-        """Octets by file name."""
-        yield "image.png", b"\x89PNG\r\n\x1a\n" + octets_of(200000)
+        """Bytes by file name."""
+        yield "image.png", b"\x89PNG\r\n\x1a\n" + make_data(200000)
         yield "empty", b""
-        yield "ends in EOF", octets_of(1000) + b"\nEOF"
+        yield "ends in EOF", make_data(1000) + b"\nEOF"
         yield "EOF", b"EOF"
         yield "dialogue", b"LIST_FILES\nDONE\n\nUPLOAD\nERROR io\n" * 5000
-        yield "a b;c%41 \u00e9\u65e5.txt", octets_of(65537)
+        yield "a b;c%41 \u00e9\u65e5.txt", make_data(65537)
         yield "line\nfeed \x1b[31m", b"x"
 
-    def check(self, out, octets, steps):
+    def check(self, out, data, steps):
         text = out.decode()
         numbers = [int(number) for number in re.findall(r"^ ?(\d+)  (?:client|server) ", text, re.M)]
         self.assertEqual(sorted(set(numbers)), list(steps))
         self.assertEqual(numbers, sorted(numbers), "in order")
-        self.assertEqual(len(re.findall(r"^MD5 .* %s$" % md5(octets), text, re.M)), 3)
+        self.assertEqual(len(re.findall(r"^MD5 .* %s$" % md5(data), text, re.M)), 3)
         self.assertTrue(text.rstrip("\n").endswith("\nSuccess"))
         self.assertNotIn("Fail", text)
         self.assertNotIn("\x1b", text)
         self.assertIn(" 5  client says: UPLOAD\n", text)
-        self.assertIn(" 9  client sends the file: %d octets\n" % len(octets), text)
-        self.assertIn("19  server sends the file: %d octets\n" % len(octets), text)
+        self.assertIn(" 9  client sends the file: %d bytes\n" % len(data), text)
+        self.assertIn("19  server sends the file: %d bytes\n" % len(data), text)
 
     def test_in_one_process(self):
-        for name, octets in self.files():
-            self.write("files/" + name, octets)
+        for name, data in self.files():
+            self.write("files/" + name, data)
             for transport in ("memory", "tcp", "unix"):
                 with self.subTest(name=name, transport=transport):
                     out = self.run_program("filexfer-simulation", "files/" + name, "--transport", transport)
-                    self.check(out, octets, range(1, 23))
+                    self.check(out, data, range(1, 23))
         out = self.run_program("filexfer-simulation", "files/image.png").decode()
         self.assertEqual(out.count("\nSuccess\n"), 2)
         self.assertIn("memory", out)
@@ -963,11 +963,11 @@ class Simulation(Case):
 
     def test_against_a_server(self):
         server = self.serve(store="store")
-        for name, octets in self.files():
-            self.write(name, octets)
+        for name, data in self.files():
+            self.write(name, data)
             for _ in range(2):  # the second time the server has it
                 out = self.client(server, "simulate", name)
-                self.check(out, octets, range(3, 23))
+                self.check(out, data, range(3, 23))
         self.assertIn(b" 4  server says: No files available at the moment\n",
                       self.client(self.serve(), "simulate", "EOF"))
         self.client(server, "simulate", "EOF", "-o", "copy")
@@ -988,7 +988,7 @@ class Simulation(Case):
         self.assertLess(out.count(b"\n"), 60)
 
     def test_a_damaged_file_fails(self):
-        for how, expect in (({"wrong_id": True}, WRONG_DIGEST), ({"flip_octet": 0}, WRONG_DIGEST),
+        for how, expect in (({"wrong_id": True}, WRONG_DIGEST), ({"flip_byte": 0}, WRONG_DIGEST),
                             ({"truncate_download": 1}, BROKEN)):
             server = peer.Server(behaviour=Behaviour(**how))
             self.addCleanup(server.stop)
@@ -1030,17 +1030,17 @@ class Many(Case):
         clients = 16 if SANITIZED else 64
         server = self.serve("--threads", "4", store="store")
         sizes = (0, 1, 65536, 65537, 262144, 1000003, 3 * 2**20)
-        shared = {"shared %d" % size: octets_of(size, 99) for size in sizes}
-        for name, octets in shared.items():
-            self.write(name, octets)
+        shared = {"shared %d" % size: make_data(size, 99) for size in sizes}
+        for name, data in shared.items():
+            self.write(name, data)
         self.client(server, "upload", *shared)
         rounds = random.Random(1)
         processes = []
         for number in range(clients):
             os.mkdir(self.path("out %d" % number))
             mine = "mine %d" % number
-            octets = octets_of(rounds.choice(sizes) + number, number)
-            self.write(mine, octets)
+            data = make_data(rounds.choice(sizes) + number, number)
+            self.write(mine, data)
             # Each sends a file of its own and one that all have, or fetches what all fetch.
             processes.append((self.start_client(server, "upload", mine, rounds.choice(list(shared))), None))
             processes.append((self.start_client(server, "download", *shared, "-o", "out %d" % number), None))

@@ -9,7 +9,7 @@ import struct
 import time
 
 import peer
-from test_programs import Case, octets_of, until
+from test_programs import Case, make_data, until
 
 KIB = 1024
 TOKEN = "token-of-this-upload"
@@ -54,9 +54,9 @@ class Dialogue:
 class Resume(Case):
     def setUp(self):
         super().setUp()
-        self.octets = octets_of(2000 * KIB)
-        self.id = hashlib.md5(self.octets).hexdigest()
-        self.plain = "file;%d;resume=%s" % (len(self.octets), TOKEN)
+        self.data = make_data(2000 * KIB)
+        self.id = hashlib.md5(self.data).hexdigest()
+        self.plain = "file;%d;resume=%s" % (len(self.data), TOKEN)
         self.again = self.plain + ";id=" + self.id
 
     def talk(self, server):
@@ -73,21 +73,21 @@ class Resume(Case):
 
     def until_kept(self, count):
         """A server writes whole chunks of 256 KiB."""
-        until(lambda: self.kept() >= count, "the server has written %d octets" % count)
+        until(lambda: self.kept() >= count, "the server has written %d bytes" % count)
 
     def broken(self, server, count, details=None):
-        """An upload of which `count` octets arrive."""
+        """An upload of which `count` bytes arrive."""
         one = self.talk(server)
         begin = one.offset(details or self.plain)
-        one.say(self.octets[begin:count])
+        one.say(self.data[begin:count])
         one.socket.shutdown(socket.SHUT_WR)
         self.assertEqual(one.hear(), "")  # the server has closed
         self.assertEqual(self.kept(), count)
 
     def finish(self, one, offset):
-        one.say(self.octets[offset:])
+        one.say(self.data[offset:])
         self.assertEqual(one.hear(), self.id)
-        self.assertEqual(self.read("store/%s/file" % self.id), self.octets)
+        self.assertEqual(self.read("store/%s/file" % self.id), self.data)
         self.assertEqual(self.partials(), [])
         self.no_temporaries()
 
@@ -102,32 +102,32 @@ class Resume(Case):
         one = self.talk(server)
         # What the line brought is wrong, and nobody can know before the end.
         offset = one.offset(self.again)
-        one.say(self.octets[offset:])
+        one.say(self.data[offset:])
         self.assertTrue(one.hear().startswith("ERROR mismatch"))
         self.assertEqual(self.partials(), [])
         self.assertEqual(one.offset(self.again), 0)
         self.finish(one, 0)
 
-    def test_octets_that_follow_at_once_begin_afresh_and_drop_what_was_left(self):
+    def test_bytes_that_follow_at_once_begin_afresh_and_drop_what_was_left(self):
         for known in ("", ";id=" + self.id):
             server = self.serve(store="store")
             self.broken(server, 700 * KIB)
             one = self.talk(server)
             one.say("UPLOAD\n" + self.plain + known + ";nowait")
-            one.say(self.octets)
+            one.say(self.data)
             one.hear()
             self.assertEqual(one.hear(), "Ready to receive the file")
             self.assertEqual(one.hear(), self.id)
-            self.assertEqual(self.read("store/%s/file" % self.id), self.octets)
+            self.assertEqual(self.read("store/%s/file" % self.id), self.data)
             self.assertEqual(self.partials(), [])
             self.no_temporaries()
             shutil.rmtree(self.path("store", self.id))
 
-    def test_what_came_of_octets_that_followed_at_once_can_be_gone_on_with(self):
+    def test_what_came_of_bytes_that_followed_at_once_can_be_gone_on_with(self):
         server = self.serve(store="store")
         one = self.talk(server)
         one.say("UPLOAD\n" + self.plain + ";nowait")
-        one.say(self.octets[:900 * KIB])
+        one.say(self.data[:900 * KIB])
         one.socket.shutdown(socket.SHUT_WR)
         self.assertTrue(one.hear() and one.hear())
         self.assertEqual(one.hear(), "")
@@ -144,14 +144,14 @@ class Resume(Case):
             one = self.talk(server)
             offset = one.offset(self.again)
             self.assertEqual(offset, sent)
-            one.say(self.octets[offset:count])
+            one.say(self.data[offset:count])
             sent = count
-            if count < len(self.octets):
+            if count < len(self.data):
                 one.socket.shutdown(socket.SHUT_WR)
                 self.assertEqual(one.hear(), "")
                 one.leave()
         self.assertEqual(one.hear(), self.id)
-        self.assertEqual(self.read("store/%s/file" % self.id), self.octets)
+        self.assertEqual(self.read("store/%s/file" % self.id), self.data)
 
     def test_a_killed_server_has_kept_it(self):
         server = self.serve(store="store")
@@ -167,7 +167,7 @@ class Resume(Case):
         server = self.serve("--grace", "0s", store="store")
         one = self.talk(server)
         one.offset(self.plain)
-        one.say(self.octets[:900 * KIB])
+        one.say(self.data[:900 * KIB])
         self.until_kept(768 * KIB)
         server.terminate()
         self.assertEqual(server.wait(), 0)
@@ -181,21 +181,21 @@ class Resume(Case):
         server = self.serve(store="store")
         self.broken(server, 500 * KIB)
         other = self.talk(server)
-        self.assertEqual(other.offset("file;%d;resume=%s;id=%s" % (len(self.octets), TOKEN + "x", self.id)), 0)
+        self.assertEqual(other.offset("file;%d;resume=%s;id=%s" % (len(self.data), TOKEN + "x", self.id)), 0)
         other.break_off()
         shorter = self.talk(server)
         self.assertEqual(shorter.offset("file;600000;resume=%s;id=%s" % (TOKEN, self.id)), 0)
         shorter.break_off()
         afresh = self.talk(server)
         self.assertEqual(afresh.offset(self.plain), 0)
-        afresh.say(self.octets)
+        afresh.say(self.data)
         self.assertEqual(afresh.hear(), self.id)
 
     def test_the_newest_takes_over(self):
         server = self.serve(store="store")
         older = self.talk(server)
         older.offset(self.plain)
-        older.say(self.octets[:400 * KIB])
+        older.say(self.data[:400 * KIB])
         self.until_kept(256 * KIB)
         newer = self.talk(server)
         offset = newer.offset(self.again)
@@ -209,7 +209,7 @@ class Resume(Case):
         one = self.talk(server)
         one.offset(self.plain)
         self.finish(one, 0)
-        self.assertEqual(one.offset(self.again), len(self.octets))
+        self.assertEqual(one.offset(self.again), len(self.data))
         self.assertEqual(one.hear(), self.id)
 
     def test_old_ones_are_dropped(self):
@@ -240,7 +240,7 @@ class Resume(Case):
             told.append(one.hear())
         self.assertNotIn("resume", told)
         one.offset(self.plain)
-        one.say(self.octets[:1000])
+        one.say(self.data[:1000])
         one.break_off()
         self.assertEqual(self.talk(server).offset(self.again), 0)
 

@@ -51,8 +51,8 @@ class Simulations(Case):
     def setUp(self):
         super().setUp()
         os.mkdir(self.path("files"))
-        for name, octets in FILES.items():
-            self.write("files/" + name, octets)
+        for name, data in FILES.items():
+            self.write("files/" + name, data)
 
     def check(self, out, name, size, id, steps):
         text = out.decode()
@@ -67,24 +67,24 @@ class Simulations(Case):
         self.assertIn(" 7  client says: %s;%d\n" % (wire, size), text)
         self.assertIn("11  server says: %s\n" % id, text)
         self.assertIn("server says: %s;%s;%d\n" % (id, wire, size), text)
-        self.assertIn("19  server sends the file: %d octets\n" % size, text)
+        self.assertIn("19  server sends the file: %d bytes\n" % size, text)
 
     def test_in_one_process(self):
-        for name, octets in FILES.items():
+        for name, data in FILES.items():
             for transport in ("memory", "tcp", "unix"):
                 with self.subTest(name=name, transport=transport):
                     out = self.run_program("filexfer-simulation", "--transport", transport, "files/" + name)
-                    self.check(out, name, len(octets), hashlib.md5(octets).hexdigest(), range(1, 23))
+                    self.check(out, name, len(data), hashlib.md5(data).hexdigest(), range(1, 23))
 
     def test_against_a_server(self):
         for store in ("memory", "store"):
             server = self.serve(store=store, listen=("127.0.0.1:0", "unix:socket"))
-            for name, octets in FILES.items():
+            for name, data in FILES.items():
                 for address in server.addresses:
                     with self.subTest(name=name, store=store, address=address):
                         out = self.client(address, "simulate", "files/" + name, "-o", "copy")
-                        self.check(out, name, len(octets), hashlib.md5(octets).hexdigest(), range(3, 23))
-                        self.assertEqual(self.read("copy"), octets)
+                        self.check(out, name, len(data), hashlib.md5(data).hexdigest(), range(3, 23))
+                        self.assertEqual(self.read("copy"), data)
                         os.remove(self.path("copy"))
             listed = [line.split(b";")[1] for line in self.client(server, "list").splitlines()]
             self.assertEqual(sorted(listed), sorted(peer.escape(name) for name in FILES))
@@ -113,7 +113,7 @@ class Large(Case):
             file.truncate(self.SIZE)
             for position in range(0, self.SIZE, 50_000_017):
                 file.seek(position)
-                file.write(b"octets at %d" % position)
+                file.write(b"bytes at %d" % position)
             file.seek(self.SIZE - 4)
             file.write(b"\nEOF")
         self.id = hashlib.md5()

@@ -22,7 +22,7 @@ from peer import md5
 from relays import Relay
 from sshd import Sshd
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, PATIENCE, REFUSED, USAGE, Case,
-                           octets_of, until)
+                           make_data, until)
 
 UPLOAD = b"UPLOAD\nhello.txt;5;nowait\nhello"
 UPLOADED = b"Please send the file name and file size\nReady to receive the file\n%s\n" % HELLO_ID.encode()
@@ -39,9 +39,9 @@ class Stdio(Case):
         self.addCleanup(self.end, process)
         return process
 
-    def finish(self, process, expect, octets=None):
+    def finish(self, process, expect, data=None):
         """What it wrote to stdout; what went to stderr is in `self.said`."""
-        out, said = process.communicate(octets, timeout=PATIENCE)
+        out, said = process.communicate(data, timeout=PATIENCE)
         self.said = (said or b"").decode()
         self.assertEqual(process.returncode, expect, self.said)
         return out
@@ -49,18 +49,18 @@ class Stdio(Case):
     def test_one_client_is_served_and_nothing_else_is_said(self):
         out = self.finish(self.start(), DONE, UPLOAD + b"LIST_FILES\n")
         self.assertEqual(out, UPLOADED + b"%s;hello.txt;5\n\n" % HELLO_ID.encode())
-        self.assertRegex(self.said, r' stdio UPLOAD "hello.txt" 5 octets ')
+        self.assertRegex(self.said, r' stdio UPLOAD "hello.txt" 5 bytes ')
         self.assertEqual(self.finish(self.start("--quiet"), DONE, UPLOAD), UPLOADED)
         self.assertEqual(self.said, "")
 
     def test_a_socket_a_file_and_tiny_pipes(self):
-        octets = octets_of(1000000)
-        dialogue = b"UPLOAD\nx;%d;nowait\n%sDOWNLOAD\n%s\n" % (len(octets), octets, md5(octets).encode())
+        data = make_data(1000000)
+        dialogue = b"UPLOAD\nx;%d;nowait\n%sDOWNLOAD\n%s\n" % (len(data), data, md5(data).encode())
         self.write("dialogue", dialogue)
         with open(self.path("dialogue"), "rb") as stdin, open(self.path("replies"), "wb") as stdout:
             self.finish(self.start(stdin=stdin, stdout=stdout), DONE)
         replies = self.read("replies")
-        self.assertTrue(replies.endswith(octets))
+        self.assertTrue(replies.endswith(data))
         near, far = socket.socketpair()
         with near:
             with far:
@@ -84,8 +84,8 @@ class Stdio(Case):
         self.assertEqual(result.returncode, BROKEN, result.stderr)
 
     def test_what_a_broken_connection_comes_to(self):
-        for octets in (b"UPLOAD\na;5\nhe", b"GET / HTTP/1.1\n", b"x" * 5000):
-            self.finish(self.start(), BROKEN, octets)
+        for data in (b"UPLOAD\na;5\nhe", b"GET / HTTP/1.1\n", b"x" * 5000):
+            self.finish(self.start(), BROKEN, data)
             self.assertIn("stdio: ", self.said)
         process = self.start("--idle-timeout", "100ms")
         self.assertTrue(process.stdout.read().startswith(b"ERROR timeout"))
@@ -138,20 +138,20 @@ class Stdio(Case):
             process.send_signal(name)
             self.assertTrue(process.stdout.readline().startswith(b"ERROR shutting-down"))
             self.finish(process, DONE)
-        octets = octets_of(1000000)
+        data = make_data(1000000)
         for grace, signals in (("1h", 1), ("200ms", 1), ("1h", 2)):
             process = self.start("--grace", grace, store="store")
-            process.stdin.write(b"UPLOAD\nx;%d;nowait\n" % len(octets) + octets[:500000])
+            process.stdin.write(b"UPLOAD\nx;%d;nowait\n" % len(data) + data[:500000])
             process.stdin.flush()
-            until(lambda: self.arriving() > 0, "octets at the server")
+            until(lambda: self.arriving() > 0, "bytes at the server")
             for _ in range(signals):
                 process.send_signal(signal.SIGTERM)
                 self.assertIn(b"Z ", process.stderr.readline())
             if (grace, signals) == ("1h", 1):
-                self.assertIn(md5(octets).encode(), self.finish(process, DONE, octets[500000:]))
+                self.assertIn(md5(data).encode(), self.finish(process, DONE, data[500000:]))
             else:
                 self.assertEqual(process.wait(PATIENCE), DONE)  # though more could come
-                self.assertNotIn(md5(octets).encode(), self.finish(process, DONE))
+                self.assertNotIn(md5(data).encode(), self.finish(process, DONE))
             self.no_temporaries()
 
     def test_a_signal_as_the_client_leaves(self):
@@ -185,17 +185,17 @@ class Via(Case):
         return process
 
     def test_all_commands(self):
-        octets = octets_of(3000001)
-        self.write("large", octets)
+        data = make_data(3000001)
+        self.write("large", data)
         self.write("small", HELLO)
         for digest, ids in (("md5", md5), ("sha256", lambda o: hashlib.sha256(o).hexdigest())):
             command = self.command("--digest", digest)
             self.assertEqual(self.via(command, "list"), b"")
             out = self.via(command, "upload", "large", "small").decode()
-            self.assertEqual(out, "Success  %s  large\nSuccess  %s  small\n" % (ids(octets), ids(HELLO)))
+            self.assertEqual(out, "Success  %s  large\nSuccess  %s  small\n" % (ids(data), ids(HELLO)))
             self.assertEqual(len(self.via(command, "list").splitlines()), 2)
             self.via(command, "download", "large", ids(HELLO), "-o", ".", "--force")
-            self.assertEqual(self.read("large"), octets)
+            self.assertEqual(self.read("large"), data)
             self.assertEqual(self.via(command, "download", "small", "-o", "-"), HELLO)
             self.assertEqual(self.via(command, "upload", "-", stdin=b"x").split()[1].decode(), ids(b"x"))
             self.assertIn(b"22  client", self.via(command, "simulate", "large"))
@@ -210,13 +210,13 @@ for end in (0, 1):
 os.execv(sys.argv[1], sys.argv[1:])
 """)
         command = "%s %s %s" % (shlex.quote(sys.executable), shlex.quote(tiny), self.command())
-        octets = octets_of(1000000)
-        self.write("a", octets)
+        data = make_data(1000000)
+        self.write("a", data)
         self.via(command, "upload", "a")
-        self.assertEqual(self.via(command, "download", "a", "-o", "-"), octets)
-        # More pipes, and whatever cuts the octets otherwise.
+        self.assertEqual(self.via(command, "download", "a", "-o", "-"), data)
+        # More pipes, and whatever cuts the bytes otherwise.
         piped = "cat | %s | dd bs=1000 status=none" % self.command()
-        self.assertEqual(self.via(piped, "download", "a", "-o", "-"), octets)
+        self.assertEqual(self.via(piped, "download", "a", "-o", "-"), data)
 
     def test_a_command_that_ends_before_it_answers(self):
         self.write("a", HELLO)
@@ -230,13 +230,13 @@ os.execv(sys.argv[1], sys.argv[1:])
         self.assertIn('the command ended (exit status 0) after "Welcome"', self.said)
 
     def test_a_command_that_ends_in_the_middle(self):
-        self.write("large", octets_of(3000000))
+        self.write("large", make_data(3000000))
         self.via(self.command(), "upload", "large")
         half = self.command() + " | dd bs=1000 count=100 status=none; exit 7"
         self.via(half, "download", "large", "-o", "copy", expect=BROKEN)
         self.assertIn("the command ended (exit status 7); trying again is safe", self.said)
         self.assertFalse(os.path.exists(self.path("copy")))
-        self.write("other", octets_of(3000000, 1))
+        self.write("other", make_data(3000000, 1))
         self.via("dd bs=1000 count=100 status=none | " + self.command(), "upload", "other", expect=BROKEN)
         self.assertEqual(len(self.via(self.command(), "list").splitlines()), 1)
 
@@ -361,8 +361,8 @@ class Tls(Case):
     def test_all_commands(self):
         server = self.serve_tls(store="store", listen=("tls:127.0.0.1:0", "127.0.0.1:0"))
         self.assertRegex(server.address, r"^tls:127\.0\.0\.1:\d+$")
-        octets = octets_of(3000001)
-        self.write("large", octets)
+        data = make_data(3000001)
+        self.write("large", data)
         self.write("small", HELLO)
         self.write("empty", b"")
         for where in (server.address, "tls:localhost:" + self.port):
@@ -370,7 +370,7 @@ class Tls(Case):
             self.assertEqual(out.count("Success"), 3)
             self.assertEqual(len(self.client(where, "list").splitlines()), 3)
             self.client(where, "download", "large", "small", "empty", "-o", ".", "--force")
-            self.assertEqual((self.read("large"), self.read("small"), self.read("empty")), (octets, HELLO, b""))
+            self.assertEqual((self.read("large"), self.read("small"), self.read("empty")), (data, HELLO, b""))
             self.assertIn(b"22  client disconnects, and the server closes", self.client(where, "simulate", "large"))
         super().client(server.addresses[1], "list")
         server.terminate()
@@ -446,7 +446,7 @@ class Tls(Case):
 
     def test_a_client_that_is_cut_off_says_so(self):
         server = self.serve_tls()
-        self.write("large", octets_of(3000000))
+        self.write("large", make_data(3000000))
         self.client(server, "upload", "large")
         relay = Relay("127.0.0.1:" + self.port)
         self.addCleanup(relay.close)
@@ -481,10 +481,10 @@ class Ssh(Case):
         daemon = Sshd(self.path("sshd"))
         self.addCleanup(daemon.stop)
         command = daemon.command + "%s --listen stdio --store %s" % (peer.program("filexfer-server"), self.path("store"))
-        octets = octets_of(3000000)
-        self.write("a", octets)
+        data = make_data(3000000)
+        self.write("a", data)
         self.run_program("filexfer-client", "--via", command, "upload", "a")
-        self.assertEqual(self.run_program("filexfer-client", "--via", command, "download", "a", "-o", "-"), octets)
+        self.assertEqual(self.run_program("filexfer-client", "--via", command, "download", "a", "-o", "-"), data)
         self.run_program("filexfer-client", "--via", daemon.command + "exit 5", "list", expect=BROKEN)
         self.assertIn("exit status 5", self.said)
 

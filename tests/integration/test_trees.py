@@ -17,7 +17,7 @@ import peer
 from peer import Behaviour, md5
 from relays import Relay
 from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
-                           WRONG_DIGEST, Case, octets_of, until)
+                           WRONG_DIGEST, Case, make_data, until)
 
 DEEP = "/".join("%d" % (level % 10) for level in range(100))
 
@@ -26,16 +26,16 @@ class Trees(Case):
     in_memory = 64 * 2**20
 
     def plant(self, folder):
-        """Writes files whose names, sizes and times hurt. Returns their names and octets."""
+        """Writes files whose names, sizes and times hurt. Returns their names and bytes."""
         chance = random.Random(7)
         files = {name: b"content of " + os.fsencode(name) for name in NAMES}
         files.update({"names/" + name: b"again " + os.fsencode(name) for name in NAMES if len(name) < 200})
-        files.update({"sub %d/%d/f" % (i % 7, i): octets_of(chance.randrange(3000), i) for i in range(150)})
+        files.update({"sub %d/%d/f" % (i % 7, i): make_data(chance.randrange(3000), i) for i in range(150)})
         files.update({"c" * 200: b"long", "d" * 120 + "/" + "e" * 134: b"as long as can be", DEEP + "/end": b"deep",
-                      "empty": b"", "sub/empty": b"", "large": octets_of(700001), "sub.txt": b"beside sub",
+                      "empty": b"", "sub/empty": b"", "large": make_data(700001), "sub.txt": b"beside sub",
                       "twin one": b"twins", "twin/two": b"twins", "twin/two (again)": b"twins"})
-        for name, octets in files.items():
-            path = self.write(folder + "/" + name, octets)
+        for name, data in files.items():
+            path = self.write(folder + "/" + name, data)
             os.utime(path, ns=(0, chance.choice((-1, 1)) * chance.randrange(2 * 10**18)))
         return files
 
@@ -56,7 +56,7 @@ class Uploads(Trees):
             self.assertEqual(len(out), len(files))
             entries = [line.split(b";") for line in self.client(server, "list").splitlines()]
             self.assertEqual({os.fsdecode(peer.decode_name(entry[1])): entry[0].decode() for entry in entries},
-                             {name: md5(octets) for name, octets in files.items()})
+                             {name: md5(data) for name, data in files.items()})
 
     def test_folders_and_files_in_one_command_in_order(self):
         for name in ("a", "tree/z", "tree/b/2", "tree/b/10", "tree/b.txt", "tree/A"):
@@ -103,7 +103,7 @@ class Uploads(Trees):
         server = self.serve()
         self.write("tree/a", HELLO)
         self.write("tree/z", HELLO)
-        self.write("tree/%s/%s" % ("d" * 200, "e" * 55), HELLO)  # 256 octets
+        self.write("tree/%s/%s" % ("d" * 200, "e" * 55), HELLO)  # 256 bytes
         for name in (b"latin \xe9", b"folder \xff/file"):
             path = os.path.join(os.fsencode(self.path("tree")), name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -219,10 +219,10 @@ class Downloads(Trees):
     def test_several_files_of_one_name(self):
         server = self.serve(store="store")
         ids = {}
-        for octets, time in ((b"middle", 2000), (b"newest", 3000), (b"oldest", 1000)):
-            os.utime(self.write("file", octets), (0, time))
+        for data, time in ((b"middle", 2000), (b"newest", 3000), (b"oldest", 1000)):
+            os.utime(self.write("file", data), (0, time))
             self.client(server, "upload", "file", "--name", "sub/file")
-            ids[octets] = md5(octets)
+            ids[data] = md5(data)
         self.client(server, "upload", "file", "--name", "alone")
         self.client(server, "upload", "file", "--name", "n" * 250)
         self.client(server, "upload", self.write("file", HELLO), "--name", "n" * 250)
@@ -233,14 +233,14 @@ class Downloads(Trees):
         self.assertEqual(len(out.splitlines()), 4)
         self.assertEqual(self.said.count("is no name"), 2)
         self.assertEqual(self.files_below("each"), sorted(["alone", *("sub/file." + id for id in ids.values())]))
-        for octets, id in ids.items():
-            self.assertEqual(self.read("each/sub/file." + id), octets)
+        for data, id in ids.items():
+            self.assertEqual(self.read("each/sub/file." + id), data)
 
     def test_a_download_that_breaks_leaves_no_folder(self):
-        self.write("file", octets_of(3000000))
+        self.write("file", make_data(3000000))
         server = self.serve(store="store")
         self.client(server, "upload", "file", "--name", "a/b/c/file")
-        stored = self.path("store", md5(octets_of(3000000)), "a/b/c/file")
+        stored = self.path("store", md5(make_data(3000000)), "a/b/c/file")
         os.chmod(stored, 0o600)
         with open(stored, "r+b") as file:
             file.seek(2000000)
@@ -255,16 +255,16 @@ class Again(Trees):
     """What the other side has already is not moved."""
 
     def moved(self, server, command):
-        """How many octets the server's log tells of, for each command of that kind."""
+        """How many bytes the server's log tells of, for each command of that kind."""
         lines = [line for line in server.log().splitlines() if " %s " % command in line]
-        return [int(re.search(r'" (\d+) (of \d+ )?octets', line).group(1)) for line in lines]
+        return [int(re.search(r'" (\d+) (of \d+ )?bytes', line).group(1)) for line in lines]
 
     def test_what_the_server_holds_is_not_sent(self):
         files = self.plant("tree")
         server = self.serve(store="store")
         first = self.client(server, "upload", "tree", "--skip-existing").decode().splitlines()
         sent = self.moved(server, "UPLOAD")
-        self.assertEqual(sum(sent), sum(len(octets) for octets in set(files.values())))
+        self.assertEqual(sum(sent), sum(len(data) for data in set(files.values())))
         listed = sorted(self.client(server, "list").splitlines())
         again = self.client(server, "upload", "tree", "--skip-existing").decode().splitlines()
         self.assertEqual(len(again), len(files))
@@ -273,7 +273,7 @@ class Again(Trees):
         self.assertEqual(sum(self.moved(server, "UPLOAD")), sum(sent))
         self.assertEqual(sorted(self.client(server, "list").splitlines()), listed)
 
-    def test_names_and_times_are_brought_up_to_date_without_octets(self):
+    def test_names_and_times_are_brought_up_to_date_without_bytes(self):
         server = self.serve(store="store")
         self.write("tree/a", HELLO)
         self.client(server, "upload", "tree")
@@ -319,14 +319,14 @@ class Again(Trees):
         self.write("a", HELLO)
         self.client(server, "upload", "a")
         os.mkdir(self.path("out"))
-        for octets in (b"hellO", b"hello, and more", b""):
-            self.write("out/a", octets)
+        for data in (b"hellO", b"hello, and more", b""):
+            self.write("out/a", data)
             for words in (("a",), ("--all",), (HELLO_ID,)):
                 self.client(server, "download", *words, "-o", "out", expect=LOCAL_FILE)
-                self.assertEqual(self.read("out/a"), octets)
+                self.assertEqual(self.read("out/a"), data)
         self.client(server, "download", "--all", "-o", "out", "--force")
         self.assertEqual(self.read("out/a"), HELLO)
-        # A link to the same octets is not the file.
+        # A link to the same bytes is not the file.
         os.rename(self.path("out/a"), self.path("out/b"))
         os.symlink("b", self.path("out/a"))
         for words in (("a", "-o", "out"), (HELLO_ID, "-o", "out/a"), (HELLO_ID, "-o", "out")):
@@ -354,9 +354,9 @@ class Batches(Trees):
         return relay
 
     def plant_many(self):
-        files = {"sub %d/f%03d" % (number % 5, number): octets_of(2000, number) for number in range(200)}
-        for name, octets in files.items():
-            self.write("tree/" + name, octets)
+        files = {"sub %d/f%03d" % (number % 5, number): make_data(2000, number) for number in range(200)}
+        for name, data in files.items():
+            self.write("tree/" + name, data)
         return files
 
     def test_what_broke_is_tried_again(self):
@@ -368,7 +368,7 @@ class Batches(Trees):
             relay = self.relay(server, *cuts)
             out = self.client(relay.address, *job).decode().splitlines()
             # Each file is told once, whatever had to be sent or asked twice.
-            self.assertEqual(sorted(line.split("  ")[1] for line in out), sorted(md5(octets) for octets in files.values()))
+            self.assertEqual(sorted(line.split("  ")[1] for line in out), sorted(md5(data) for data in files.values()))
             self.assertIn("trying again", self.said)
             self.assertEqual(relay.cut_after, [])
         self.assertEqual(self.names(server), sorted(files))
@@ -387,23 +387,23 @@ class Batches(Trees):
 
     def test_a_small_file_that_broke_goes_on_with_its_part(self):
         self.patience = ()
-        octets = octets_of(2**20)
-        self.write("tree/file", octets)
+        data = make_data(2**20)
+        self.write("tree/file", data)
         server = self.serve()
         self.client(server, "upload", "tree")
         relay = self.relay(server, 800000)
         self.client(relay.address, "download", "--all", "-o", "copy")
-        self.assertLess(relay.passed, 1.2 * len(octets))
-        self.assertEqual(self.read("copy/file"), octets)
+        self.assertLess(relay.passed, 1.2 * len(data))
+        self.assertEqual(self.read("copy/file"), data)
         # What an earlier download has left, be it wrong, is neither in the way nor left.
-        self.write("again/.filexfer-%s.part" % md5(octets), b"wrong")
+        self.write("again/.filexfer-%s.part" % md5(data), b"wrong")
         self.client(server, "download", "--all", "-o", "again")
-        self.assertEqual(self.read("again/file"), octets)
+        self.assertEqual(self.read("again/file"), data)
         self.assertEqual(os.listdir(self.path("again")), ["file"])
 
     def test_a_refusal_in_the_middle_costs_the_others_nothing(self):
         files = self.plant_many()
-        self.write("tree/sub 2/large", octets_of(9000))
+        self.write("tree/sub 2/large", make_data(9000))
         server = self.serve("--max-size", "8000")
         out = self.client(server, "upload", "tree", expect=REFUSED)
         self.assertEqual(len(out.splitlines()), len(files))
@@ -440,9 +440,9 @@ class Parallel(Trees):
     """Several connections."""
 
     def plant_few(self, folder):
-        files = {"sub %d/f%d" % (number % 5, number): octets_of(2000, number) for number in range(40)}
-        for name, octets in files.items():
-            self.write(folder + "/" + name, octets)
+        files = {"sub %d/f%d" % (number % 5, number): make_data(2000, number) for number in range(40)}
+        for name, data in files.items():
+            self.write(folder + "/" + name, data)
         return files
 
     def stalling(self, **how):
@@ -461,7 +461,7 @@ class Parallel(Trees):
             server = self.serve(store=store)
             out = self.client(server, "upload", "--parallel", parallel, "tree").decode().splitlines()
             self.assertEqual(sorted(line.split("  ")[1] for line in out),
-                             sorted(md5(octets) for octets in files.values()))
+                             sorted(md5(data) for data in files.values()))
             copy = "copy" + parallel
             self.client(server, "download", "--parallel", parallel, "--all", "-o", copy)
             self.same_trees("tree", copy)
@@ -475,14 +475,14 @@ class Parallel(Trees):
         return len(server.logged("details" if job[0] == "upload" else "id"))
 
     def test_files_move_at_the_same_time(self):
-        octets = {"f%d" % number: octets_of(1000, number) for number in range(5)}
-        for name in octets:
-            self.write("tree/" + name, octets[name])
+        data = {"f%d" % number: make_data(1000, number) for number in range(5)}
+        for name in data:
+            self.write("tree/" + name, data[name])
         for job, how in ((("upload", "tree"), {"stall_upload_after": 500}),
                          (("download", "--all", "-o", "copy"), {"stall_download_after": 500})):
             server = self.stalling(**how)
-            for name in octets if job[0] == "download" else ():
-                server.store.add(name, octets[name])
+            for name in data if job[0] == "download" else ():
+                server.store.add(name, data[name])
             client = self.start_client(server, *job, "--parallel", "3")
             until(lambda: self.under_way(server, job) == 3, "three files on their way")
             server.release.set()
@@ -503,22 +503,22 @@ class Parallel(Trees):
 
     def test_one_target_several_times_and_one_content_under_several_names(self):
         server = self.serve(store="store")
-        octets = octets_of(70000)
+        data = make_data(70000)
         names = ["name %02d" % number for number in range(32)]
         for name in names:
-            self.write("tree/" + name, octets)
+            self.write("tree/" + name, data)
         for _ in range(2):
             out = self.client(server, "upload", "--parallel", "8", "tree").decode().splitlines()
             self.assertEqual(sorted(line.split("  ", 1)[1] for line in out),
-                             ["%s  %s" % (md5(octets), name) for name in names])
+                             ["%s  %s" % (md5(data), name) for name in names])
         self.assertEqual(self.names(server), names)
         os.mkdir(self.path("copy"))
-        for words in (["name 01"] * 32, [md5(octets), "name 01"] * 16):
+        for words in (["name 01"] * 32, [md5(data), "name 01"] * 16):
             for force in ((), ("--force",)):
                 out = self.client(server, "download", "--parallel", "8", *force, *words, "-o", "copy").decode()
                 self.assertEqual(len(out.splitlines()), 32)
                 self.assertLessEqual({line.split("  ")[0] for line in out.splitlines()}, {"Success", "Already there"})
-                self.assertEqual(self.read("copy/name 01"), octets)
+                self.assertEqual(self.read("copy/name 01"), data)
                 self.assertLessEqual(set(os.listdir(self.path("copy"))), set(names))
                 shutil.rmtree(self.path("copy"))
                 os.mkdir(self.path("copy"))
@@ -526,7 +526,7 @@ class Parallel(Trees):
         self.assertEqual(sorted(os.listdir(self.path("all"))), names)
 
     def test_the_exit_code_is_that_of_the_first_file_that_failed(self):
-        self.write("large", octets_of(2000))
+        self.write("large", make_data(2000))
         self.write("a", HELLO)
         server = self.serve("--max-size", "1000")
         for words, expect in ((("large", "a", "missing", "a"), REFUSED), (("missing", "large", "a"), LOCAL_FILE)):
@@ -538,12 +538,12 @@ class Parallel(Trees):
 
     def test_an_interruption_ends_all_of_it(self):
         for number in range(4):
-            self.write("tree/f%d" % number, octets_of(300000, number))
+            self.write("tree/f%d" % number, make_data(300000, number))
         for job, how in ((("upload", "tree"), {"stall_upload_after": 200000}),
                          (("download", "--all", "-o", "copy"), {"stall_download_after": 200000})):
             server = self.stalling(**how)
             for number in range(4) if job[0] == "download" else ():
-                server.store.add("sub/f%d" % number, octets_of(300000, number))
+                server.store.add("sub/f%d" % number, make_data(300000, number))
             client = self.start_client(server, *job, "--parallel", "3")
             until(lambda: self.under_way(server, job) == 3, "three files on their way")
             client.send_signal(signal.SIGINT)
@@ -571,7 +571,7 @@ class Parallel(Trees):
         self.same_trees("tree", "copy")
 
     def test_a_server_that_goes_away_for_good(self):
-        words = [self.write("tree/f%02d" % number, octets_of(3000, number)) for number in range(20)]
+        words = [self.write("tree/f%02d" % number, make_data(3000, number)) for number in range(20)]
         relay = self.relay(self.serve(store="store"))
         relay.cut_after = [7000, 7000, 7000] + [0] * 100
         out = self.client(relay.address, "upload", "--parallel", "3", *words, expect=BROKEN)
@@ -599,15 +599,15 @@ class Verifying(Trees):
             out = self.client(server, "verify", digest).decode().splitlines()
             self.assertEqual(len(out), len(files))
             self.assertEqual({line.split("  ")[0] for line in out}, {"Held"})
-            # Other octets, the same octets by another name, and a file that never went up.
+            # Other bytes, the same bytes by another name, and a file that never went up.
             self.write(digest + "/sub.txt", b"changed")
             self.write(digest + "/twin three", b"twins")
             self.write(digest + "/new", b"new")
             out = self.client(server, "verify", digest, expect=WRONG_DIGEST).decode().splitlines()
             self.assertEqual(len(out), len(files) + 2)
             self.assertEqual([line for line in out if not line.startswith("Held  ")], [
-                "Lacks  %s  %s" % (hash(octets).hexdigest(), name)
-                for octets, name in ((b"new", "new"), (b"changed", "sub.txt"), (b"twins", "twin three"))])
+                "Lacks  %s  %s" % (hash(data).hexdigest(), name)
+                for data, name in ((b"new", "new"), (b"changed", "sub.txt"), (b"twins", "twin three"))])
             self.assertIn("Held  %s  twin one" % hash(b"twins").hexdigest(), out)
 
     def test_files_by_name(self):

@@ -47,12 +47,12 @@ using filexfer::errc;
 using filexfer::make_memory_pipe;
 using filexfer::memory_pipe;
 using filexfer::detail::action;
+using filexfer::detail::as_bytes;
 using filexfer::detail::async_run;
 using filexfer::detail::deadline;
 using filexfer::detail::driver_settings;
 using filexfer::detail::flow;
 using filexfer::detail::io_kind;
-using filexfer::detail::octets_of;
 using filexfer::detail::outcome;
 using filexfer::detail::work;
 using test::expected_call;
@@ -82,7 +82,7 @@ action read_into(std::span<std::byte> into, io_kind kind = io_kind::read_full) {
 action write_of(std::string_view text) {
   action a;
   a.io = io_kind::write;
-  a.from[0] = octets_of(text);
+  a.from[0] = as_bytes(text);
   return a;
 }
 
@@ -108,7 +108,7 @@ struct operation_on_a_pipe {
     start(call, [wanted](std::error_code&) { return in_turn(wanted); });
   }
 
-  // What the peer says and takes; never more than there is room and octets for.
+  // What the peer says and takes; never more than there is room and bytes for.
   void say(std::string_view text) {
     REQUIRE(theirs.write_some(asio::buffer(text)) == text.size());
     settle(context);
@@ -231,7 +231,7 @@ TEST_CASE(
   op.start(call, reading);
   CHECK(call.allocations() > 0);
   op.say("1234");
-  CHECK(std::get<1>(call.result()).octets == 4);
+  CHECK(std::get<1>(call.result()).bytes == 4);
 }
 
 TEST_CASE("what a flow held is freed before the handler is called") {
@@ -327,7 +327,7 @@ namespace {
 flow<std::string> greeting(action& reading, std::error_code& ec) {
   const outcome read = co_await reading;
   ec = read.error;
-  co_return text_of(reading.into.first(static_cast<std::size_t>(read.octets)));
+  co_return text_of(reading.into.first(static_cast<std::size_t>(read.bytes)));
 }
 
 struct greeting_on_a_pipe : operation_on_a_pipe {
@@ -421,7 +421,7 @@ TEST_CASE("the I/O and the work of an action go on at once") {
   CHECK_FALSE(call.called());
   held.go_on();
   poll_until(op.context, [&] { return call.called(); });
-  CHECK(std::get<1>(call.result()).octets == 4);
+  CHECK(std::get<1>(call.result()).bytes == 4);
   CHECK_FALSE(held.call.error());
 }
 
@@ -441,7 +441,7 @@ TEST_CASE("an action whose work is done first waits for its I/O") {
   CHECK(failing.error() == errc::io);
   CHECK_FALSE(call.called());
   op.say("1234");
-  CHECK(std::get<1>(call.result()).octets == 4);
+  CHECK(std::get<1>(call.result()).bytes == 4);
 }
 
 TEST_CASE("work without an executor is done in place, beside the I/O that was begun before") {
@@ -456,7 +456,7 @@ TEST_CASE("work without an executor is done in place, beside the I/O that was be
   settle(op.context);
   CHECK(there == here);
   CHECK(op.hear(100) == "written");
-  CHECK(std::get<1>(call.result()).octets == 7);
+  CHECK(std::get<1>(call.result()).bytes == 7);
 }
 
 TEST_CASE("work outlives its action, and an action that awaits it ends after it") {
@@ -708,7 +708,7 @@ TEST_CASE("an action cancelled with its I/O done and work pending waits for the 
     parts.let_work_end();
     const auto got = parts.cancelled_outcomes();
     CHECK_FALSE(got[0].error);
-    CHECK(got[0].octets == (reading ? 4 : 10));
+    CHECK(got[0].bytes == (reading ? 4 : 10));
   }
 }
 
@@ -753,13 +753,13 @@ TEST_CASE("a write that is cancelled between two of its calls does not go on") {
       context.poll_one();
     }
     completed = call.called();
-    const auto before = stream.octets_written();
+    const auto before = stream.bytes_written();
     signal.emit(cancel::terminal);
     settle(context);
-    const auto written = stream.octets_written();
+    const auto written = stream.bytes_written();
     CHECK(written <= before + 1);  // the call that was under way may have ended already
     REQUIRE(call.called());
-    CHECK(std::get<1>(call.result()).octets == written);
+    CHECK(std::get<1>(call.result()).bytes == written);
     CHECK((written == text.size() || std::get<1>(call.result()).error == aborted));
   }
 }
@@ -864,20 +864,20 @@ std::chrono::nanoseconds limit_of(deadline d, const filexfer::time_limits& limit
   switch (d) {
     case deadline::line: return limits.line;
     case deadline::reply: return limits.reply;
-    case deadline::octets: return limits.idle;
+    case deadline::idle: return limits.idle;
     case deadline::linger: return limits.linger;
   }
   return {};
 }
 
-constexpr deadline all_deadlines[] = {deadline::line, deadline::reply, deadline::octets,
+constexpr deadline all_deadlines[] = {deadline::line, deadline::reply, deadline::idle,
                                       deadline::linger};
 
 }  // namespace
 
 TEST_CASE("an action waits as long as its deadline says, and no longer") {
   CHECK(limit_of(deadline::line, {}) == 60s);
-  CHECK(limit_of(deadline::octets, {}) == 60s);
+  CHECK(limit_of(deadline::idle, {}) == 60s);
   CHECK(limit_of(deadline::reply, {}) == 600s);
   CHECK(limit_of(deadline::linger, {}) == 2s);
   for (const deadline d : all_deadlines) {
@@ -893,7 +893,7 @@ TEST_CASE("an action waits as long as its deadline says, and no longer") {
       CHECK_FALSE(call.called());
       pass(op.context, just_under);
       CHECK(std::get<1>(call.result()).error == errc::timed_out);
-      CHECK(std::get<1>(call.result()).octets == (writes ? 4 : 0));
+      CHECK(std::get<1>(call.result()).bytes == (writes ? 4 : 0));
     }
   }
 }
@@ -917,17 +917,17 @@ TEST_CASE("an action that ends just before its deadline has not timed out") {
   }
 }
 
-TEST_CASE("an absolute deadline is not moved by octets that drip in") {
+TEST_CASE("an absolute deadline is not moved by bytes that drip in") {
   for (const deadline d : {deadline::line, deadline::reply, deadline::linger}) {
     operation_on_a_pipe op;
     op.settings.limits.least_rate = 0;
     std::array<std::byte, 100> into{};
-    auto octets = read_into(into, io_kind::read_some);  // whose deadline does move
+    auto bytes = read_into(into, io_kind::read_some);  // whose deadline does move
     auto whole = read_into(into);
     whole.deadline = d;
     const auto limit = limit_of(d, {});
     operation_on_a_pipe::outcomes call;
-    op.start(call, {&octets, &whole});
+    op.start(call, {&bytes, &whole});
     settle(op.context);
     op.say("x");
     for (int i = 0; i < 9; ++i) {
@@ -939,7 +939,7 @@ TEST_CASE("an absolute deadline is not moved by octets that drip in") {
     pass(op.context, just_under);
     REQUIRE(call.called());
     CHECK(std::get<1>(call.result())[1].error == errc::timed_out);
-    CHECK(std::get<1>(call.result())[1].octets == 9);
+    CHECK(std::get<1>(call.result())[1].bytes == 9);
   }
 }
 
@@ -963,13 +963,13 @@ TEST_CASE("actions that continue a deadline share that of the first") {
   CHECK(std::get<1>(call.result()).back().error == errc::timed_out);
 }
 
-TEST_CASE("octets may come as slowly as the idle time allows, while the least rate is kept") {
+TEST_CASE("bytes may come as slowly as the idle time allows, while the least rate is kept") {
   operation_on_a_pipe op;
   op.settings.limits.least_rate = 0;
   std::array<std::byte, 30> into{};
-  auto octets = read_into(into);
+  auto bytes = read_into(into);
   operation_on_a_pipe::one_outcome call;
-  op.start(call, octets);
+  op.start(call, bytes);
   settle(op.context);
   for (int i = 0; i < 30; ++i) {
     CHECK_FALSE(call.called());
@@ -979,17 +979,17 @@ TEST_CASE("octets may come as slowly as the idle time allows, while the least ra
   CHECK_FALSE(std::get<1>(call.result()).error);
 }
 
-TEST_CASE("octets that trickle under the least rate are cut off though they never pause") {
+TEST_CASE("bytes that trickle under the least rate are cut off though they never pause") {
   for (const bool writes : {false, true}) {
     operation_on_a_pipe op{16};
     op.settings.limits.least_rate = 2;
     const std::string text(200, 'x');
     std::vector<std::byte> into(200);
-    auto octets = writes ? write_of(text) : read_into(into);
+    auto bytes = writes ? write_of(text) : read_into(into);
     operation_on_a_pipe::one_outcome call;
-    op.start(call, octets);
+    op.start(call, bytes);
     settle(op.context);
-    // 200 octets may take 60 s and 100 s.
+    // 200 bytes may take 60 s and 100 s.
     for (int i = 0; i < 159; ++i) {
       pass(op.context, 1s);
       if (writes) op.hear(1);
@@ -999,17 +999,17 @@ TEST_CASE("octets that trickle under the least rate are cut off though they neve
     CHECK_FALSE(call.called());
     pass(op.context, just_under);
     CHECK(std::get<1>(call.result()).error == errc::timed_out);
-    CHECK(std::get<1>(call.result()).octets >= 159);
+    CHECK(std::get<1>(call.result()).bytes >= 159);
   }
 }
 
-TEST_CASE("octets at just the least rate are not cut off") {
+TEST_CASE("bytes at just the least rate are not cut off") {
   operation_on_a_pipe op;
   op.settings.limits.least_rate = 2;
   std::vector<std::byte> into(200);
-  auto octets = read_into(into);
+  auto bytes = read_into(into);
   operation_on_a_pipe::one_outcome call;
-  op.start(call, octets);
+  op.start(call, bytes);
   settle(op.context);
   for (int i = 0; i < 100; ++i) {
     pass(op.context, 1s);
@@ -1150,7 +1150,7 @@ TEST_CASE("an exchange that has written leaves its read standing, for what follo
     CHECK_FALSE(got[2].error);
     CHECK_FALSE(got[2].wrote);
     if (exchanges) REQUIRE(got[2].came);
-    CHECK((exchanges ? got[2].came->octets : got[2].octets) == 5);
+    CHECK((exchanges ? got[2].came->bytes : got[2].bytes) == 5);
     CHECK(text_of(op.into).substr(0, 5) == "reply");
   }
 }
@@ -1169,12 +1169,12 @@ TEST_CASE("an exchange that has read leaves its write standing, for what follows
   REQUIRE(got.size() == 4);
   for (const std::size_t n : {0U, 1U}) {
     REQUIRE(got[n].came);
-    CHECK(got[n].came->octets == 3 + n);
+    CHECK(got[n].came->bytes == 3 + n);
     CHECK_FALSE(got[n].came->error);
     CHECK_FALSE(got[n].wrote);
     CHECK_FALSE(got[n].error);
   }
-  CHECK(got[2].octets == 4);
+  CHECK(got[2].bytes == 4);
   CHECK(got[3].wrote);
   CHECK_FALSE(got[3].came);
 }
@@ -1198,7 +1198,7 @@ TEST_CASE("what comes between two exchanges is told with the second, which has b
     const auto& got = std::get<1>(op.call.result());
     REQUIRE(got.size() == 4);
     if (writes) REQUIRE(got[2].came);
-    CHECK((writes ? got[2].came->octets : got[2].octets) == 3);
+    CHECK((writes ? got[2].came->bytes : got[2].bytes) == 3);
     CHECK(text_of(op.into).substr(0, 3) == "now");
     CHECK(op.hear(100) == "first, second");
   }
@@ -1228,7 +1228,7 @@ TEST_CASE("an exchange whose write fails tells it, and what was read") {
   settle(op.context);
   const auto& got = std::get<1>(op.call.result());
   REQUIRE(got[0].came);
-  CHECK(got[0].came->octets == 3);
+  CHECK(got[0].came->bytes == 3);
   CHECK(got[1].error == asio::error::broken_pipe);
   CHECK_FALSE(got[1].wrote);
 }
@@ -1248,7 +1248,7 @@ TEST_CASE("an exchange has its deadline, and the read that joins what it has lef
   CHECK(got[0].error == errc::timed_out);
   CHECK_FALSE(got[0].wrote);
   CHECK_FALSE(got[1].error);
-  CHECK(got[1].octets == 4);
+  CHECK(got[1].bytes == 4);
   CHECK(got[2].error == errc::timed_out);
 }
 
@@ -1335,18 +1335,17 @@ TEST_CASE("an operation on a context that several threads run is in one piece") 
   const std::string text = test::pattern(100'000);
   std::vector<std::byte> into(text.size());
   // Two operations, each with I/O, work and a timer under way at once, and no strand.
-  const auto move_all = [](action& moving, std::size_t octets,
-                           long& worked) -> flow<std::uint64_t> {
+  const auto move_all = [](action& moving, std::size_t bytes, long& worked) -> flow<std::uint64_t> {
     std::uint64_t moved = 0;
     const auto all = moving;
-    while (moved < octets) {
+    while (moved < bytes) {
       work counting{[&](std::error_code&) { ++worked; }};
       moving.does(counting);
       if (all.io == io_kind::write) moving.from[0] = all.from[0].subspan(moved, 1000);
       else moving.into = all.into.subspan(moved, 1000);
       const outcome out = co_await moving;
       if (out.error) break;
-      moved += out.octets;
+      moved += out.bytes;
     }
     co_return moved;
   };

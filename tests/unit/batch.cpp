@@ -67,20 +67,20 @@ using test::scripted_peer;
 using test::settle;
 using test::who;
 
-// Octets of a file that may fail where it is told to, or be found changed.
+// Bytes of a file that may fail where it is told to, or be found changed.
 struct brittle_source {
-  std::string octets;
+  std::string bytes;
   std::size_t fails_at = test::any_number;
   bool changes = false;
-  std::size_t read_octets = 0;
+  std::size_t read_size = 0;
 
-  std::uint64_t size() const noexcept { return octets.size(); }
+  std::uint64_t size() const noexcept { return bytes.size(); }
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
-    ec = read_octets + to.size() > fails_at ? std::make_error_code(std::errc::io_error)
-                                            : std::error_code{};
+    ec = read_size + to.size() > fails_at ? std::make_error_code(std::errc::io_error)
+                                          : std::error_code{};
     if (ec) return 0;
-    std::memcpy(to.data(), octets.data() + read_octets, to.size());
-    read_octets += to.size();
+    std::memcpy(to.data(), bytes.data() + read_size, to.size());
+    read_size += to.size();
     return to.size();
   }
   void check_unchanged(std::error_code& ec) {
@@ -92,8 +92,8 @@ using to_upload = filexfer::upload_item<brittle_source, md5_digest>;
 using to_download = filexfer::download_item<recording_sink, md5_digest>;
 using to_ask = filexfer::name_request<md5_digest>;
 
-to_upload file_of(std::string name, std::string octets) {
-  return {{std::move(octets)}, {std::move(name)}};
+to_upload file_of(std::string name, std::string bytes) {
+  return {{std::move(bytes)}, {std::move(name)}};
 }
 
 const dialogue features{C("FEATURES\n"), S("version=1\ndigest=md5\nhave\nnowait\nmtime\n\n")};
@@ -110,7 +110,7 @@ const std::string stored_abc = details_prompt + ready_words + test::abc.id + "\n
 // A batch on a script.
 struct batch_by_hand {
   explicit batch_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
-    state.link.chunk_octets = state.link.small_octets = 100'000;
+    state.link.chunk_size = state.link.small_file_size = 100'000;
   }
 
   template <class Files>
@@ -136,7 +136,7 @@ struct batch_by_hand {
 
   std::error_code download(std::vector<to_download>& files) {
     const auto tell = [this](const auto& file, std::error_code ec, const auto& result) {
-      results.push_back(told(file.sink.committed ? file.sink.octets : result.file.name, ec));
+      results.push_back(told(file.sink.committed ? file.sink.bytes : result.file.name, ec));
     };
     return run([&](std::error_code& ec) {
       return filexfer::detail::download_all<md5>(state, files, tell, ec);
@@ -272,8 +272,8 @@ TEST_CASE("files of every size go, the largest by themselves") {
   filexfer::session<memory_pipe, memory_store<>> session{std::move(ends.second), store};
   session.async_run([](std::error_code) {});
   filexfer::client_options options;
-  options.chunk_octets = options.small_octets = 100'000;
-  options.nowait_octets = 300'000;
+  options.chunk_size = options.small_file_size = 100'000;
+  options.max_nowait_size = 300'000;
   filexfer::client<memory_pipe> client{std::move(ends.first), options};
   std::vector<to_upload> files;
   for (const std::size_t size : sizes) {
@@ -285,7 +285,7 @@ TEST_CASE("files of every size go, the largest by themselves") {
       files,
       [&](const auto& request, std::error_code ec, const auto& result) {
         CHECK_FALSE(ec);
-        CHECK(result.octets == sizes[names.size()]);
+        CHECK(result.bytes == sizes[names.size()]);
         names.push_back(request.name);
       },
       [&](std::error_code ec) { ended = ec; });
@@ -373,7 +373,7 @@ TEST_CASE("what a server says beyond its replies is left for what follows") {
   CHECK(batch.results == texts{"hello"});
 }
 
-TEST_CASE("a refusal before the last octet is told, and the connection is over") {
+TEST_CASE("a refusal before the last byte is told, and the connection is over") {
   const std::string first = "UPLOAD\nlarge;250000;nowait\n";
   batch_by_hand batch{features + dialogue{C(first), S(details_prompt + refusal(errc::too_large))}};
   std::vector<to_upload> files{file_of("large", pattern(250'000)), file_of("abc", "abc")};
@@ -383,7 +383,7 @@ TEST_CASE("a refusal before the last octet is told, and the connection is over")
   CHECK(batch.driver.peer.said().size() < 150'000);  // no more was sent
 }
 
-TEST_CASE("an id before the last octet breaks the protocol") {
+TEST_CASE("an id before the last byte breaks the protocol") {
   const std::string first = "UPLOAD\nlarge;250000;nowait\n";
   batch_by_hand batch{features + dialogue{C(first), S(stored_hello)}};
   std::vector<to_upload> files{file_of("large", pattern(250'000))};
@@ -570,7 +570,7 @@ struct meeting {
 
   static filexfer::client_options options() {
     filexfer::client_options small;
-    small.chunk_octets = small.small_octets = 1000;
+    small.chunk_size = small.small_file_size = 1000;
     return small;
   }
 
@@ -651,7 +651,7 @@ TEST_CASE("neither side waits for the other, however little lies between them") 
           [&](const auto& request, std::error_code ec, const auto& result) {
             CHECK_FALSE(ec);
             wanted.push_back({result.computed_there, {}});
-            names.push_back({"again/" + request.name, result.octets, result.computed_there});
+            names.push_back({"again/" + request.name, result.bytes, result.computed_there});
           },
           ask);
       while (!ended) met.context.run_one();
@@ -667,11 +667,11 @@ TEST_CASE("neither side waits for the other, however little lies between them") 
 }
 
 TEST_CASE(
-    "a batch that is cut at any octet tells of what is stored, and the rest can be sent again") {
+    "a batch that is cut at any byte tells of what is stored, and the rest can be sent again") {
   std::size_t cuts = 0;
-  std::size_t octets_in_all = 20'000;
+  std::size_t bytes_in_all = 20'000;
   for (const bool reading : {true, false}) {
-    for (std::uint64_t at = 0; at < octets_in_all; at += reading ? 1 : 37) {
+    for (std::uint64_t at = 0; at < bytes_in_all; at += reading ? 1 : 37) {
       CAPTURE(at);
       CAPTURE(reading);
       memory_store<> store;

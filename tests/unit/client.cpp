@@ -66,7 +66,7 @@ using session_type = filexfer::session<memory_pipe&, store_type, filexfer::md5, 
 
 client_options small_chunks() {
   client_options options;
-  options.chunk_octets = 65536;
+  options.chunk_size = 65536;
   return options;
 }
 
@@ -150,12 +150,12 @@ TEST_CASE("a blocking client gets back what it put, whatever its size, with code
   static_assert(std::is_same_v<decltype(client), filexfer::client<memory_pipe&>>);
   for (const sample& s : test::samples()) {
     std::error_code ec = errc::io;
-    memory_source source{s.octets};
+    memory_source source{s.bytes};
     const auto up = client.upload(source, "with code", ec);
     REQUIRE_FALSE(ec);
     CHECK(up.computed_there.to_string() == s.id);
     CHECK(up.sent);
-    memory_source again{s.octets};
+    memory_source again{s.bytes};
     CHECK(client.upload(again, "thrown").computed_here.to_string() == s.id);
 
     recording_sink sink;
@@ -163,11 +163,11 @@ TEST_CASE("a blocking client gets back what it put, whatever its size, with code
     const auto got = client.download(id_of(s), sink, ec);
     REQUIRE_FALSE(ec);
     CHECK(sink.committed);
-    CHECK(sink.octets == s.octets);
-    CHECK(got.file.size == s.octets.size());
+    CHECK(sink.bytes == s.bytes);
+    CHECK(got.file.size == s.bytes.size());
     recording_sink second;
     CHECK(client.download(id_of(s), second).computed_here == id_of(s));
-    CHECK(second.octets == s.octets);
+    CHECK(second.bytes == s.bytes);
   }
   std::error_code ec = errc::io;
   CHECK(client.list_files(ec).size() == 2 * test::samples().size());
@@ -189,10 +189,10 @@ TEST_CASE("a blocking client asks for features, parts, and entries one by one, i
 
   recording_sink sink;
   ec = errc::io;
-  CHECK(client.download_range({id_of(hello), 1, 3}, sink, ec).octets() == 3);
+  CHECK(client.download_range({id_of(hello), 1, 3}, sink, ec).bytes() == 3);
   CHECK_FALSE(ec);
   client.download_range({id_of(hello), 4, std::nullopt}, sink);
-  CHECK(sink.octets == "ello");
+  CHECK(sink.bytes == "ello");
   CHECK_FALSE(sink.committed);
 
   using entry = filexfer::client<memory_pipe&>::file_info;
@@ -202,7 +202,7 @@ TEST_CASE("a blocking client asks for features, parts, and entries one by one, i
   CHECK_FALSE(ec);
   client.list_files([&](const entry& file, std::error_code&) { names.push_back(file.name); });
   CHECK(names == std::vector<std::string>{"a", "a"});
-  memory_source source{hello.octets};
+  memory_source source{hello.bytes};
   const auto held =
       client.upload(source, filexfer::upload_request<test::md5_digest>{"b", id_of(hello)});
   CHECK_FALSE(held.sent);
@@ -220,7 +220,7 @@ TEST_CASE("a refusal is the same in a code as thrown, and the client can go on")
   CHECK(client.last_failure() == failure_origin::peer);
   CHECK(client.last_reply().starts_with("ERROR not-found"));
   CHECK(client.usable());
-  memory_source source{hello.octets};
+  memory_source source{hello.bytes};
   CHECK(thrown_by([&] { client.upload(source, "../a"); }) == errc::bad_name);
   CHECK(client.last_failure() == failure_origin::local);
   using entry = filexfer::client<memory_pipe&>::file_info;
@@ -241,8 +241,8 @@ TEST_CASE("a client owns the stream that it is given, or refers to it") {
     CHECK(owner.next_layer().is_open());
   }
   std::error_code ec;
-  char octet = 0;
-  ends.second.read_some(asio::buffer(&octet, 1), ec);
+  char byte = 0;
+  ends.second.read_some(asio::buffer(&byte, 1), ec);
   CHECK(ec == asio::error::eof);
 }
 
@@ -252,8 +252,8 @@ TEST_CASE("an asynchronous client gets back what it put, whatever its size and t
   for (const std::size_t capacity : {std::size_t{1}, std::size_t{1000}, std::size_t{1'000'000}}) {
     client_and_session t{capacity};
     for (const sample& s : test::samples()) {
-      if (capacity == 1 && s.octets.size() > 100) continue;
-      memory_source source{s.octets};
+      if (capacity == 1 && s.bytes.size() > 100) continue;
+      memory_source source{s.bytes};
       expected_call<void(std::error_code, client_type::upload_result)> up;
       up.start([&](auto handler) { t.client.async_upload(source, "a", std::move(handler)); });
       settle(t.context);
@@ -267,7 +267,7 @@ TEST_CASE("an asynchronous client gets back what it put, whatever its size and t
       settle(t.context);
       REQUIRE_FALSE(std::get<0>(down.result()));
       CHECK(sink.committed);
-      CHECK(sink.octets == s.octets);
+      CHECK(sink.bytes == s.bytes);
     }
     CHECK(t.client.usable());
   }
@@ -280,8 +280,8 @@ TEST_CASE("every operation takes a callback, a move-only one, and makes a future
   std::size_t entries = 0;
   const auto count = [&](const entry&) { ++entries; };
   recording_sink sink;
-  memory_source first{hello.octets};
-  memory_source second{hello.octets};
+  memory_source first{hello.bytes};
+  memory_source second{hello.bytes};
 
   int calls = 0;
   const auto done = [&](std::error_code ec, auto&&...) { calls += ec ? 0 : 1; };
@@ -302,7 +302,7 @@ TEST_CASE("every operation takes a callback, a move-only one, and makes a future
   settle(t.context);
   CHECK(calls == 7);
   CHECK(entries == 1);
-  CHECK(sink.octets == "helloel");
+  CHECK(sink.bytes == "helloel");
 
   t.client.async_features([&, only = std::make_unique<int>(1)](std::error_code ec, auto&&) {
     calls += ec ? 0 : *only;
@@ -323,7 +323,7 @@ TEST_CASE("a coroutine of Asio's awaits one operation after the other") {
   client_and_session t;
   recording_sink sink;
   const auto round_trip = [](client_type& client, recording_sink& into) -> asio::awaitable<void> {
-    memory_source source{hello.octets};
+    memory_source source{hello.bytes};
     const auto up = co_await client.async_upload(source, "a", asio::use_awaitable);
     co_await client.async_download(up.computed_there, into, asio::use_awaitable);
     co_await client.async_download(test::md5_digest{}, into, asio::use_awaitable);
@@ -331,7 +331,7 @@ TEST_CASE("a coroutine of Asio's awaits one operation after the other") {
   std::exception_ptr thrown;
   asio::co_spawn(t.context, round_trip(t.client, sink), [&](std::exception_ptr e) { thrown = e; });
   settle(t.context);
-  CHECK(sink.octets == hello.octets);
+  CHECK(sink.bytes == hello.bytes);
   REQUIRE(thrown);
   CHECK(thrown_by([&] { std::rethrow_exception(thrown); }) == errc::not_found);
 }
@@ -349,7 +349,7 @@ TEST_CASE("a second operation is told that one is in progress, and does not dist
   settle(t.context);
   CHECK(std::get<0>(second.result()) == errc::operation_in_progress);
   CHECK_FALSE(std::get<0>(first.result()));
-  CHECK(sink.octets == hello.octets);
+  CHECK(sink.bytes == hello.bytes);
   CHECK(t.client.last_failure() == failure_origin::none);
   CHECK(t.client.usable());
 }
@@ -362,20 +362,20 @@ TEST_CASE(
   auto ends = filexfer::make_memory_pipe(context, 10'000);
   store_type store;
   filexfer::session_options options;
-  options.chunk_octets = 65536;
+  options.chunk_size = 65536;
   filexfer::session session{ends.second, store, options};
   filexfer::client client{ends.first, small_chunks()};
   session.work_executor(pool.get_executor());
   client.work_executor(pool.get_executor());
   auto served = session.async_run(asio::use_future);
-  memory_source source{s.octets};
+  memory_source source{s.bytes};
   auto up = client.async_upload(source, "a", asio::use_future);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) threads.emplace_back([&] { context.run(); });
   CHECK(up.get().computed_there.to_string() == s.id);
   recording_sink sink;
   CHECK(client.async_download(id_of(s), sink, asio::use_future).get().computed_here == id_of(s));
-  CHECK(sink.octets == s.octets);
+  CHECK(sink.bytes == s.bytes);
   ends.first.close();
   CHECK_NOTHROW(served.get());
   for (auto& thread : threads) thread.join();
@@ -422,7 +422,7 @@ TEST_CASE("an upload cancelled at any step completes once; after that the client
     for (std::size_t handlers = 0;; ++handlers) {
       CAPTURE(handlers);
       client_and_session t{300};
-      memory_source source{s.octets};
+      memory_source source{s.bytes};
       const auto ec = cancelled_after<void(std::error_code, client_type::upload_result)>(
           handlers, t,
           [&](auto handler) { t.client.async_upload(source, "a", std::move(handler)); });
@@ -504,7 +504,7 @@ TEST_CASE("a client waits a minute for each further line of a list, however many
   CHECK(std::get<0>(call.result()) == errc::timed_out);
 }
 
-TEST_CASE("a download whose octets pause for a minute, or trickle, is given up") {
+TEST_CASE("a download whose bytes pause for a minute, or trickle, is given up") {
   for (const bool trickles : {false, true}) {
     client_on_a_pipe t;
     t.peer.listen();
@@ -514,7 +514,7 @@ TEST_CASE("a download whose octets pause for a minute, or trickle, is given up")
         [&](auto handler) { t.client.async_download(id_of(hello), sink, std::move(handler)); });
     settle(t.context);
     t.say("id?\n" + hello.id + ";a;10245\nfirst");
-    // The other 10,240 octets may take a minute and 10 s.
+    // The other 10,240 bytes may take a minute and 10 s.
     for (int i = 0; i < (trickles ? 69 : 0); ++i) {
       pass(t.context, 1s);
       t.say("x");

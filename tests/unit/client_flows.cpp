@@ -53,7 +53,7 @@ using kind = client_request::kind;
 // A client that operates on a script.
 struct client_by_hand {
   explicit client_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
-    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   client_state state;
@@ -62,11 +62,11 @@ struct client_by_hand {
 
 const client_request list{};
 const client_request features{kind::features};
-const client_request upload_hello{kind::upload, "hello.txt", hello.octets};
-const client_request upload_hello_with_id{kind::upload, "hello.txt", hello.octets, hello.id};
+const client_request upload_hello{kind::upload, "hello.txt", hello.bytes};
+const client_request upload_hello_with_id{kind::upload, "hello.txt", hello.bytes, hello.id};
 const client_request download_hello{kind::download, "", "", hello.id};
 
-const std::string big = pattern(3 * test::chunk_octets);
+const std::string big = pattern(3 * test::chunk_size);
 const client_request upload_big{kind::upload, "big", big};
 const std::string ready = "Ready to receive the file";
 const dialogue big_talk = upload_talk("big;12288", ready);
@@ -97,9 +97,9 @@ TEST_CASE("one client does all operations in turn on one connection") {
   dialogue talk;
   std::vector<client_dialogue> with_features;
   for (const client_dialogue& d : test::good_client_dialogues()) {
-    const bool asks = d.talk.front().octets == "FEATURES\n";
-    if (asks && d.talk[1].octets.starts_with("ERROR")) continue;
-    if (asks && d.talk[1].octets.find("\nhave\n") != std::string::npos) continue;
+    const bool asks = d.talk.front().bytes == "FEATURES\n";
+    if (asks && d.talk[1].bytes.starts_with("ERROR")) continue;
+    if (asks && d.talk[1].bytes.find("\nhave\n") != std::string::npos) continue;
     // Asks once: in the first dialogue.
     talk.insert(talk.end(), d.talk.begin() + (asks && !talk.empty() ? 2 : 0), d.talk.end());
     with_features.push_back(d);
@@ -114,14 +114,14 @@ TEST_CASE("one client does all operations in turn on one connection") {
   CHECK(client.driver.peer.said() == said_by(who::client, talk));
 }
 
-TEST_CASE("a client waits for each kind of line and octets under the deadline meant for it") {
+TEST_CASE("a client waits for each kind of line and bytes under the deadline meant for it") {
   const std::string entry = hello.id + ";a;5\n";
   client_by_hand client{{C("LIST_FILES\n"), S(entry + "\n")}};
   client.driver.chunk = entry.size();
   client(list);
   std::vector<deadline> limits;
   for (const auto& step : client.driver.steps) limits.push_back(step.limit);
-  CHECK(limits == std::vector<deadline>{deadline::octets, deadline::reply, deadline::line});
+  CHECK(limits == std::vector<deadline>{deadline::idle, deadline::reply, deadline::line});
 }
 
 namespace {
@@ -132,14 +132,14 @@ bool writes(const test::hand_driver::step& step) {
 
 }  // namespace
 
-TEST_CASE("an upload sends its octets while the next ones are read and hashed") {
+TEST_CASE("an upload sends its bytes while the next ones are read and hashed") {
   client_by_hand client{big_talk + dialogue{C(big), S("b1687e0e02f8de74d1a7f1b909b6e494\n")}};
   CHECK_FALSE(client(upload_big).ec);
   const auto& steps = client.driver.steps;
   CHECK(std::count_if(steps.begin(), steps.end(), writes) == 2 + 3);
 }
 
-TEST_CASE("a stream that has ended while octets left is not read again") {
+TEST_CASE("a stream that has ended while bytes left is not read again") {
   client_by_hand client{big_talk};
   CHECK(client(upload_big).ec == errc::truncated);
   CHECK(client.driver.steps.back().io == io_kind::exchange);
@@ -160,18 +160,18 @@ TEST_CASE("a stream that fails at any action fails the operation and leaves the 
     for (std::size_t action = 0; action < steps.size(); ++action) {
       for (const std::error_code error : errors) {
         if (writes(steps[action]) && error == errc::end_of_stream) continue;
-        for (const std::size_t octets : {std::size_t{0}, std::size_t{1}, any_number}) {
+        for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, any_number}) {
           for (const lasts duration : {lasts::once, lasts::for_good}) {
             CAPTURE(action);
             CAPTURE(error);
-            CAPTURE(octets);
+            CAPTURE(bytes);
             client_by_hand client{d.talk};
-            client.driver.failure = {action, error, octets, duration};
+            client.driver.failure = {action, error, bytes, duration};
             const auto out = client(d.asked);
             ++replays;
             const bool ended = error == errc::end_of_stream;
             // What did leave may have been refused.
-            const bool refused = octets == any_number &&
+            const bool refused = bytes == any_number &&
                                  (out.ec == errc::unknown_command || out.ec == errc::not_found);
             if (!refused) {
               REQUIRE(out.ec == (ended ? make_error_code(errc::truncated) : error));
@@ -206,21 +206,21 @@ TEST_CASE("an operation that is cancelled before any action ends as cancelled an
   }
 }
 
-TEST_CASE("a stream that ends in any octet of the replies is truncated, never a result") {
+TEST_CASE("a stream that ends in any byte of the replies is truncated, never a result") {
   for (const client_dialogue& d : test::good_client_dialogues()) {
     CAPTURE(d.name);
-    const auto octets = said_by(who::server, d.talk).size();
-    const std::size_t stride = octets < 1000 ? 1 : 997;
-    for (std::size_t end = 0; end < octets; end += stride) {
+    const auto bytes = said_by(who::server, d.talk).size();
+    const std::size_t stride = bytes < 1000 ? 1 : 997;
+    for (std::size_t end = 0; end < bytes; end += stride) {
       CAPTURE(end);
       dialogue cut;
       std::size_t left = end;
       for (const auto& t : d.talk) {
         cut.push_back(t);
         if (t.speaker == who::client) continue;
-        cut.back().octets.resize(std::min(left, t.octets.size()));
-        left -= cut.back().octets.size();
-        if (cut.back().octets.size() < t.octets.size()) break;
+        cut.back().bytes.resize(std::min(left, t.bytes.size()));
+        left -= cut.back().bytes.size();
+        if (cut.back().bytes.size() < t.bytes.size()) break;
       }
       client_by_hand client{cut};
       const auto out = client(d.asked);
@@ -282,7 +282,7 @@ std::vector<refused_place> refused_places() {
           {"an entry", list, {C("LIST_FILES\n"), S(hello.id + ";a;5\n")}, true},
           {"UPLOAD", upload_hello, upload, true},
           {"details", upload_hello, upload_details, false},
-          {"octets", upload_hello, details + dialogue{C(hello.octets)}, false},
+          {"bytes", upload_hello, details + dialogue{C(hello.bytes)}, false},
           {"DOWNLOAD", download_hello, {C("DOWNLOAD\n")}, true},
           {"an id", download_hello, download_talk(hello.id), false}};
 }
@@ -345,9 +345,9 @@ TEST_CASE("an ERROR line found after a write failed is the operation's error") {
   }
 }
 
-TEST_CASE("an ERROR in any position of an upload's octets is reported as that refusal") {
+TEST_CASE("an ERROR in any position of an upload's bytes is reported as that refusal") {
   for (const wire_code& refused : wire_codes) {
-    for (std::size_t sent = 0; sent <= 2 * test::chunk_octets; sent += 819) {
+    for (std::size_t sent = 0; sent <= 2 * test::chunk_size; sent += 819) {
       for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, any_number}) {
         CAPTURE(refused.word);
         CAPTURE(sent);
@@ -358,34 +358,33 @@ TEST_CASE("an ERROR in any position of an upload's octets is reported as that re
         const auto out = client(upload_big);
         CHECK(out.ec == refused.code);
         CHECK(out.origin == failure_origin::peer);
-        // It came before the last octet: the server closes, whatever the code.
+        // It came before the last byte: the server closes, whatever the code.
         CHECK_FALSE(out.in_step);
-        const auto octets =
-            client.driver.peer.said().size() - said_by(who::client, big_talk).size();
-        CHECK(octets >= sent);
-        CHECK(octets < sent + test::chunk_octets + 1);
+        const auto bytes = client.driver.peer.said().size() - said_by(who::client, big_talk).size();
+        CHECK(bytes >= sent);
+        CHECK(bytes < sent + test::chunk_size + 1);
       }
     }
   }
 }
 
-TEST_CASE("an ERROR that comes with the ready line stops an upload before its first octet") {
-  for (const std::string& octets : {hello.octets, big}) {
-    const auto size = std::to_string(octets.size());
+TEST_CASE("an ERROR that comes with the ready line stops an upload before its first byte") {
+  for (const std::string& bytes : {hello.bytes, big}) {
+    const auto size = std::to_string(bytes.size());
     client_by_hand client{upload_talk("f;" + size, ready + "\nERROR no-space full")};
-    const auto out = client({kind::upload, "f", octets});
+    const auto out = client({kind::upload, "f", bytes});
     CHECK(out.ec == errc::no_space);
     CHECK_FALSE(out.in_step);
     CHECK(client.driver.peer.said() == "UPLOAD\nf;" + size + "\n");
   }
 }
 
-TEST_CASE("an ERROR that comes while a write of an upload's octets fails is the upload's error") {
+TEST_CASE("an ERROR that comes while a write of an upload's bytes fails is the upload's error") {
   using lasts = injected_failure::lasts;
   for (std::size_t part = 0; part < 3; ++part) {
     for (const lasts duration : {lasts::once, lasts::for_good}) {
       CAPTURE(part);
-      const std::size_t sent = part * test::chunk_octets;
+      const std::size_t sent = part * test::chunk_size;
       client_by_hand client{
           big_talk + dialogue{C(big.substr(0, sent) + "#"), S("ERROR io the disk is gone\n")}};
       client.driver.failure = {4 + part, std::make_error_code(std::errc::connection_reset), 1,
@@ -398,11 +397,11 @@ TEST_CASE("an ERROR that comes while a write of an upload's octets fails is the 
   }
 }
 
-TEST_CASE("a server that ends the stream in an upload's octets has truncated it") {
+TEST_CASE("a server that ends the stream in an upload's bytes has truncated it") {
   for (std::size_t sent = 0; sent < 3; ++sent) {
     for (const std::string last_words : {"", "ERROR no-sp"}) {
-      client_by_hand client{
-          big_talk + dialogue{C(big.substr(0, sent * test::chunk_octets + 1)), S(last_words)}};
+      client_by_hand client{big_talk +
+                            dialogue{C(big.substr(0, sent * test::chunk_size + 1)), S(last_words)}};
       const auto out = client(upload_big);
       CHECK(out.ec == errc::truncated);
       CHECK(out.origin == failure_origin::peer);
@@ -411,9 +410,9 @@ TEST_CASE("a server that ends the stream in an upload's octets has truncated it"
   }
 }
 
-TEST_CASE("a yes before the last octet of an upload breaks the protocol") {
+TEST_CASE("a yes before the last byte of an upload breaks the protocol") {
   for (std::size_t sent = 0; sent < 3; ++sent) {
-    client_by_hand client{big_talk + dialogue{C(big.substr(0, sent * test::chunk_octets)),
+    client_by_hand client{big_talk + dialogue{C(big.substr(0, sent * test::chunk_size)),
                                               S("b1687e0e02f8de74d1a7f1b909b6e494\n")}};
     const auto out = client(upload_big);
     CHECK(out.ec == errc::malformed_reply);
@@ -534,11 +533,11 @@ std::vector<hostile_reply> hostile_replies() {
       {"an offset 0 in the ready line without an id", upload_hello,
        upload_talk("hello.txt;5", ready + ";offset=0")},
       {"an id of another length", upload_hello,
-       upload_talk("hello.txt;5", ready) + dialogue{C(hello.octets), S(hello.id + "00\n")}},
+       upload_talk("hello.txt;5", ready) + dialogue{C(hello.bytes), S(hello.id + "00\n")}},
       {"an id that is none", upload_hello,
-       upload_talk("hello.txt;5", ready) + dialogue{C(hello.octets), S("Success\n")}},
+       upload_talk("hello.txt;5", ready) + dialogue{C(hello.bytes), S("Success\n")}},
       {"an empty id", upload_hello,
-       upload_talk("hello.txt;5", ready) + dialogue{C(hello.octets), S("\n")}},
+       upload_talk("hello.txt;5", ready) + dialogue{C(hello.bytes), S("\n")}},
       {"a version that is no number", features, {C("FEATURES\n"), S("version=one\n\n")}},
       {"a version with a sign", features, {C("FEATURES\n"), S("version=-1\n\n")}},
       {"a max-size out of range",
@@ -617,7 +616,7 @@ TEST_CASE("a list without end ends at the number of entries that the caller allo
   CHECK_FALSE(exact(list).ec);
 }
 
-TEST_CASE("octets that hash to something else are not committed, and the client goes on") {
+TEST_CASE("bytes that hash to something else are not committed, and the client goes on") {
   client_by_hand client{download_talk(hello.id) +
                         dialogue{S(hello.id + ";a;5\nhallo"), C("LIST_FILES\n"), S("none\n\n")}};
   const auto out = client(download_hello);
@@ -632,8 +631,8 @@ TEST_CASE("octets that hash to something else are not committed, and the client 
 TEST_CASE(
     "an upload that the server hashed to something else has failed, and both digests are told") {
   client_by_hand client{upload_talk("hello.txt;5", ready) +
-                        dialogue{C(hello.octets), S(abc.id + "\n")}};
-  filexfer::memory_source source{hello.octets};
+                        dialogue{C(hello.bytes), S(abc.id + "\n")}};
+  filexfer::memory_source source{hello.bytes};
   std::error_code ec;
   const auto result = client.driver.run(
       [&](std::error_code& e) {
@@ -646,10 +645,10 @@ TEST_CASE(
   CHECK(client.state.in_step);
 }
 
-TEST_CASE("a server that can't be told the expected digest does not make other octets a success") {
+TEST_CASE("a server that can't be told the expected digest does not make other bytes a success") {
   const dialogue version_0{C("FEATURES\n"), S("ERROR unknown-command\n")};
   client_by_hand client{version_0 + upload_talk("hello.txt;5", ready) +
-                        dialogue{C(hello.octets), S(hello.id + "\n")}};
+                        dialogue{C(hello.bytes), S(hello.id + "\n")}};
   auto other_expected = upload_hello_with_id;
   other_expected.id = abc.id;
   const auto out = client(other_expected);
@@ -701,7 +700,7 @@ TEST_CASE("a name that is none is refused before anything is sent") {
   for (const std::string& name : {std::string{}, std::string{".."}, std::string{"a//b"},
                                   std::string{"/a"}, std::string(256, 'n'), std::string{"\xff"}}) {
     client_by_hand client{{C("LIST_FILES\n"), S("none\n\n")}};
-    const auto out = client({kind::upload, name, hello.octets});
+    const auto out = client({kind::upload, name, hello.bytes});
     CHECK(out.ec == errc::bad_name);
     CHECK(out.origin == failure_origin::local);
     CHECK(out.in_step);
@@ -821,7 +820,7 @@ TEST_CASE("a sink that fails ends the download uncommitted, with the sink's erro
     recording_sink sink;
     sink.announce_error = errc::file_exists;
     CHECK(download_error(client, sink) == errc::file_exists);
-    CHECK(sink.octets.empty());
+    CHECK(sink.bytes.empty());
     CHECK_FALSE(client.state.in_step);
   }
   for (const std::size_t chunk : {std::size_t{1}, any_number}) {
@@ -838,13 +837,13 @@ TEST_CASE("a sink that fails ends the download uncommitted, with the sink's erro
     recording_sink sink;
     sink.commit_error = full;
     CHECK(download_error(client, sink) == full);
-    CHECK(client.state.in_step);  // all octets are read
+    CHECK(client.state.in_step);  // all bytes are read
   }
 }
 
 TEST_CASE("a sink that fails at any chunk ends the download there") {
-  const test::sample s{pattern(3 * test::chunk_octets + 1), "ab25117206a17330103ecaf2192363ce"};
-  const auto talk = download_talk(s.id) + dialogue{S(s.id + ";a;12289\n" + s.octets)};
+  const test::sample s{pattern(3 * test::chunk_size + 1), "ab25117206a17330103ecaf2192363ce"};
+  const auto talk = download_talk(s.id) + dialogue{S(s.id + ";a;12289\n" + s.bytes)};
   client_by_hand whole{talk};
   recording_sink counting;
   std::error_code ec;
@@ -866,20 +865,20 @@ TEST_CASE("a sink that fails at any chunk ends the download there") {
   }
 }
 
-TEST_CASE("a sink that has thrown gets no octets from behind the gap") {
+TEST_CASE("a sink that has thrown gets no bytes from behind the gap") {
   struct throwing_sink {
-    std::string octets;
+    std::string bytes;
     int calls = 0;
     void write(std::span<const std::byte> more, std::error_code& ec) {
       ec.clear();
       if (++calls == 2) throw std::runtime_error{"full"};
-      octets += test::text_of(more);
+      bytes += test::text_of(more);
     }
     void commit(std::error_code&) {}
   };
   client_by_hand client{download_talk(hello.id) +
                         dialogue{S(hello.id + ";a;1000\n"), S(pattern(1000))}};
-  client.state.link.chunk_octets = client.state.link.small_octets = 100;
+  client.state.link.chunk_size = client.state.link.small_file_size = 100;
   client.driver.chunk = 50;
   throwing_sink sink;
   std::error_code ec;
@@ -890,7 +889,7 @@ TEST_CASE("a sink that has thrown gets no octets from behind the gap") {
       },
       ec);
   CHECK(ec == errc::store_failed);
-  CHECK(pattern(1000).starts_with(sink.octets));
+  CHECK(pattern(1000).starts_with(sink.bytes));
   CHECK(sink.calls == 2);
 }
 

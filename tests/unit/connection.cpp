@@ -16,7 +16,8 @@ namespace connection_tests {
 namespace {
 
 using filexfer::errc;
-using filexfer::max_line_octets;
+using filexfer::max_line_length;
+using filexfer::detail::as_bytes;
 using filexfer::detail::connection;
 using filexfer::detail::deadline;
 using filexfer::detail::end_connection;
@@ -24,9 +25,8 @@ using filexfer::detail::flow;
 using filexfer::detail::interruptible;
 using filexfer::detail::io_kind;
 using filexfer::detail::line_buffer;
-using filexfer::detail::octets_of;
 using filexfer::detail::read_line;
-using filexfer::detail::write_octets;
+using filexfer::detail::write_bytes;
 using test::C;
 using test::hand_driver;
 using test::S;
@@ -93,20 +93,20 @@ TEST_CASE("only the CR before the LF belongs to a line's end") {
   CHECK(buffer.take_line() == "b\rc");
 }
 
-TEST_CASE("a line buffer has room for a line of the longest and for no octet more") {
+TEST_CASE("a line buffer has room for a line of the longest and for no byte more") {
   line_buffer buffer;
-  CHECK(buffer.space().size() == max_line_octets);
-  fill(buffer, std::string(max_line_octets - 1, 'x') + "\n");
+  CHECK(buffer.space().size() == max_line_length);
+  fill(buffer, std::string(max_line_length - 1, 'x') + "\n");
   CHECK(buffer.space().empty());
-  CHECK(buffer.take_line()->size() == max_line_octets - 1);
-  CHECK(buffer.space().size() == max_line_octets);
+  CHECK(buffer.take_line()->size() == max_line_length - 1);
+  CHECK(buffer.space().size() == max_line_length);
 }
 
-TEST_CASE("octets that are no line are taken up to the number asked for") {
+TEST_CASE("bytes that are no line are taken up to the number asked for") {
   line_buffer buffer;
-  fill(buffer, "line\noctets and more");
+  fill(buffer, "line\nbytes and more");
   CHECK(buffer.take_line() == "line");
-  CHECK(text_of(buffer.take(6)) == "octets");
+  CHECK(text_of(buffer.take(5)) == "bytes");
   CHECK(text_of(buffer.take(0)).empty());
   CHECK(text_of(buffer.take(1000)) == " and more");
   CHECK(text_of(buffer.take(~std::uint64_t{0})).empty());
@@ -115,7 +115,7 @@ TEST_CASE("octets that are no line are taken up to the number asked for") {
 
 // -------------------------------------------------------------------------------------- read_line
 
-TEST_CASE("lines are the same however the octets are cut") {
+TEST_CASE("lines are the same however the bytes are cut") {
   const std::string incoming = "first\nsecond\r\n\nfourth;a=b\n";
   const std::vector<std::string> expected{"first", "second", "", "fourth;a=b"};
   for (std::size_t chunk = 1; chunk <= incoming.size(); ++chunk) {
@@ -133,12 +133,12 @@ TEST_CASE("the end of the stream is orderly between lines and truncated within o
   CHECK(cut.ec == errc::truncated);
 }
 
-TEST_CASE("a line of 4096 octets with its end is read, and one more octet is too long") {
+TEST_CASE("a line of 4096 bytes with its end is read, and one more byte is too long") {
   for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, std::size_t{4096}}) {
-    const std::string longest(max_line_octets - 1, 'x');
+    const std::string longest(max_line_length - 1, 'x');
     const auto fits = lines_of(longest + "\nnext\n", chunk);
     CHECK(fits.lines == std::vector<std::string>{longest, "next"});
-    const std::string with_cr(max_line_octets - 2, 'x');
+    const std::string with_cr(max_line_length - 2, 'x');
     CHECK(lines_of(with_cr + "\r\n", chunk).lines == std::vector<std::string>{with_cr});
     const auto over = lines_of("next\n" + longest + "x\n", chunk);
     CHECK(over.lines == std::vector<std::string>{"next"});
@@ -169,7 +169,7 @@ TEST_CASE("all reads of a line stand under one deadline, and each line has a new
   CHECK(continues == std::vector<bool>{false, true, true, false, true, true, false});
 }
 
-TEST_CASE("a wait for a line may be interrupted before its first octet only") {
+TEST_CASE("a wait for a line may be interrupted before its first byte only") {
   hand_driver driver{{{C("ab\ncd\n")}, who::server}};
   driver.chunk = 2;
   lines_of(driver, interruptible::yes);
@@ -181,18 +181,18 @@ TEST_CASE("a wait for a line may be interrupted before its first octet only") {
   for (const auto& step : never.steps) CHECK_FALSE(step.interruptible);
 }
 
-// ------------------------------------------------------------------------------- write_octets, end
+// ------------------------------------------------------------------------------- write_bytes, end
 
-TEST_CASE("a header and octets leave in one write") {
+TEST_CASE("a header and bytes leave in one write") {
   connection c;
   std::error_code ec;
   hand_driver driver{{{}, who::server}};
   const auto make = [&](std::error_code& e) {
-    return write_octets(c, octets_of("header\n"), octets_of("octets"), e);
+    return write_bytes(c, as_bytes("header\n"), as_bytes("bytes"), e);
   };
   driver.run(make, ec);
   CHECK_FALSE(ec);
-  CHECK(driver.peer.said() == "header\noctets");
+  CHECK(driver.peer.said() == "header\nbytes");
   CHECK(driver.steps.size() == 1);
   hand_driver broken{{{}, who::server}};
   broken.failure = {0, std::make_error_code(std::errc::broken_pipe), 3};
@@ -236,19 +236,19 @@ TEST_CASE("a buffer that was widened holds more, and lines of no other length") 
   CHECK(buffer.take_line() == "a");
   buffer.widen();
   CHECK(buffer.size() == 4);
-  CHECK(buffer.space().size() == filexfer::detail::wide_buffer_octets - 4);
-  std::string xs(max_line_octets - 5, 'x');
+  CHECK(buffer.space().size() == filexfer::detail::wide_buffer_size - 4);
+  std::string xs(max_line_length - 5, 'x');
   fill(buffer, xs);
   fill(buffer, "\n");
   CHECK(buffer.holds_line());
-  fill(buffer, std::string(max_line_octets, 'y'));
+  fill(buffer, std::string(max_line_length, 'y'));
   fill(buffer, "\n");
   CHECK(buffer.take_line() == "rest" + xs);
   CHECK(buffer.holds_long_line());
   CHECK_FALSE(buffer.take_line());
-  buffer.take(max_line_octets + 1);
+  buffer.take(max_line_length + 1);
   buffer.narrow();
-  CHECK(buffer.space().size() == max_line_octets);
+  CHECK(buffer.space().size() == max_line_length);
 }
 
 }  // namespace connection_tests

@@ -22,7 +22,7 @@ using tiny = digest<2>;
 
 constexpr tiny ab_cd{{std::byte{0xAB}, std::byte{0xCD}}};
 
-static_assert(tiny::octets == 2 && tiny::hex_digits == 4);
+static_assert(tiny::bytes == 2 && tiny::hex_digits == 4);
 static_assert(tiny::from_hex("abcd") == ab_cd);
 static_assert(std::is_trivially_copyable_v<tiny>);
 
@@ -54,7 +54,7 @@ static_assert(!filexfer::hasher<with_another_digest>);
 
 }  // namespace
 
-TEST_CASE("a digest is written in lower case, two digits an octet, zeros included") {
+TEST_CASE("a digest is written in lower case, two digits a byte, zeros included") {
   CHECK(ab_cd.to_string() == "abcd");
   CHECK(tiny{{std::byte{0}, std::byte{1}}}.to_string() == "0001");
   CHECK(tiny{}.to_string() == "0000");
@@ -76,10 +76,10 @@ TEST_CASE("a digest is read in either case, and nothing else is one") {
   CHECK_FALSE(tiny::from_hex(std::string_view{"abc\0", 4}));
 }
 
-TEST_CASE("of all octets exactly the hexadecimal digits are digits, in each place") {
+TEST_CASE("of all bytes exactly the hexadecimal digits are digits, in each place") {
   constexpr std::string_view digits = "0123456789abcdefABCDEF";
-  for (int octet = 0; octet < 256; ++octet) {
-    const char c = static_cast<char>(octet);
+  for (int byte = 0; byte < 256; ++byte) {
+    const char c = static_cast<char>(byte);
     const bool is_digit = digits.find(c) != std::string_view::npos;
     for (std::size_t place = 0; place < 4; ++place) {
       std::string text = "0000";
@@ -93,7 +93,7 @@ TEST_CASE("a digest that is written can be read back") {
   std::minstd_rand random{1};
   for (int i = 0; i < 1000; ++i) {
     std::array<std::byte, 16> value;
-    for (auto& octet : value) octet = static_cast<std::byte>(random() & 0xFFu);
+    for (auto& byte : value) byte = static_cast<std::byte>(random() & 0xFFu);
     const digest<16> d{value};
     CHECK(d.to_string().size() == 32);
     CHECK(digest<16>::from_hex(d.to_string()) == d);
@@ -101,7 +101,7 @@ TEST_CASE("a digest that is written can be read back") {
   }
 }
 
-TEST_CASE("digests are ordered by their octets from the first on, as their text is") {
+TEST_CASE("digests are ordered by their bytes from the first on, as their text is") {
   const auto a = *tiny::from_hex("00ff");
   const auto b = *tiny::from_hex("0100");
   const auto c = *tiny::from_hex("80ff");

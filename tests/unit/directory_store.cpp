@@ -42,7 +42,7 @@ struct fixture {
   fs::path root = folder / "store";
   store_type store{root};
 
-  fs::path id_folder(std::string_view octets) const { return root / id_of(octets).to_string(); }
+  fs::path id_folder(std::string_view bytes) const { return root / id_of(bytes).to_string(); }
   fs::path incoming() const { return root / ".incoming"; }
 };
 
@@ -61,10 +61,10 @@ std::optional<store_type::upload> begin(store_type& store, std::string_view name
 }
 
 /// An upload that may be gone on with.
-std::optional<store_type::upload> go_on(store_type& store, std::string_view octets,
+std::optional<store_type::upload> go_on(store_type& store, std::string_view bytes,
                                         const std::string& token, bool with_id = true) {
-  details_type details{"name", octets.size(), std::nullopt};
-  if (with_id) details.id = id_of(octets);
+  details_type details{"name", bytes.size(), std::nullopt};
+  if (with_id) details.id = id_of(bytes);
   details.resume = token;
   std::error_code ec;
   auto upload = store.resume(details, ec);
@@ -72,16 +72,16 @@ std::optional<store_type::upload> go_on(store_type& store, std::string_view octe
   return upload;
 }
 
-void write(std::optional<store_type::upload>& to, std::string_view octets) {
+void write(std::optional<store_type::upload>& to, std::string_view bytes) {
   std::error_code ec;
-  to->write(octets_of(octets), ec);
+  to->write(as_bytes(bytes), ec);
   REQUIRE_FALSE(ec);
 }
 
 /// Changes a stored file behind the store's back, as a failing disk would.
-void damage(const fs::path& file, std::string_view octets) {
+void damage(const fs::path& file, std::string_view bytes) {
   REQUIRE(::chmod(file.c_str(), 0600) == 0);
-  write_file(file, octets);
+  write_file(file, bytes);
   REQUIRE(::chmod(file.c_str(), 0444) == 0);
 }
 
@@ -144,8 +144,8 @@ TEST_CASE_FIXTURE(fixture, "a file that is removed by hand is gone, and can come
 // ------------------------------------------------------------------------- what else lies around
 
 TEST_CASE_FIXTURE(fixture, "what is no file of the store is neither listed nor opened") {
-  REQUIRE_FALSE(put(store, "real", "octets"));
-  const auto id = id_folder("octets");
+  REQUIRE_FALSE(put(store, "real", "bytes"));
+  const auto id = id_folder("bytes");
   const auto hex = id_of("other").to_string();
   write_file(folder / "outside", "other");
   fs::create_directories(folder / "elsewhere");
@@ -155,19 +155,19 @@ TEST_CASE_FIXTURE(fixture, "what is no file of the store is neither listed nor o
   fs::create_directory_symlink(folder / "elsewhere", id / "linked");
   REQUIRE(::mkfifo((id / "fifo").c_str(), 0600) == 0);
   fs::create_directories(id / "empty/folders");
-  write_file(id / "bad\xFFname", "octets");
-  write_file(id / std::string(200, 'l') / std::string(55, 'n'), "octets");  // 256 octets in all
+  write_file(id / "bad\xFFname", "bytes");
+  write_file(id / std::string(200, 'l') / std::string(55, 'n'), "bytes");  // 256 bytes in all
   fs::create_directory_symlink(folder / "elsewhere", root / hex);
-  write_file(root / "notes.txt", "octets");
-  write_file(root / "abc/x", "octets");
-  write_file(root / (hex + "0") / "x", "octets");
-  write_file(root / id_of("file").to_string(), "octets");
-  auto upper = id_of("octets").to_string();
+  write_file(root / "notes.txt", "bytes");
+  write_file(root / "abc/x", "bytes");
+  write_file(root / (hex + "0") / "x", "bytes");
+  write_file(root / id_of("file").to_string(), "bytes");
+  auto upper = id_of("bytes").to_string();
   for (char& c : upper) c = static_cast<char>(std::toupper(c));
-  write_file(root / upper / "x", "octets");
+  write_file(root / upper / "x", "bytes");
 
-  CHECK(entries(store) == lines{entry("real", "octets")});
-  CHECK(fetch(store, id_of("octets")) == "octets");
+  CHECK(entries(store) == lines{entry("real", "bytes")});
+  CHECK(fetch(store, id_of("bytes")) == "bytes");
   CHECK_FALSE(fetch(store, id_of("other")));
   CHECK_FALSE(fetch(store, id_of("file")));
 }
@@ -179,10 +179,10 @@ TEST_CASE_FIXTURE(fixture, "an id with nothing but a FIFO or a link is not found
   fs::create_directories(id_folder("b"));
   fs::create_symlink(folder / "outside", id_folder("b") / "x");
   std::error_code ec;
-  for (const auto octets : {"a", "b"}) {
-    CHECK_FALSE(store.open(id_of(octets), ec));
+  for (const auto bytes : {"a", "b"}) {
+    CHECK_FALSE(store.open(id_of(bytes), ec));
     CHECK_FALSE(ec);
-    CHECK_FALSE(store.add_name(id_of(octets), 1, "y", {}, ec));
+    CHECK_FALSE(store.add_name(id_of(bytes), 1, "y", {}, ec));
     CHECK_FALSE(ec);
   }
   CHECK(entries(store).empty());
@@ -190,8 +190,8 @@ TEST_CASE_FIXTURE(fixture, "an id with nothing but a FIFO or a link is not found
 
 TEST_CASE_FIXTURE(fixture, "no upload goes through a symbolic link, or over what is there") {
   fs::create_directories(folder / "elsewhere");
-  REQUIRE_FALSE(put(store, "real", "octets"));
-  const auto id = id_folder("octets");
+  REQUIRE_FALSE(put(store, "real", "bytes"));
+  const auto id = id_folder("bytes");
   fs::create_directory_symlink(folder / "elsewhere", id / "linked");
   fs::create_symlink(folder / "elsewhere/x", id / "dangling");
   REQUIRE(::mkfifo((id / "fifo").c_str(), 0600) == 0);
@@ -200,8 +200,8 @@ TEST_CASE_FIXTURE(fixture, "no upload goes through a symbolic link, or over what
   for (const auto name :
        {"linked", "linked/x", "dangling", "dangling/x", "fifo", "fifo/x", "folder"}) {
     CAPTURE(name);
-    CHECK(put(store, name, "octets") == errc::bad_name);
-    CHECK_FALSE(store.add_name(id_of("octets"), 6, name, {}, ec));
+    CHECK(put(store, name, "bytes") == errc::bad_name);
+    CHECK_FALSE(store.add_name(id_of("bytes"), 5, name, {}, ec));
     CHECK(ec == errc::bad_name);
   }
   CHECK(fs::is_empty(folder / "elsewhere"));
@@ -271,30 +271,30 @@ TEST_CASE("a stored file that is damaged makes room for the good one, under all 
 }
 
 TEST_CASE_FIXTURE(fixture, "a damaged file does not keep a good one from being found") {
-  REQUIRE_FALSE(put(store, "good", "octets"));
-  write_file(id_folder("octets") / "bad", "0ctets");
-  CHECK_FALSE(put(store, "bad", "octets"));
-  CHECK(entries(store) == sorted({entry("good", "octets"), entry("bad", "octets")}));
-  CHECK(contents(id_folder("octets") / "bad") == "octets");
-  CHECK(contents(id_folder("octets") / "good") == "octets");
+  REQUIRE_FALSE(put(store, "good", "bytes"));
+  write_file(id_folder("bytes") / "bad", "0ytes");
+  CHECK_FALSE(put(store, "bad", "bytes"));
+  CHECK(entries(store) == sorted({entry("good", "bytes"), entry("bad", "bytes")}));
+  CHECK(contents(id_folder("bytes") / "bad") == "bytes");
+  CHECK(contents(id_folder("bytes") / "good") == "bytes");
   CHECK(files_below(root / ".damaged").size() == 1);
 }
 
-TEST_CASE_FIXTURE(fixture, "adding a name looks at sizes, not at octets") {
-  REQUIRE_FALSE(put(store, "good", "octets"));
-  write_file(id_folder("octets") / "same size", "0ctets");
-  write_file(id_folder("octets") / "other size", "bad");
+TEST_CASE_FIXTURE(fixture, "adding a name looks at sizes, not at bytes") {
+  REQUIRE_FALSE(put(store, "good", "bytes"));
+  write_file(id_folder("bytes") / "same size", "0ytes");
+  write_file(id_folder("bytes") / "other size", "bad");
   std::error_code ec;
   for (const auto name : {"good", "same size"}) {
-    CHECK(store.add_name(id_of("octets"), 6, name, {}, ec));
+    CHECK(store.add_name(id_of("bytes"), 5, name, {}, ec));
     CHECK_FALSE(ec);
   }
-  CHECK(contents(id_folder("octets") / "good") == "octets");
-  CHECK(contents(id_folder("octets") / "same size") == "0ctets");
-  fs::remove(id_folder("octets") / "same size");
-  CHECK(store.add_name(id_of("octets"), 6, "other size", {}, ec));
+  CHECK(contents(id_folder("bytes") / "good") == "bytes");
+  CHECK(contents(id_folder("bytes") / "same size") == "0ytes");
+  fs::remove(id_folder("bytes") / "same size");
+  CHECK(store.add_name(id_of("bytes"), 5, "other size", {}, ec));
   CHECK_FALSE(ec);
-  CHECK(contents(id_folder("octets") / "other size") == "octets");
+  CHECK(contents(id_folder("bytes") / "other size") == "bytes");
 }
 
 TEST_CASE_FIXTURE(fixture, "a good file of the same digest stays whatever arrives") {
@@ -316,16 +316,16 @@ TEST_CASE_FIXTURE(fixture,
   const fs::path place = id_folder(files[0]);
   REQUIRE_FALSE(put(store, "a", files[0]));
   write_file(place / "b", files[1]);
-  // Whichever is met first when the store looks for equal octets, one of these finds them under the
+  // Whichever is met first when the store looks for equal bytes, one of these finds them under the
   // other name.
   CHECK(put(store, "b", files[0]) == errc::collision);
   CHECK(put(store, "a", files[1]) == errc::collision);
   CHECK(files_below(place) == lines{"a", "b"});
   // Under a third name either may be refused, but neither is mistaken for the other.
-  for (const std::string& octets : files) {
-    const auto refused = put(store, "c/d", octets);
+  for (const std::string& bytes : files) {
+    const auto refused = put(store, "c/d", bytes);
     CHECK((!refused || refused == errc::collision));
-    if (!refused) CHECK(contents(place / "c/d") == octets);
+    if (!refused) CHECK(contents(place / "c/d") == bytes);
   }
   CHECK(contents(place / "a") == files[0]);
   CHECK(contents(place / "b") == files[1]);
@@ -357,7 +357,7 @@ TEST_CASE_FIXTURE(fixture, "a start removes what a killed writer left, and nothi
   CHECK(files_below(incoming()).size() == 2);  // "locked", and the upload's
 
   std::error_code ec;
-  upload->write(octets_of("abc"), ec);
+  upload->write(as_bytes("abc"), ec);
   upload->commit(id_of("abc"), ec);
   CHECK_FALSE(ec);
   CHECK(entries(other) == lines{entry("alive", "abc")});
@@ -365,18 +365,18 @@ TEST_CASE_FIXTURE(fixture, "a start removes what a killed writer left, and nothi
 }
 
 TEST_CASE_FIXTURE(fixture, "a temporary file that a killed writer had shown already stays shown") {
-  REQUIRE_FALSE(put(store, "name", "octets"));
-  fs::create_hard_link(id_folder("octets") / "name", incoming() / "left");
+  REQUIRE_FALSE(put(store, "name", "bytes"));
+  fs::create_hard_link(id_folder("bytes") / "name", incoming() / "left");
   store_type other{root};
   CHECK(fs::is_empty(incoming()));
-  CHECK(entries(other) == lines{entry("name", "octets")});
-  CHECK(fetch(other, id_of("octets")) == "octets");
+  CHECK(entries(other) == lines{entry("name", "bytes")});
+  CHECK(fetch(other, id_of("bytes")) == "bytes");
 }
 
 TEST_CASE_FIXTURE(fixture, "a temporary file that is gone is an error, and nothing is listed") {
   auto upload = begin(store, "x", 3);
   std::error_code ec;
-  upload->write(octets_of("abc"), ec);
+  upload->write(as_bytes("abc"), ec);
   for (const auto& file : fs::directory_iterator{incoming()}) fs::remove(file);
   upload->commit(id_of("abc"), ec);
   CHECK(filexfer::to_refusal(ec) == errc::io);
@@ -389,13 +389,13 @@ TEST_CASE_FIXTURE(fixture, "a temporary file that is gone is an error, and nothi
 
 TEST_CASE_FIXTURE(fixture, "two stores on one directory are one") {
   store_type other{root};
-  const auto octets = noise(100'000);
-  REQUIRE_FALSE(put(store, "a", octets));
-  CHECK(entries(other) == lines{entry("a", octets)});
+  const auto bytes = noise(100'000);
+  REQUIRE_FALSE(put(store, "a", bytes));
+  CHECK(entries(other) == lines{entry("a", bytes)});
   std::error_code ec;
-  CHECK(other.add_name(id_of(octets), octets.size(), "b", {}, ec));
-  CHECK_FALSE(put(other, "a", octets));
-  CHECK(entries(store) == sorted({entry("a", octets), entry("b", octets)}));
+  CHECK(other.add_name(id_of(bytes), bytes.size(), "b", {}, ec));
+  CHECK_FALSE(put(other, "a", bytes));
+  CHECK(entries(store) == sorted({entry("a", bytes), entry("b", bytes)}));
 }
 
 TEST_CASE_FIXTURE(fixture, "threads of several stores that publish under the same ids agree") {
@@ -408,13 +408,13 @@ TEST_CASE_FIXTURE(fixture, "threads of several stores that publish under the sam
       running.emplace_back([&, t] {
         auto& mine = t < 2 ? store : others[t % 2];
         for (int i = 0; i < rounds; ++i) {
-          const auto octets = std::to_string(i);
+          const auto bytes = std::to_string(i);
           // Half of them fail after having made folders, which they remove again.
           const auto name = t % 2 == 0 ? "file" : "file/below";
-          const auto ec = put(mine, name, octets);
+          const auto ec = put(mine, name, bytes);
           if (ec && ec != errc::bad_name) ++failures;
-          if (!ec && fetch(mine, id_of(octets)) != octets) ++failures;
-          if (put(mine, "z/" + std::to_string(t), octets)) ++failures;
+          if (!ec && fetch(mine, id_of(bytes)) != bytes) ++failures;
+          if (put(mine, "z/" + std::to_string(t), bytes)) ++failures;
           if (i % 10 == t) store_type{root};  // A start, with its cleaning, in the midst of it.
         }
       });
@@ -445,16 +445,16 @@ TEST_CASE_FIXTURE(fixture, "an id's folder that vanishes under a waiting writer 
 
 TEST_CASE_FIXTURE(fixture,
                   "a reader notices that its file was changed, and not that it has a name more") {
-  const auto octets = noise(10'000);
-  REQUIRE_FALSE(put(store, "a", octets));
+  const auto bytes = noise(10'000);
+  REQUIRE_FALSE(put(store, "a", bytes));
   std::error_code ec;
-  auto file = store.open(id_of(octets), ec);
+  auto file = store.open(id_of(bytes), ec);
   REQUIRE(file);
   auto& reader = file->reader;
-  REQUIRE(store.add_name(id_of(octets), octets.size(), "b", {}, ec));
+  REQUIRE(store.add_name(id_of(bytes), bytes.size(), "b", {}, ec));
   reader.check_unchanged(ec);
   CHECK_FALSE(ec);
-  damage(id_folder(octets) / "a", "short");
+  damage(id_folder(bytes) / "a", "short");
   reader.check_unchanged(ec);
   CHECK(ec == errc::source_changed);
   CHECK(read_all(reader, ec) == "short");
@@ -462,13 +462,13 @@ TEST_CASE_FIXTURE(fixture,
 }
 
 TEST_CASE_FIXTURE(fixture, "a reader goes on with a file that is removed") {
-  const auto octets = noise(10'000);
-  REQUIRE_FALSE(put(store, "a", octets));
+  const auto bytes = noise(10'000);
+  REQUIRE_FALSE(put(store, "a", bytes));
   std::error_code ec;
-  auto file = store.open(id_of(octets), ec);
+  auto file = store.open(id_of(bytes), ec);
   REQUIRE(file);
-  fs::remove_all(id_folder(octets));
-  CHECK(read_all(file->reader, ec) == octets);
+  fs::remove_all(id_folder(bytes));
+  CHECK(read_all(file->reader, ec) == bytes);
   file->reader.check_unchanged(ec);
   CHECK_FALSE(ec);
 }
@@ -511,8 +511,8 @@ TEST_CASE("a quota below what is stored refuses, and does not overflow") {
 // ------------------------------------------------------------------------------ running out of things
 
 TEST_CASE_FIXTURE(fixture, "running out of descriptors harms nothing") {
-  const auto octets = noise(1000);
-  REQUIRE_FALSE(put(store, "there", octets));
+  const auto bytes = noise(1000);
+  REQUIRE_FALSE(put(store, "there", bytes));
   const auto before = open_descriptors();
   rlimit normal{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &normal) == 0);
@@ -524,7 +524,7 @@ TEST_CASE_FIXTURE(fixture, "running out of descriptors harms nothing") {
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
     std::error_code ec;
     const auto failed = put(store, "a/b/c", "new");
-    const bool added = store.add_name(id_of(octets), octets.size(), "d/e", {}, ec);
+    const bool added = store.add_name(id_of(bytes), bytes.size(), "d/e", {}, ec);
     const auto listed = entries(store);
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &normal) == 0);
     succeeded = !failed && added && !ec;
@@ -535,16 +535,16 @@ TEST_CASE_FIXTURE(fixture, "running out of descriptors harms nothing") {
       CHECK_FALSE(fs::exists(id_folder("new")));
     }
     if (!added) CHECK(ec == std::errc::too_many_files_open);
-    if (!added) CHECK_FALSE(fs::exists(id_folder(octets) / "d"));
+    if (!added) CHECK_FALSE(fs::exists(id_folder(bytes) / "d"));
     for (const auto& line : listed) {
-      const bool known = line == entry("there", octets) || line == entry("a/b/c", "new") ||
-                         line == entry("d/e", octets) || line.starts_with("error: ");
+      const bool known = line == entry("there", bytes) || line == entry("a/b/c", "new") ||
+                         line == entry("d/e", bytes) || line.starts_with("error: ");
       CHECK(known);
     }
   }
   CHECK(succeeded);
   CHECK(entries(store) ==
-        sorted({entry("there", octets), entry("a/b/c", "new"), entry("d/e", octets)}));
+        sorted({entry("there", bytes), entry("a/b/c", "new"), entry("d/e", bytes)}));
 }
 
 #if defined(__linux__)
@@ -612,8 +612,8 @@ TEST_CASE("a disk that becomes read-only refuses uploads and goes on serving") {
 
 TEST_CASE_FIXTURE(fixture,
                   "a file with as many links as there can be gets a copy for its next name") {
-  REQUIRE_FALSE(put(store, "first", "octets"));
-  const auto file = id_folder("octets") / "first";
+  REQUIRE_FALSE(put(store, "first", "bytes"));
+  const auto file = id_folder("bytes") / "first";
   const auto most = ::pathconf(file.c_str(), _PC_LINK_MAX);
   if (most <= 0 || most > 70'000) {
     MESSAGE("skipped: this file system has no small limit of links");
@@ -630,15 +630,15 @@ TEST_CASE_FIXTURE(fixture,
     REQUIRE(errno == EMLINK);
     break;
   }
-  CHECK_FALSE(put(store, "second", "octets"));
+  CHECK_FALSE(put(store, "second", "bytes"));
   std::error_code ec;
-  CHECK(store.add_name(id_of("octets"), 6, "third", {}, ec));
+  CHECK(store.add_name(id_of("bytes"), 5, "third", {}, ec));
   CHECK_FALSE(ec);
   CHECK(entries(store) ==
-        sorted({entry("first", "octets"), entry("second", "octets"), entry("third", "octets")}));
-  CHECK(contents(id_folder("octets") / "second") == "octets");
-  CHECK(contents(id_folder("octets") / "third") == "octets");
-  CHECK((status_of(id_folder("octets") / "third").st_mode & 0222) == 0);
+        sorted({entry("first", "bytes"), entry("second", "bytes"), entry("third", "bytes")}));
+  CHECK(contents(id_folder("bytes") / "second") == "bytes");
+  CHECK(contents(id_folder("bytes") / "third") == "bytes");
+  CHECK((status_of(id_folder("bytes") / "third").st_mode & 0222) == 0);
   CHECK(fs::is_empty(incoming()));
 }
 
@@ -753,7 +753,7 @@ TEST_CASE("what was kept is dropped when it is old, or too much") {
   keep('c', minutes{30});
   CHECK(left({}) == 3);
   CHECK(left({.partial_age = minutes{25}}) == 2);
-  CHECK(left({.partial_octets = 3}) == 1);
+  CHECK(left({.max_partial_size = 3}) == 1);
   CHECK(
       fs::exists(root / ".partial" / filexfer::detail::partials::key_of(std::string(16, 'a'), 3)));
 }

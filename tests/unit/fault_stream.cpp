@@ -116,15 +116,15 @@ struct faulty {
  private:
   std::size_t finish(expected_transfer& call, std::error_code& ec) {
     run();
-    std::size_t octets = 0;
-    std::tie(ec, octets) = call.result();
-    return octets;
+    std::size_t bytes = 0;
+    std::tie(ec, bytes) = call.result();
+    return bytes;
   }
 };
 
-std::string with_bit_flipped(std::string_view text, std::size_t octet, unsigned bit) {
+std::string with_bit_flipped(std::string_view text, std::size_t byte, unsigned bit) {
   std::string result{text};
-  result[octet] = static_cast<char>(static_cast<unsigned char>(result[octet]) ^ (1u << bit));
+  result[byte] = static_cast<char>(static_cast<unsigned char>(result[byte]) ^ (1u << bit));
   return result;
 }
 
@@ -171,12 +171,12 @@ TEST_CASE("a fault stream without a plan changes nothing, and counts") {
     end.peer.close();
     CHECK(end.read_all(f, ec, 100) == message);
     CHECK(ec == asio::error::eof);
-    CHECK(end.stream.octets_written() == message.size());
-    CHECK(end.stream.octets_read() == message.size());
+    CHECK(end.stream.bytes_written() == message.size());
+    CHECK(end.stream.bytes_read() == message.size());
   }
 }
 
-TEST_CASE("no read and no write moves more octets than its greatest number") {
+TEST_CASE("no read and no write moves more bytes than its greatest number") {
   FOR_BOTH_FORMS(f) {
     for (std::size_t most = 0; most <= message.size() + 1; ++most) {
       const std::size_t expected = std::min(std::max<std::size_t>(most, 1), message.size());
@@ -231,15 +231,15 @@ TEST_CASE("very many buffers are moved in part") {
   faulty end;
   std::array<asio::const_buffer, 40> from;
   from.fill(asio::buffer("ab", 2));
-  const std::size_t octets = end.stream.write_some(from);
-  CHECK(octets > 0);
-  CHECK(end.peer_receives().size() == octets);
+  const std::size_t bytes = end.stream.write_some(from);
+  CHECK(bytes > 0);
+  CHECK(end.peer_receives().size() == bytes);
   from.fill(asio::const_buffer{});
   from.back() = asio::buffer("ab", 2);  // an empty transfer would look like one that is done
   CHECK(end.stream.write_some(from) == 2);
 }
 
-TEST_CASE("a transfer without room or octets completes with 0, whatever fault stands there") {
+TEST_CASE("a transfer without room or bytes completes with 0, whatever fault stands there") {
   FOR_BOTH_FORMS(f) {
     faulty end{{.reset_after_read = 0, .stall_after_written = 0}};
     std::error_code ec = asio::error::eof;
@@ -279,7 +279,7 @@ TEST_CASE("a fault stream that refers to a stream leaves it to its owner") {
 
 // ------------------------------------------------------------------------------------- what it cuts
 
-TEST_CASE("a stream that ends after N octets read gives exactly those, and can still be written") {
+TEST_CASE("a stream that ends after N bytes read gives exactly those, and can still be written") {
   FOR_BOTH_FORMS(f) {
     for (std::size_t n = 0; n <= message.size(); ++n) {
       faulty end{{.end_after_read = n}};
@@ -295,7 +295,7 @@ TEST_CASE("a stream that ends after N octets read gives exactly those, and can s
   }
 }
 
-TEST_CASE("a stream that breaks after N octets written took exactly those, and can still be read") {
+TEST_CASE("a stream that breaks after N bytes written took exactly those, and can still be read") {
   FOR_BOTH_FORMS(f) {
     for (std::size_t n = 0; n < message.size(); ++n) {
       faulty end{{.break_after_written = n}};
@@ -313,7 +313,7 @@ TEST_CASE("a stream that breaks after N octets written took exactly those, and c
   }
 }
 
-TEST_CASE("after a reset at octet N neither direction works, and the peer sees the end") {
+TEST_CASE("after a reset at byte N neither direction works, and the peer sees the end") {
   FOR_BOTH_FORMS(f) {
     for (std::size_t n = 0; n <= message.size(); ++n) {
       faulty end{{.reset_after_read = n}};
@@ -386,17 +386,17 @@ TEST_CASE("a plan that is changed counts from the stream's beginning") {
 
 TEST_CASE("exactly the bit that is to be flipped arrives flipped") {
   FOR_BOTH_FORMS(f) {
-    for (std::size_t octet = 0; octet < message.size(); ++octet) {
+    for (std::size_t byte = 0; byte < message.size(); ++byte) {
       for (unsigned bit = 0; bit < 8; ++bit) {
-        const auto damaged = with_bit_flipped(message, octet, bit);
-        faulty end{{.flip_read = {{octet, bit}}, .flip_written = {{octet, bit}}}};
+        const auto damaged = with_bit_flipped(message, byte, bit);
+        faulty end{{.flip_read = {{byte, bit}}, .flip_written = {{byte, bit}}}};
         std::error_code ec;
         CHECK(end.write_all(f, message, ec) == message.size());
         CHECK(end.peer_receives() == damaged);
         end.peer_sends(message);
         end.peer.close();
-        CHECK(end.read_all(f, ec, octet % 5 + 1) == damaged);
-        CHECK(end.stream.octets_read() == message.size());
+        CHECK(end.read_all(f, ec, byte % 5 + 1) == damaged);
+        CHECK(end.stream.bytes_read() == message.size());
       }
     }
   }
@@ -404,11 +404,11 @@ TEST_CASE("exactly the bit that is to be flipped arrives flipped") {
 
 TEST_CASE(
     "a flipped bit is found in the right one of several buffers, and the source stays whole") {
-  for (std::size_t octet = 0; octet < 6; ++octet) {
-    faulty end{{.flip_read = {{octet, 7}}, .flip_written = {{octet, 7}}}};
+  for (std::size_t byte = 0; byte < 6; ++byte) {
+    faulty end{{.flip_read = {{byte, 7}}, .flip_written = {{byte, 7}}}};
     const std::string first = "ab", second = "cdef";
     const std::array from{asio::buffer(first), asio::buffer(second)};
-    const auto damaged = with_bit_flipped("abcdef", octet, 7);
+    const auto damaged = with_bit_flipped("abcdef", byte, 7);
     std::size_t sent = end.stream.write_some(from);
     while (sent < 6) {
       sent += end.stream.write_some(asio::buffer((first + second).substr(sent)));
@@ -423,7 +423,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("memory behind the octets that were read is not touched") {
+TEST_CASE("memory behind the bytes that were read is not touched") {
   faulty end{{.flip_read = {{4, 0}}}};
   std::string to(8, 'x');
   end.peer_sends("abc");
@@ -563,7 +563,7 @@ TEST_CASE("cancelling a transfer of the next layer reads nothing") {
   signal.emit(cancel::partial);
   end.run();
   CHECK(read.result() == std::tuple{std::error_code{asio::error::operation_aborted}, 0u});
-  CHECK(end.stream.octets_read() == 0);
+  CHECK(end.stream.bytes_read() == 0);
   CHECK(end.stream.read_some(asio::buffer(to)) == 3);
 }
 
@@ -610,7 +610,7 @@ TEST_CASE("a fault stream can be moved while an operation is under way") {
   end.run();
   CHECK(std::get<1>(read.result()) == 1);
   CHECK(to[0] == '`');
-  CHECK(moved.octets_read() == 1);
+  CHECK(moved.bytes_read() == 1);
 }
 
 TEST_CASE("a fault stream serves futures") {

@@ -28,7 +28,7 @@ using filexfer::unescape_name;
 using namespace std::string_literals;
 using namespace std::string_view_literals;
 
-std::string octet(int value) { return {static_cast<char>(value)}; }
+std::string byte(int value) { return {static_cast<char>(value)}; }
 
 // `%XX`, with the given format of the digits.
 std::string percent(const char* format, int value) {
@@ -101,12 +101,12 @@ constexpr text_case utf8_cases[] = {
 
 // -------------------------------------------------------------------------------------------- lines
 
-TEST_CASE("of all octets exactly those below 0x20 and 0x7F make a line unclean, in each place") {
+TEST_CASE("of all bytes exactly those below 0x20 and 0x7F make a line unclean, in each place") {
   for (int value = 0; value < 256; ++value) {
     const bool clean = value >= 0x20 && value != 0x7F;
-    CHECK(filexfer::is_clean_line(octet(value)) == clean);
-    CHECK(filexfer::is_clean_line("ab" + octet(value)) == clean);
-    CHECK(filexfer::is_clean_line("a" + octet(value) + "b") == clean);
+    CHECK(filexfer::is_clean_line(byte(value)) == clean);
+    CHECK(filexfer::is_clean_line("ab" + byte(value)) == clean);
+    CHECK(filexfer::is_clean_line("a" + byte(value) + "b") == clean);
   }
   CHECK(filexfer::is_clean_line(""));
 }
@@ -173,17 +173,17 @@ TEST_CASE("what is not a size by the letter is none") {
   }
 }
 
-TEST_CASE("of all octets exactly the ten digits stand in a size") {
+TEST_CASE("of all bytes exactly the ten digits stand in a size") {
   for (int value = 0; value < 256; ++value) {
     const bool digit = value >= '0' && value <= '9';
-    CHECK(parse_size("1" + octet(value)).has_value() == digit);
-    CHECK(parse_size(octet(value)).has_value() == digit);
+    CHECK(parse_size("1" + byte(value)).has_value() == digit);
+    CHECK(parse_size(byte(value)).has_value() == digit);
   }
 }
 
 // -------------------------------------------------------------------------------------------- names
 
-TEST_CASE("a name has 1 to 255 octets, however many characters those are") {
+TEST_CASE("a name has 1 to 255 bytes, however many characters those are") {
   CHECK_FALSE(is_name(""));
   CHECK(is_name("a"));
   CHECK(is_name(std::string(254, 'a')));
@@ -191,7 +191,7 @@ TEST_CASE("a name has 1 to 255 octets, however many characters those are") {
   CHECK_FALSE(is_name(std::string(256, 'a')));
   std::string wide;
   for (int i = 0; i < 127; ++i) wide += "\xC3\xA9";
-  CHECK(is_name(wide));        // 254 octets
+  CHECK(is_name(wide));        // 254 bytes
   CHECK(is_name(wide + "a"));  // 255
   CHECK_FALSE(is_name(wide + "\xC3\xA9"));
 }
@@ -220,9 +220,9 @@ TEST_CASE("a name is UTF-8: no overlong forms, no surrogates, nothing cut or bey
     CHECK(is_name("a/" + std::string{text} + "/b") == valid);
   }
   CHECK(filexfer::detail::is_utf8(""));
-  CHECK(filexfer::detail::first_code_point({"\xC3\xA9", 1}).octets == 0);
-  CHECK(filexfer::detail::first_code_point({"\xE2\x82\xAC", 2}).octets == 0);
-  CHECK(filexfer::detail::first_code_point({"\xF0\x90\x80\x80", 3}).octets == 0);
+  CHECK(filexfer::detail::first_code_point({"\xC3\xA9", 1}).bytes == 0);
+  CHECK(filexfer::detail::first_code_point({"\xE2\x82\xAC", 2}).bytes == 0);
+  CHECK(filexfer::detail::first_code_point({"\xF0\x90\x80\x80", 3}).bytes == 0);
 }
 
 TEST_CASE("every code point is UTF-8 in its shortest form, but the surrogates") {
@@ -241,36 +241,35 @@ TEST_CASE("every code point is UTF-8 in its shortest form, but the surrogates") 
     }
     const auto point = filexfer::detail::first_code_point(text + "a");
     const bool surrogate = c >= 0xD800 && c <= 0xDFFF;
-    if (point.octets != (surrogate ? 0 : text.size()) || (!surrogate && point.value != c)) {
+    if (point.bytes != (surrogate ? 0 : text.size()) || (!surrogate && point.value != c)) {
       FAIL("code point " << static_cast<std::uint32_t>(c));
     }
   }
 }
 
-TEST_CASE("every octet but NUL and the slash can stand in a name if it is UTF-8 there") {
+TEST_CASE("every byte but NUL and the slash can stand in a name if it is UTF-8 there") {
   for (int value = 0; value < 256; ++value) {
     CAPTURE(value);
     const bool valid = value != 0 && value != '/' && value < 0x80;
-    CHECK(is_name("a" + octet(value)) == valid);
+    CHECK(is_name("a" + byte(value)) == valid);
   }
 }
 
-TEST_CASE(
-    "on the wire exactly the control octets, the semicolon and the percent sign are escaped") {
+TEST_CASE("on the wire exactly the control bytes, the semicolon and the percent sign are escaped") {
   for (int value = 1; value < 0x80; ++value) {
     CAPTURE(value);
     const bool escaped = value < 0x20 || value == 0x7F || value == ';' || value == '%';
-    CHECK(escape_name(octet(value)) == (escaped ? percent("%%%02X", value) : octet(value)));
+    CHECK(escape_name(byte(value)) == (escaped ? percent("%%%02X", value) : byte(value)));
   }
   CHECK(escape_name("a;b%c\n\x7F") == "a%3Bb%25c%0A%7F");
   CHECK(escape_name("caf\xC3\xA9/x y\\\"'") == "caf\xC3\xA9/x y\\\"'");
   CHECK(escape_name("").empty());
 }
 
-TEST_CASE("every octet can be read escaped, in either case, and is judged as if it were not") {
+TEST_CASE("every byte can be read escaped, in either case, and is judged as if it were not") {
   for (int value = 0; value < 256; ++value) {
     CAPTURE(value);
-    const std::string plain = "a" + octet(value);
+    const std::string plain = "a" + byte(value);
     const std::optional<std::string> expected =
         is_name(plain) ? std::optional{plain} : std::nullopt;
     CHECK(unescape_name("a" + percent("%%%02X", value)) == expected);
@@ -369,16 +368,16 @@ TEST_CASE("a key is a small letter, then small letters, digits and hyphens") {
     CAPTURE(value);
     const bool letter = value >= 'a' && value <= 'z';
     const bool digit = value >= '0' && value <= '9';
-    CHECK(parses(";" + octet(value)) == letter);
-    CHECK(parses(";" + octet(value) + "=1") == letter);
-    CHECK(parses(";x" + octet(value)) == (letter || digit || value == '-'));
+    CHECK(parses(";" + byte(value)) == letter);
+    CHECK(parses(";" + byte(value) + "=1") == letter);
+    CHECK(parses(";x" + byte(value)) == (letter || digit || value == '-'));
   }
 }
 
-TEST_CASE("every octet but the semicolon can stand in a value") {
+TEST_CASE("every byte but the semicolon can stand in a value") {
   for (int value = 0x20; value < 256; ++value) {
     CAPTURE(value);
-    const std::string text = ";k=a" + octet(value) + "b";
+    const std::string text = ";k=a" + byte(value) + "b";
     if (value == ';') {
       CHECK(parses(text));  // two parameters
       CHECK(parsed(text).find("b"));
@@ -407,7 +406,7 @@ TEST_CASE("a key twice is found wherever the two stand among very many") {
 
 TEST_CASE("a line's worth of parameters is the most that is read") {
   const std::string key = ";k=";
-  const std::string longest = key + std::string(filexfer::max_line_octets - key.size(), 'v');
+  const std::string longest = key + std::string(filexfer::max_line_length - key.size(), 'v');
   CHECK(parses(longest));
   CHECK_FALSE(parses(longest + "v"));
 }

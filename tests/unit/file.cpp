@@ -45,21 +45,21 @@ void set_modification_time(const fs::path& file, timespec time) {
 
 // ---------------------------------------------------------------------------------------- sources
 
-TEST_CASE("a file source gives the file's octets") {
+TEST_CASE("a file source gives the file's bytes") {
   const scratch_folder folder;
   for (const std::size_t size : {0u, 1u, 70'000u, 200'001u}) {
-    const auto octets = noise(size);
-    write_file(folder / "file", octets);
+    const auto bytes = noise(size);
+    write_file(folder / "file", bytes);
     file_source source{folder / "file"};
     CHECK(source.size() == size);
     std::error_code ec;
-    CHECK(read_all(source, ec) == octets);
+    CHECK(read_all(source, ec) == bytes);
     CHECK_FALSE(ec);
     source.check_unchanged(ec);
     CHECK_FALSE(ec);
     source.seek(size / 2, ec);
     auto moved = std::move(source);
-    CHECK(read_all(moved, ec) == octets.substr(size / 2));
+    CHECK(read_all(moved, ec) == bytes.substr(size / 2));
     moved.seek(size + 1, ec);
     CHECK(ec == errc::bad_range);
   }
@@ -78,22 +78,22 @@ TEST_CASE("a file source is a regular file, or an error") {
   CHECK(ec == std::errc::not_supported);
   const file_source device{"/dev/zero", ec};
   CHECK(ec == std::errc::not_supported);
-  write_file(folder / "file", "octets");
+  write_file(folder / "file", "bytes");
   fs::create_symlink("file", folder / "link");
   file_source link{folder / "link", ec};
   CHECK_FALSE(ec);
-  CHECK(read_all(link, ec) == "octets");
+  CHECK(read_all(link, ec) == "bytes");
 }
 
 TEST_CASE("a file source reads what is open already, and closes it") {
   const scratch_folder folder;
-  write_file(folder / "file", "octets");
+  write_file(folder / "file", "bytes");
   const auto before = open_descriptors();
   {
     std::error_code ec;
     file_source source{::open((folder / "file").c_str(), O_RDONLY), ec};
     CHECK_FALSE(ec);
-    CHECK(read_all(source, ec) == "octets");
+    CHECK(read_all(source, ec) == "bytes");
     const file_source is_folder{::open(folder.path().c_str(), O_RDONLY), ec};
     CHECK(ec == std::errc::is_a_directory);
     CHECK(open_descriptors() == before + 1);
@@ -108,7 +108,7 @@ TEST_CASE("a file source notices every way in which its file can change") {
   const auto file = folder / "file";
   std::error_code ec;
   const auto opened = [&] {
-    write_file(file, "octets");
+    write_file(file, "bytes");
     return file_source{file};
   };
   SUBCASE("overwritten in place, its times put back") {
@@ -133,7 +133,7 @@ TEST_CASE("a file source notices every way in which its file can change") {
     REQUIRE(::truncate(file.c_str(), 2) == 0);
     source.check_unchanged(ec);
     CHECK(ec == errc::source_changed);
-    CHECK(read_all(source, ec) == "oc");
+    CHECK(read_all(source, ec) == "by");
     CHECK(ec == errc::source_changed);
   }
   SUBCASE("longer now") {
@@ -141,13 +141,13 @@ TEST_CASE("a file source notices every way in which its file can change") {
     REQUIRE(::truncate(file.c_str(), 20) == 0);
     source.check_unchanged(ec);
     CHECK(ec == errc::source_changed);
-    CHECK(read_all(source, ec) == "octets");
+    CHECK(read_all(source, ec) == "bytes");
   }
   SUBCASE("another file by that name is not its file") {
     auto source = opened();
     write_file(folder / "new", "others");
     fs::rename(folder / "new", file);
-    CHECK(read_all(source, ec) == "octets");
+    CHECK(read_all(source, ec) == "bytes");
     CHECK_FALSE(ec);
   }
 #if defined(__linux__)
@@ -169,17 +169,17 @@ TEST_CASE("a download is seen once it is committed, and not before") {
     fs::remove(target);
     file_sink sink{target, policy};
     std::error_code ec;
-    const auto octets = noise(300'000);
-    sink.write(octets_of(std::string_view{octets}.substr(0, 100'000)), ec);
+    const auto bytes = noise(300'000);
+    sink.write(as_bytes(std::string_view{bytes}.substr(0, 100'000)), ec);
     CHECK_FALSE(ec);
     CHECK_FALSE(fs::exists(target));
     auto moved = std::move(sink);
-    moved.write(octets_of(std::string_view{octets}.substr(100'000)), ec);
+    moved.write(as_bytes(std::string_view{bytes}.substr(100'000)), ec);
     CHECK_FALSE(ec);
     CHECK_FALSE(fs::exists(target));
     moved.commit(ec);
     CHECK_FALSE(ec);
-    CHECK(contents(target) == octets);
+    CHECK(contents(target) == bytes);
     CHECK(entries_in(folder.path()) == 1);
   }
 }
@@ -190,7 +190,7 @@ TEST_CASE("a download that is given up leaves nothing") {
   for (const auto name : {"new", "there"}) {
     std::optional<file_sink> sink{std::in_place, folder / name, on_existing::replace};
     std::error_code ec;
-    sink->write(octets_of("some"), ec);
+    sink->write(as_bytes("some"), ec);
     CHECK(entries_in(folder.path()) == 2);
     auto moved = std::move(*sink);
     sink.emplace(std::move(moved));
@@ -226,7 +226,7 @@ TEST_CASE("a file that is to be kept is kept") {
   }
   SUBCASE("when it came meanwhile") {
     file_sink sink{target};
-    sink.write(octets_of("after"), ec);
+    sink.write(as_bytes("after"), ec);
     write_file(target, "before");
     sink.commit(ec);
     CHECK(ec == errc::file_exists);
@@ -242,7 +242,7 @@ TEST_CASE("a file that is to be replaced is replaced in one step") {
   file_source reader{target};
   file_sink sink{target, on_existing::replace};
   std::error_code ec;
-  sink.write(octets_of("after"), ec);
+  sink.write(as_bytes("after"), ec);
   CHECK(contents(target) == "before");
   sink.commit(ec);
   CHECK_FALSE(ec);
@@ -260,7 +260,7 @@ TEST_CASE("a symbolic link at the target is replaced, not followed") {
     const file_sink refused{folder / "link", on_existing::keep, ec};
     CHECK(ec == errc::file_exists);
     file_sink sink{folder / "link", on_existing::replace};
-    sink.write(octets_of("after"), ec);
+    sink.write(as_bytes("after"), ec);
     sink.commit(ec);
     CHECK_FALSE(ec);
     CHECK_FALSE(fs::is_symlink(folder / "link"));
@@ -332,7 +332,7 @@ TEST_CASE("sources and sinks leave no descriptor behind") {
   const scratch_folder folder;
   const auto before = open_descriptors();
   {
-    write_file(folder / "file", "octets");
+    write_file(folder / "file", "bytes");
     std::error_code ec;
     file_source source{folder / "file"};
     file_sink sink{folder / "target"};
@@ -354,7 +354,7 @@ TEST_CASE("a disk that is full while a download arrives is an error, and is free
   {
     file_sink sink{folder / "target"};
     std::error_code ec;
-    sink.write(octets_of(noise(300'000)), ec);
+    sink.write(as_bytes(noise(300'000)), ec);
     CHECK(ec == std::errc::no_space_on_device);
     sink.commit(ec);
     CHECK(ec == std::errc::no_space_on_device);
@@ -363,7 +363,7 @@ TEST_CASE("a disk that is full while a download arrives is an error, and is free
   {
     file_sink sink{folder / "target"};
     std::error_code ec;
-    sink.write(octets_of(noise(100'000)), ec);
+    sink.write(as_bytes(noise(100'000)), ec);
     CHECK_FALSE(ec);
     sink.commit(ec);
     CHECK_FALSE(ec);
@@ -384,8 +384,8 @@ TEST_CASE("a part that was kept is gone on with, and becomes the file") {
     REQUIRE_FALSE(ec);
     return sink;
   };
-  const auto write = [&](filexfer::file_sink& sink, std::string_view octets) {
-    sink.write(std::as_bytes(std::span{octets}), ec);
+  const auto write = [&](filexfer::file_sink& sink, std::string_view bytes) {
+    sink.write(std::as_bytes(std::span{bytes}), ec);
     REQUIRE_FALSE(ec);
   };
   {

@@ -46,18 +46,18 @@ struct pretended {
     REQUIRE_FALSE(ec);
   }
 
-  std::error_code put(std::string_view name, std::string_view octets) {
+  std::error_code put(std::string_view name, std::string_view bytes) {
     std::error_code failed;
     detail::temporary file{store.incoming(), failed};
-    if (!failed) detail::write_all(file.handle(), octets_of(octets), failed);
-    publishing place{store, id_of(octets), detail::if_missing::make, failed};
+    if (!failed) detail::write_all(file.handle(), as_bytes(bytes), failed);
+    publishing place{store, id_of(bytes), detail::if_missing::make, failed};
     if (!failed) place.put(file, name, {}, failed);
     return failed;
   }
 
-  bool add_name(std::string_view octets, std::string_view name, std::error_code& failed,
+  bool add_name(std::string_view bytes, std::string_view name, std::error_code& failed,
                 std::error_code reservation = {}) {
-    publishing place{store, id_of(octets), detail::if_missing::leave, failed};
+    publishing place{store, id_of(bytes), detail::if_missing::leave, failed};
     struct nothing {
       void keep() {}
     };
@@ -65,7 +65,7 @@ struct pretended {
       refused = reservation;
       return nothing{};
     };
-    return !failed && place.add_name(octets.size(), name, {}, reserve, failed);
+    return !failed && place.add_name(bytes.size(), name, {}, reserve, failed);
   }
 
   lines listed() {
@@ -75,8 +75,8 @@ struct pretended {
     return sorted(all);
   }
 
-  static std::string line(std::string_view name, std::string_view octets) {
-    return id_of(octets).to_string() + ' ' + std::string{name};
+  static std::string line(std::string_view name, std::string_view bytes) {
+    return id_of(bytes).to_string() + ' ' + std::string{name};
   }
 
   bool nothing_is_left() const { return fs::is_empty(root / ".incoming"); }
@@ -158,13 +158,13 @@ TEST_CASE("files are published where nothing of it can be done") {
 
 TEST_CASE("where a name takes a copy, there must be room for it") {
   pretended p{{.links = false}};
-  REQUIRE_FALSE(p.put("a", "octets"));
+  REQUIRE_FALSE(p.put("a", "bytes"));
   std::error_code ec;
-  CHECK_FALSE(p.add_name("octets", "b/c", ec, make_error_code(errc::no_space)));
+  CHECK_FALSE(p.add_name("bytes", "b/c", ec, make_error_code(errc::no_space)));
   CHECK(ec == errc::no_space);
-  CHECK(p.listed() == lines{p.line("a", "octets")});
-  CHECK_FALSE(fs::exists(p.root / id_of("octets").to_string() / "b"));
-  CHECK(p.add_name("octets", "a", ec, make_error_code(errc::no_space)));
+  CHECK(p.listed() == lines{p.line("a", "bytes")});
+  CHECK_FALSE(fs::exists(p.root / id_of("bytes").to_string() / "b"));
+  CHECK(p.add_name("bytes", "a", ec, make_error_code(errc::no_space)));
   CHECK_FALSE(ec);
   CHECK(p.nothing_is_left());
 }
@@ -179,7 +179,7 @@ TEST_CASE("what the file system can do is found out, and nothing of that is left
   CHECK_FALSE(ec);
   CHECK(traits.can_publish());
   CHECK(traits.file_mode == 0440);
-  CHECK(traits.component_octets >= 143);
+  CHECK(traits.max_component_length >= 143);
   CHECK(fs::is_empty(folder.path()));
 }
 

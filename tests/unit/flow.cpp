@@ -169,17 +169,17 @@ TEST_CASE("an action is answered with its own outcome, never with that of the on
   main.start(context);
   REQUIRE(advance(context) != nullptr);
   context.result.error = errc::truncated;
-  context.result.octets = 7;
+  context.result.bytes = 7;
   context.result.came = read_end{errc::truncated, 3};
   REQUIRE(advance(context) != nullptr);
   CHECK_FALSE(context.result.error);
   CHECK(advance(context) == nullptr);
   REQUIRE(got.size() == 2);
   CHECK(got[0].error == errc::truncated);
-  CHECK(got[0].octets == 7);
+  CHECK(got[0].bytes == 7);
   CHECK(got[0].came.has_value());
   CHECK_FALSE(got[1].error);
-  CHECK(got[1].octets == 0);
+  CHECK(got[1].bytes == 0);
   CHECK_FALSE(got[1].came.has_value());
 }
 

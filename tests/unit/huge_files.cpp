@@ -1,7 +1,7 @@
-// Files of more than 4 GiB: no count of octets is cut to 32 bits, nor to what one call may move.
+// Files of more than 4 GiB: no count of bytes is cut to 32 bits, nor to what one call may move.
 //
 // What a digest costs is not what this is about, so the hasher is a trivial one, and nothing keeps
-// the octets: they are made when they are wanted, and compared with those when they have arrived.
+// the bytes: they are made when they are wanted, and compared with those when they have arrived.
 
 #include "support/checked_handler.hpp"
 #include "support/scratch_folder.hpp"
@@ -43,16 +43,16 @@ namespace {
 constexpr std::uint64_t four_gib = std::uint64_t{1} << 32;
 
 /// So much more that even without what is moved apart at its end it is more.
-constexpr std::uint64_t huge = four_gib + 2 * filexfer::default_small_octets + 17;
+constexpr std::uint64_t huge = four_gib + 2 * filexfer::default_small_file_size + 17;
 
-/// Its digest is the number of octets.
+/// Its digest is the number of bytes.
 class counter {
  public:
   using digest_type = filexfer::digest<8>;
 
   static constexpr std::string_view name() noexcept { return "count"; }
 
-  void update(std::span<const std::byte> octets) noexcept { count_ += octets.size(); }
+  void update(std::span<const std::byte> bytes) noexcept { count_ += bytes.size(); }
 
   digest_type finish() noexcept { return of(std::exchange(count_, 0)); }
 
@@ -69,22 +69,22 @@ class counter {
 using digest = counter::digest_type;
 using listed_file = filexfer::file_info<digest>;
 
-/// Octets that come again only after a number of them that has no divisor in common with any power
+/// Bytes that come again only after a number of them that has no divisor in common with any power
 /// of two: whatever is left out, repeated or out of place shows.
 class endless {
  public:
   explicit endless(std::uint64_t offset = 0) noexcept : at_{offset} {}
 
-  /// The next octets, at most `most`; at least one.
+  /// The next bytes, at most `most`; at least one.
   std::span<const std::byte> next(std::size_t most) {
     static const std::vector<std::byte> period = [] {
-      std::vector<std::byte> octets(1'000'003);
+      std::vector<std::byte> bytes(1'000'003);
       std::uint32_t state = 1;
-      for (std::byte& octet : octets) {
+      for (std::byte& byte : bytes) {
         state = state * 1'664'525 + 1'013'904'223;
-        octet = static_cast<std::byte>(state >> 24);
+        byte = static_cast<std::byte>(state >> 24);
       }
-      return octets;
+      return bytes;
     }();
     const auto part = std::span{period}.subspan(static_cast<std::size_t>(at_ % period.size()));
     const auto taken = part.first(std::min(most, part.size()));
@@ -96,7 +96,7 @@ class endless {
   std::uint64_t at_;
 };
 
-/// The first `huge` of these octets.
+/// The first `huge` of these bytes.
 class huge_source {
  public:
   std::uint64_t size() const noexcept { return huge; }
@@ -105,7 +105,7 @@ class huge_source {
     ec.clear();
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), huge - at_));
     for (auto left = to.first(wanted); !left.empty();) {
-      const auto part = octets_.next(left.size());
+      const auto part = bytes_.next(left.size());
       std::memcpy(left.data(), part.data(), part.size());
       left = left.subspan(part.size());
     }
@@ -116,11 +116,11 @@ class huge_source {
   void seek(std::uint64_t offset, std::error_code& ec) noexcept {
     ec.clear();
     at_ = offset;
-    octets_ = endless{offset};
+    bytes_ = endless{offset};
   }
 
  private:
-  endless octets_;
+  endless bytes_;
   std::uint64_t at_ = 0;
 };
 
@@ -129,13 +129,13 @@ class comparing_sink {
  public:
   explicit comparing_sink(std::uint64_t offset = 0) noexcept : expected_{offset} {}
 
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec.clear();
-    count += octets.size();
-    while (!octets.empty()) {
-      const auto part = expected_.next(octets.size());
-      right = right && std::memcmp(part.data(), octets.data(), part.size()) == 0;
-      octets = octets.subspan(part.size());
+    count += bytes.size();
+    while (!bytes.empty()) {
+      const auto part = expected_.next(bytes.size());
+      right = right && std::memcmp(part.data(), bytes.data(), part.size()) == 0;
+      bytes = bytes.subspan(part.size());
     }
   }
 
@@ -152,7 +152,7 @@ class comparing_sink {
   endless expected_;
 };
 
-/// Keeps no octets: only whether those that arrived were the right ones, and how many.
+/// Keeps no bytes: only whether those that arrived were the right ones, and how many.
 class forgetting_store {
  public:
   using reader = huge_source;
@@ -175,9 +175,7 @@ class forgetting_store {
   class upload {
    public:
     upload(forgetting_store& store, std::string name) : store_{&store}, name_{std::move(name)} {}
-    void write(std::span<const std::byte> octets, std::error_code& ec) {
-      arrived_.write(octets, ec);
-    }
+    void write(std::span<const std::byte> bytes, std::error_code& ec) { arrived_.write(bytes, ec); }
     void commit(const digest& id, std::error_code& ec) {
       ec.clear();
       if (!arrived_.right) ec = filexfer::errc::io;
@@ -228,8 +226,8 @@ class both_ends {
       : context_{context},
         ours_{std::move(ours)},
         theirs_{std::move(theirs)},
-        session_{theirs_, store, {.chunk_octets = chunk}},
-        client_{ours_, {.chunk_octets = chunk}} {
+        session_{theirs_, store, {.chunk_size = chunk}},
+        client_{ours_, {.chunk_size = chunk}} {
     session_.async_run([](std::error_code) {});
   }
 
@@ -310,7 +308,7 @@ TEST_CASE("a file of more than 4 GiB arrives whole, up and down, and in parts be
     comparing_sink part{offset};
     const auto [failed, range] = ends.download_range({id, offset, std::nullopt}, part);
     CHECK_FALSE(failed);
-    CHECK(range.octets() == huge - offset);
+    CHECK(range.bytes() == huge - offset);
     CHECK(part.count == huge - offset);
     CHECK(part.right);
   }
@@ -318,14 +316,14 @@ TEST_CASE("a file of more than 4 GiB arrives whole, up and down, and in parts be
 
 namespace {
 
-/// Counts, and keeps the last octets.
+/// Counts, and keeps the last bytes.
 class hole_sink {
  public:
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec.clear();
-    count += octets.size();
+    count += bytes.size();
     constexpr std::size_t kept = 5;
-    const auto last = octets.last(std::min(octets.size(), kept));
+    const auto last = bytes.last(std::min(bytes.size(), kept));
     tail.append(reinterpret_cast<const char*>(last.data()), last.size());
     if (tail.size() > kept) tail.erase(0, tail.size() - kept);
   }

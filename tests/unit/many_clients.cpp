@@ -30,8 +30,8 @@ namespace {
 /// A client that uploads a file, downloads it, and lists.
 class visitor {
  public:
-  visitor(asio::io_context& context, const tcp::endpoint& to, std::string name, std::string octets)
-      : socket_{context}, name_{std::move(name)}, octets_{std::move(octets)} {
+  visitor(asio::io_context& context, const tcp::endpoint& to, std::string name, std::string bytes)
+      : socket_{context}, name_{std::move(name)}, bytes_{std::move(bytes)} {
     socket_.connect(to);
   }
   visitor(const visitor&) = delete;
@@ -51,14 +51,14 @@ class visitor {
  private:
   void download() {
     client_.async_download(id_, sink_, [this](std::error_code ec, const auto&) {
-      downloaded = !ec && sink_.text() == octets_;
+      downloaded = !ec && sink_.text() == bytes_;
       if (downloaded) list();
     });
   }
 
   void list() {
     client_.async_list_files([this](std::error_code ec, const auto& files) {
-      const filexfer::file_info<tests::id_type> mine{id_, name_, octets_.size()};
+      const filexfer::file_info<tests::id_type> mine{id_, name_, bytes_.size()};
       listed = !ec && std::count(files.begin(), files.end(), mine) == 1;
       socket_.close();
     });
@@ -66,16 +66,16 @@ class visitor {
 
   tcp::socket socket_;
   std::string name_;
-  std::string octets_;
-  tests::id_type id_ = tests::id_of(octets_);
-  filexfer::memory_source source_{tests::octets_of(octets_)};
-  filexfer::memory_sink sink_{octets_.size()};
+  std::string bytes_;
+  tests::id_type id_ = tests::id_of(bytes_);
+  filexfer::memory_source source_{tests::as_bytes(bytes_)};
+  filexfer::memory_sink sink_{bytes_.size()};
   filexfer::client<tcp::socket&> client_{socket_};
 };
 
 }  // namespace
 
-TEST_CASE("64 clients at once on a server of four threads each get their own octets") {
+TEST_CASE("64 clients at once on a server of four threads each get their own bytes") {
   asio::thread_pool work{2};
   memory_store<> store;
   asio::io_context there;

@@ -57,7 +57,7 @@ TEST_CASE("MD5 gives the digests that md5sum gives") {
   CHECK(md5_of(std::string(1'000'000, 'a')) == "7707d6ae4e027c70eea2a935c2296f21");
 }
 
-TEST_CASE("MD5 does not depend on how the octets are cut") {
+TEST_CASE("MD5 does not depend on how the bytes are cut") {
   for (const auto& [text, digest] : rfc_1321) {
     for (std::size_t cut = 0; cut <= text.size(); ++cut) {
       md5 hash;
@@ -90,7 +90,7 @@ TEST_CASE("a hasher that is moved or copied goes on where it was") {
 }
 
 TEST_CASE("the two files of a known collision have one MD5") {
-  // Wang and Yu, 2004. Why a server compares octets before it believes a digest.
+  // Wang and Yu, 2004. Why a server compares bytes before it believes a digest.
   std::string first =
       "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89"
       "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
@@ -98,10 +98,10 @@ TEST_CASE("the two files of a known collision have one MD5") {
       "e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70";
   const auto value = filexfer::digest<128>::from_hex(first);
   REQUIRE(value);
-  auto octets = value->value();
-  auto other = octets;
+  auto bytes = value->value();
+  auto other = bytes;
   for (const std::size_t i : {19u, 45u, 59u, 83u, 109u, 123u}) other[i] ^= std::byte{0x80};
-  for (const auto& file : {octets, other}) {
+  for (const auto& file : {bytes, other}) {
     md5 hash;
     hash.update(file);
     CHECK(hash.finish().to_string() == "79054025255fb1a26e4bc422aef54eb4");

@@ -18,17 +18,17 @@ using filexfer::memory_sink;
 using filexfer::memory_source;
 using namespace tests;
 
-TEST_CASE("a memory source gives its octets, its own ones and the caller's") {
-  for (const std::string& octets : {std::string{}, std::string{"short"}, noise(200'000)}) {
-    for (auto& source : {memory_source{octets}, memory_source{octets_of(octets)}}) {
+TEST_CASE("a memory source gives its bytes, its own ones and the caller's") {
+  for (const std::string& bytes : {std::string{}, std::string{"short"}, noise(200'000)}) {
+    for (auto& source : {memory_source{bytes}, memory_source{as_bytes(bytes)}}) {
       auto moved = memory_source{source};
       std::error_code ec;
-      CHECK(moved.size() == octets.size());
-      CHECK(read_all(moved, ec, 3000) == octets);
-      moved.seek(octets.size() / 2, ec);
+      CHECK(moved.size() == bytes.size());
+      CHECK(read_all(moved, ec, 3000) == bytes);
+      moved.seek(bytes.size() / 2, ec);
       auto again = std::move(moved);
-      CHECK(read_all(again, ec) == octets.substr(octets.size() / 2));
-      again.seek(octets.size() + 1, ec);
+      CHECK(read_all(again, ec) == bytes.substr(bytes.size() / 2));
+      again.seek(bytes.size() + 1, ec);
       CHECK(ec == errc::bad_range);
     }
   }
@@ -37,8 +37,8 @@ TEST_CASE("a memory source gives its octets, its own ones and the caller's") {
 TEST_CASE("a memory sink shows nothing before it is committed") {
   memory_sink sink{10};
   std::error_code ec;
-  sink.write(octets_of("abc"), ec);
-  CHECK(sink.octets().empty());
+  sink.write(as_bytes("abc"), ec);
+  CHECK(sink.bytes().empty());
   CHECK(sink.take().empty());
   sink.commit(ec);
   CHECK_FALSE(ec);
@@ -50,20 +50,20 @@ TEST_CASE("a memory sink shows nothing before it is committed") {
 TEST_CASE("a memory sink takes no more than its limit, and shows nothing that lacks the rest") {
   memory_sink sink{5};
   std::error_code ec;
-  sink.write(octets_of("abc"), ec);
+  sink.write(as_bytes("abc"), ec);
   CHECK_FALSE(ec);
-  sink.write(octets_of("de"), ec);
+  sink.write(as_bytes("de"), ec);
   CHECK_FALSE(ec);
   sink.write({}, ec);
   CHECK_FALSE(ec);
   auto full = sink;
-  full.write(octets_of("f"), ec);
+  full.write(as_bytes("f"), ec);
   CHECK(ec == errc::too_large);
   full.write({}, ec);
   CHECK(ec == errc::too_large);
   full.commit(ec);
   CHECK(ec == errc::too_large);
-  CHECK(full.octets().empty());
+  CHECK(full.bytes().empty());
   sink.commit(ec);
   CHECK_FALSE(ec);
   CHECK(sink.text() == "abcde");

@@ -33,10 +33,10 @@ using filexfer::memory_pipe;
 using test::expected_transfer;
 using cancel = asio::cancellation_type;
 
-// Octets that repeat with no power of two, so that a ring that turns wrongly shows.
-std::string pattern(std::size_t octets) {
-  std::string text(octets, '\0');
-  for (std::size_t i = 0; i < octets; ++i) text[i] = static_cast<char>(i % 251);
+// Bytes that repeat with no power of two, so that a ring that turns wrongly shows.
+std::string pattern(std::size_t bytes) {
+  std::string text(bytes, '\0');
+  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
   return text;
 }
 
@@ -62,8 +62,8 @@ void start_write(expected_transfer& call, memory_pipe& pipe, asio::const_buffer 
   call.start([&](auto handler) { pipe.async_write_some(from, std::move(handler)); });
 }
 
-void check_result(expected_transfer& call, std::error_code ec, std::size_t octets) {
-  CHECK(call.result() == std::tuple{ec, octets});
+void check_result(expected_transfer& call, std::error_code ec, std::size_t bytes) {
+  CHECK(call.result() == std::tuple{ec, bytes});
 }
 
 std::string read_until_eof(memory_pipe& pipe, std::size_t chunk) {
@@ -77,7 +77,7 @@ std::string read_until_eof(memory_pipe& pipe, std::size_t chunk) {
 
 }  // namespace
 
-// ----------------------------------------------------------------------------------------- octets
+// ----------------------------------------------------------------------------------------- bytes
 
 TEST_CASE("what is written to one end of a memory pipe is read from the other, both ways") {
   two_ends pipe;
@@ -90,7 +90,7 @@ TEST_CASE("what is written to one end of a memory pipe is read from the other, b
   CHECK(got.substr(0, 8) == "and to a");
 }
 
-TEST_CASE("a memory pipe takes no more octets than its capacity") {
+TEST_CASE("a memory pipe takes no more bytes than its capacity") {
   for (const std::size_t capacity : {1u, 2u, 7u, 4096u}) {
     two_ends pipe{capacity};
     const auto sent = pattern(capacity + 1);
@@ -112,7 +112,7 @@ TEST_CASE("a capacity of 0 is taken as 1") {
   CHECK(pipe.a.write_some(asio::buffer(std::string_view{"xy"})) == 1);
 }
 
-TEST_CASE("octets keep their order at every capacity and at every size of a read and a write") {
+TEST_CASE("bytes keep their order at every capacity and at every size of a read and a write") {
   for (std::size_t capacity = 1; capacity <= 9; ++capacity) {
     for (std::size_t write = 1; write <= capacity; ++write) {
       for (std::size_t read = 1; read <= capacity + 1; ++read) {
@@ -201,7 +201,7 @@ TEST_CASE("two blocking ends need no execution context") {
   CHECK(got == sent);
 }
 
-TEST_CASE("two ends on two contexts and threads carry octets both ways at once") {
+TEST_CASE("two ends on two contexts and threads carry bytes both ways at once") {
   asio::io_context first, second;
   auto ends = make_memory_pipe(first.get_executor(), second.get_executor(), 64);
   const auto sent = pattern(100'000);
@@ -221,8 +221,7 @@ TEST_CASE("two ends on two contexts and threads carry octets both ways at once")
   CHECK(got_b == sent);
 }
 
-TEST_CASE(
-    "a transfer without room or octets completes at once with 0 though the pipe would block") {
+TEST_CASE("a transfer without room or bytes completes at once with 0 though the pipe would block") {
   two_ends pipe{1};
   pipe.a.write_some(asio::buffer(std::string_view{"x"}));
   CHECK(pipe.a.write_some(asio::const_buffer{}) == 0);
@@ -462,7 +461,7 @@ TEST_CASE("closing an end aborts what it has pending itself") {
     pipe.a.close();
   }
   SUBCASE("by its destructor") { const memory_pipe gone{std::move(pipe.a)}; }
-  SUBCASE("though the octets that it waited for have come") {
+  SUBCASE("though the bytes that it waited for have come") {
     pipe.b.write_some(asio::buffer("z", 1));
     pipe.b.read_some(asio::buffer(to));
     pipe.a.close();

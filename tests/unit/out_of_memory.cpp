@@ -21,12 +21,12 @@ thread_local std::size_t calls_until_failure = 0;  // 0: none fails
 thread_local bool failed = false;
 thread_local std::ptrdiff_t live = 0;
 
-void* allocate(std::size_t octets) {
+void* allocate(std::size_t bytes) {
   if (calls_until_failure > 0 && --calls_until_failure == 0) {
     failed = true;
     throw std::bad_alloc{};
   }
-  void* const memory = std::malloc(octets > 0 ? octets : 1);
+  void* const memory = std::malloc(bytes > 0 ? bytes : 1);
   if (memory == nullptr) throw std::bad_alloc{};
   ++live;
   return memory;
@@ -41,8 +41,8 @@ void release(void* memory) noexcept {
 
 std::ptrdiff_t tests::live_allocations() noexcept { return live; }
 
-void* operator new(std::size_t octets) { return allocate(octets); }
-void* operator new[](std::size_t octets) { return allocate(octets); }
+void* operator new(std::size_t bytes) { return allocate(bytes); }
+void* operator new[](std::size_t bytes) { return allocate(bytes); }
 void operator delete(void* memory) noexcept { release(memory); }
 void operator delete[](void* memory) noexcept { release(memory); }
 void operator delete(void* memory, std::size_t) noexcept { release(memory); }
@@ -81,22 +81,22 @@ bool with_failing_allocation(std::size_t nth, std::error_code& ec, Call call) {
 
 TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
   for (const sample& s : {test::hello, test::samples().back()}) {
-    const auto size = std::to_string(s.octets.size());
+    const auto size = std::to_string(s.bytes.size());
     const auto talk =
-        test::upload_talk("f;" + size, "ready") + dialogue{C(s.octets), S(s.id + "\n")};
+        test::upload_talk("f;" + size, "ready") + dialogue{C(s.bytes), S(s.id + "\n")};
     bool more = true;
     std::size_t nth = 1;
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+      state.link.chunk_size = state.link.small_file_size = test::chunk_size;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.exchanges = false;
-      filexfer::memory_source source{s.octets};
+      filexfer::memory_source source{s.bytes};
       std::string name = "f";
       // What the driver notes itself does not count.
       driver.steps.reserve(100);
-      driver.peer.reserve(s.octets.size() + 100);
+      driver.peer.reserve(s.bytes.size() + 100);
       std::error_code ec;
       more = with_failing_allocation(nth, ec, [&] {
         const auto result = driver.run(
@@ -119,15 +119,14 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
 
 TEST_CASE("a client that lacks memory at any moment of a download commits nothing and reports it") {
   for (const sample& s : {test::hello, test::samples().back()}) {
-    const auto size = std::to_string(s.octets.size());
-    const auto talk =
-        test::download_talk(s.id) + dialogue{S(s.id + ";f;" + size + "\n" + s.octets)};
+    const auto size = std::to_string(s.bytes.size());
+    const auto talk = test::download_talk(s.id) + dialogue{S(s.id + ";f;" + size + "\n" + s.bytes)};
     bool more = true;
     std::size_t nth = 1;
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+      state.link.chunk_size = state.link.small_file_size = test::chunk_size;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.steps.reserve(100);
       driver.peer.reserve(1000);
@@ -152,8 +151,8 @@ TEST_CASE(
     "a session that lacks memory at any moment stores whole files only, and frees what it held") {
   for (const std::string how : {"", ";nowait"}) {
     for (const sample& s : {test::hello, test::samples().back()}) {
-      const auto details = "f;" + std::to_string(s.octets.size()) + how;
-      const dialogue talk{C("UPLOAD\n" + details + "\n" + s.octets + "LIST_FILES\nDOWNLOAD\n" +
+      const auto details = "f;" + std::to_string(s.bytes.size()) + how;
+      const dialogue talk{C("UPLOAD\n" + details + "\n" + s.bytes + "LIST_FILES\nDOWNLOAD\n" +
                             s.id + "\nFEATURES\n")};
       bool more = true;
       std::size_t nth = 1;
@@ -161,12 +160,12 @@ TEST_CASE(
         CAPTURE(nth);
         brittle_store store;
         filexfer::detail::session_state state;
-        state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+        state.link.chunk_size = state.link.small_file_size = test::chunk_size;
         std::error_code last_told;
         state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
         hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
         driver.steps.reserve(100);
-        driver.peer.reserve(2 * s.octets.size() + 1000);
+        driver.peer.reserve(2 * s.bytes.size() + 1000);
         filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
         std::error_code ec;
         more = with_failing_allocation(

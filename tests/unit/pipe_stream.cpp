@@ -67,9 +67,9 @@ bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 
 int flags_of(int fd) { return ::fcntl(fd, F_GETFL); }
 
-std::string pattern(std::size_t octets) {
-  std::string text(octets, '\0');
-  for (std::size_t i = 0; i < octets; ++i) text[i] = static_cast<char>(i % 251);
+std::string pattern(std::size_t bytes) {
+  std::string text(bytes, '\0');
+  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
   return text;
 }
 
@@ -105,18 +105,18 @@ void start_write(expected_transfer& call, pipe_stream& stream, asio::const_buffe
   call.start([&](auto handler) { stream.async_write_some(from, std::move(handler)); });
 }
 
-void check_result(expected_transfer& call, std::error_code ec, std::size_t octets) {
-  CHECK(call.result() == std::tuple{ec, octets});
+void check_result(expected_transfer& call, std::error_code ec, std::size_t bytes) {
+  CHECK(call.result() == std::tuple{ec, bytes});
 }
 
 // Writes until the stream takes no more, and returns how much that was.
 std::size_t fill(joined& pipe, pipe_stream& stream) {
-  const auto octets = pattern(65536);
+  const auto bytes = pattern(65536);
   for (std::size_t all = 0;;) {
     auto call = std::make_unique<expected_transfer>();
     asio::cancellation_signal signal;
     call->cancelled_by(signal.slot());
-    start_write(*call, stream, asio::buffer(octets));
+    start_write(*call, stream, asio::buffer(bytes));
     pipe.context.restart();
     pipe.context.poll();
     signal.emit(cancel::total);
@@ -173,9 +173,9 @@ void write_to_broken_pipe() {
 
 #define FOR_BOTH_MODES(flags) for (const int flags : {0, int{O_NONBLOCK}})
 
-// ------------------------------------------------------------------------------------------- octets
+// ------------------------------------------------------------------------------------------- bytes
 
-TEST_CASE("blocking reads and writes on two pipes carry octets both ways, in either mode") {
+TEST_CASE("blocking reads and writes on two pipes carry bytes both ways, in either mode") {
   FOR_BOTH_MODES(flags) {
     joined pipe{flags};
     const auto sent = pattern(300'000);
@@ -192,7 +192,7 @@ TEST_CASE("blocking reads and writes on two pipes carry octets both ways, in eit
   }
 }
 
-TEST_CASE("asynchronous reads and writes carry octets both ways at once, over anything") {
+TEST_CASE("asynchronous reads and writes carry bytes both ways at once, over anything") {
   for (const int kind : {0, int{O_NONBLOCK}, -1}) {
     joined pipe = kind == -1 ? joined_by_socket() : joined{kind};
     const auto sent = pattern(300'000);
@@ -228,7 +228,7 @@ TEST_CASE("a pipe stream gathers from several buffers and scatters into several"
   }
 }
 
-TEST_CASE("a transfer without room or octets completes at once with 0") {
+TEST_CASE("a transfer without room or bytes completes at once with 0") {
   FOR_BOTH_MODES(flags) {
     joined pipe{flags};
     expected_transfer read, write;
@@ -257,11 +257,11 @@ TEST_CASE("an asynchronous write to a pipe in blocking mode never blocks, howeve
 
 TEST_CASE("a pipe in non-blocking mode takes a large write in one piece") {
   joined pipe{O_NONBLOCK};
-  const auto octets = pattern(PIPE_BUF * 4);
+  const auto bytes = pattern(PIPE_BUF * 4);
   expected_transfer write;
-  start_write(write, pipe.a, asio::buffer(octets));
+  start_write(write, pipe.a, asio::buffer(bytes));
   pipe.run();
-  check_result(write, {}, octets.size());
+  check_result(write, {}, bytes.size());
 }
 
 // --------------------------------------------------------------------------------- the descriptors
@@ -346,12 +346,12 @@ TEST_CASE("a pipe stream takes over a pair of Asio's pipes") {
   std::array<char, 3> to{};
   CHECK(asio::read(a, asio::buffer(to)) == 3);
   expected_transfer write;
-  const auto octets = pattern(PIPE_BUF * 4);
-  start_write(write, a, asio::buffer(octets));
+  const auto bytes = pattern(PIPE_BUF * 4);
+  start_write(write, a, asio::buffer(bytes));
   context.run();
-  check_result(write, {}, octets.size());
+  check_result(write, {}, bytes.size());
   a.close();
-  std::string got(octets.size(), '\0');
+  std::string got(bytes.size(), '\0');
   CHECK(asio::read(from_a, asio::buffer(got)) == got.size());
   std::error_code ec;
   CHECK(from_a.read_some(asio::buffer(got), ec) == 0);
@@ -564,7 +564,7 @@ TEST_CASE("what is pending completes with operation_aborted when the stream goes
     CHECK(pipe.a.is_open());
     pipe.a.close();
   }
-  SUBCASE("though the octets that it waited for have come") {
+  SUBCASE("though the bytes that it waited for have come") {
     std::string drained(PIPE_BUF * 2, '\0');
     pipe.b.read_some(asio::buffer(drained));
     pipe.b.write_some(asio::buffer("y", 1));

@@ -151,7 +151,7 @@ TEST_CASE("one that stays busy is given up once patience has ended") {
 
 TEST_CASE(
     "patience ends where each connection is answered, and then breaks before a byte has moved") {
-  moody_fixture f{{.retry_for = 30s, .client = {.nowait_octets = 10}}};
+  moody_fixture f{{.retry_for = 30s, .client = {.max_nowait_size = 10}}};
   f.server.break_after.assign(1000, 12);  // FEATURES leaves, and a few bytes of what follows
   std::vector<memory_file> files{{"large", noise(100'000)}};
   CHECK(!f.upload(files));

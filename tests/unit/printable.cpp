@@ -13,7 +13,7 @@ namespace {
 
 using filexfer::printable;
 
-std::string octet(int value) { return {static_cast<char>(value)}; }
+std::string byte(int value) { return {static_cast<char>(value)}; }
 
 std::string hex(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
@@ -61,22 +61,20 @@ TEST_CASE("ordinary text is shown as it is") {
   }
 }
 
-TEST_CASE("of the octets below 0x80 exactly the control characters and the backslash are escaped") {
+TEST_CASE("of the bytes below 0x80 exactly the control characters and the backslash are escaped") {
   for (int value = 0; value < 0x80; ++value) {
     CAPTURE(value);
     const bool control = value < 0x20 || value == 0x7F;
-    const std::string expected = control         ? hex(octet(value))
-                                 : value == '\\' ? "\\\\"
-                                                 : octet(value);
-    CHECK(printable(octet(value)) == expected);
-    CHECK(printable(amid_letters(octet(value))) == amid_letters(expected));
+    const std::string expected = control ? hex(byte(value)) : value == '\\' ? "\\\\" : byte(value);
+    CHECK(printable(byte(value)) == expected);
+    CHECK(printable(amid_letters(byte(value))) == amid_letters(expected));
   }
 }
 
-TEST_CASE("no octet above 0x7F is shown by itself") {
+TEST_CASE("no byte above 0x7F is shown by itself") {
   for (int value = 0x80; value < 0x100; ++value) {
-    CHECK(printable(octet(value)) == hex(octet(value)));
-    CHECK(printable(amid_letters(octet(value))) == amid_letters(hex(octet(value))));
+    CHECK(printable(byte(value)) == hex(byte(value)));
+    CHECK(printable(amid_letters(byte(value))) == amid_letters(hex(byte(value))));
   }
 }
 
@@ -96,7 +94,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("what is not UTF-8 is escaped octet by octet, and what follows is shown again") {
+TEST_CASE("what is not UTF-8 is escaped byte by byte, and what follows is shown again") {
   CHECK(printable("a\xC0\xAF"
                   "b") == "a\\xc0\\xafb");
   CHECK(printable("\xED\xA0\x80!") == "\\xed\\xa0\\x80!");

@@ -166,11 +166,11 @@ class line_maker {
   }
 
   std::string name() {
-    constexpr std::string_view octets = "ab./;%\n \x7F\x01";
+    constexpr std::string_view bytes = "ab./;%\n \x7F\x01";
     std::string text;
     do {
       text.clear();
-      for (auto length = below(9) + 1; length > 0; --length) text += octets[below(octets.size())];
+      for (auto length = below(9) + 1; length > 0; --length) text += bytes[below(bytes.size())];
       if (below(3) == 0) text += "\xE2\x82\xAC";
     } while (!filexfer::is_name(text));
     return text;
@@ -186,7 +186,7 @@ class line_maker {
 
   id_type digest() {
     std::array<std::byte, 16> value;
-    for (auto& octet : value) octet = static_cast<std::byte>(below(256));
+    for (auto& byte : value) byte = static_cast<std::byte>(below(256));
     return id_type{value};
   }
 
@@ -273,16 +273,15 @@ TEST_CASE("what does not look like a command is a bad request") {
   }
 }
 
-TEST_CASE(
-    "of all octets exactly the letters begin a command, and no others but _ and space go on") {
+TEST_CASE("of all bytes exactly the letters begin a command, and no others but _ and space go on") {
   for (int value = 0; value < 256; ++value) {
     if (value == ';') continue;
     CAPTURE(value);
-    const std::string octet(1, static_cast<char>(value));
+    const std::string byte(1, static_cast<char>(value));
     const bool letter = (value >= 'A' && value <= 'Z') || (value >= 'a' && value <= 'z');
     const bool inner = letter || value == '_' || value == ' ';
-    CHECK(command_error(octet) == (letter ? errc::unknown_command : errc::bad_request));
-    CHECK(command_error("UPLOAD" + octet) == (inner ? errc::unknown_command : errc::bad_request));
+    CHECK(command_error(byte) == (letter ? errc::unknown_command : errc::bad_request));
+    CHECK(command_error("UPLOAD" + byte) == (inner ? errc::unknown_command : errc::bad_request));
   }
 }
 
@@ -310,15 +309,15 @@ TEST_CASE("an entry is read, its id in either case, with the parameters that are
   const auto plain = entry(id_text + ";a;10;mtime=-1.5;unknown");
   CHECK_FALSE(plain.offset);
   CHECK_FALSE(plain.length);
-  CHECK(plain.octets() == 10);
+  CHECK(plain.bytes() == 10);
   const auto ranged = entry(id_text + ";a;10;length=3;x=1;offset=7");
   CHECK(ranged.offset == 7);
   CHECK(ranged.length == 3);
-  CHECK(ranged.octets() == 3);
-  CHECK(entry(id_text + ";a;10;offset=7").octets() == 3);
-  CHECK(entry(id_text + ";a;10;offset=7;length=2").octets() == 2);
-  CHECK(entry(id_text + ";a;10;offset=10").octets() == 0);
-  CHECK(entry(id_text + ";a;10;offset=11").octets() == 0);  // of no use, but no underflow
+  CHECK(ranged.bytes() == 3);
+  CHECK(entry(id_text + ";a;10;offset=7").bytes() == 3);
+  CHECK(entry(id_text + ";a;10;offset=7;length=2").bytes() == 2);
+  CHECK(entry(id_text + ";a;10;offset=10").bytes() == 0);
+  CHECK(entry(id_text + ";a;10;offset=11").bytes() == 0);  // of no use, but no underflow
 }
 
 TEST_CASE("an entry whose fields do not hold is refused by the first reason that counts") {
@@ -344,9 +343,9 @@ TEST_CASE("the longest entry and the longest details line fit into a line") {
   const std::string name(255, ';');
   using longest_id = filexfer::digest<32>;
   const filexfer::download_entry<longest_id> longest{{{}, name, largest}, largest, largest};
-  CHECK(filexfer::format_entry(longest).size() + 2 <= filexfer::max_line_octets);
+  CHECK(filexfer::format_entry(longest).size() + 2 <= filexfer::max_line_length);
   const filexfer::upload_details<longest_id> upload{name, largest, longest_id{}};
-  CHECK(filexfer::format_upload_details(upload).size() + 2 <= filexfer::max_line_octets);
+  CHECK(filexfer::format_upload_details(upload).size() + 2 <= filexfer::max_line_length);
 }
 
 // ----------------------------------------------------------------------------------------- download

@@ -53,25 +53,24 @@ using test::stream_driver;
 using test::text_of;
 using test::who;
 
-// The octets that a call may move at most, reading and writing.
+// The bytes that a call may move at most, reading and writing.
 struct cut {
   std::size_t read;
   std::size_t written;
 };
 
 std::vector<cut> cuts(const dialogue& talk) {
-  const auto octets =
-      std::max(said_by(who::client, talk).size(), said_by(who::server, talk).size());
-  if (octets > 4000) return {{any_number, any_number}, {61, 256}, {4096, 67}, {255, 4097}};
+  const auto bytes = std::max(said_by(who::client, talk).size(), said_by(who::server, talk).size());
+  if (bytes > 4000) return {{any_number, any_number}, {61, 256}, {4096, 67}, {255, 4097}};
   std::vector<cut> all{{any_number, any_number}, {1, any_number}, {any_number, 1}};
-  for (std::size_t n = 1; n < std::min<std::size_t>(octets, 70); ++n) all.push_back({n, 71 - n});
+  for (std::size_t n = 1; n < std::min<std::size_t>(bytes, 70); ++n) all.push_back({n, 71 - n});
   return all;
 }
 
 struct client_on_a_stream {
   client_on_a_stream(driver_kind kind, const dialogue& talk)
       : driver{kind, scripted_peer{talk, who::client}} {
-    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   filexfer::detail::client_state state;
@@ -82,7 +81,7 @@ struct session_on_a_stream {
   session_on_a_stream(driver_kind kind, const session_dialogue& d)
       : driver{kind, scripted_peer{d.talk, who::server}} {
     state.options.max_size = 1'000'000;
-    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
     int name = 0;
     for (const auto& file : d.before) put(store.held, std::to_string(name++), file);
   }
@@ -136,7 +135,7 @@ TEST_CASE("a stream that fails at any call fails the operation and the client") 
     for (const client_dialogue& d : test::good_client_dialogues()) {
       CAPTURE(d.name);
       for (const cut c : {cut{any_number, any_number}, cut{5000, 3500}, cut{1, 1}}) {
-        const bool large = d.asked.octets.size() + d.value.size() > 1000;
+        const bool large = d.asked.bytes.size() + d.value.size() > 1000;
         if (c.read == 1 && (large || kind == driver_kind::overlapping)) continue;
         for (const std::error_code error : {reset, std::error_code{asio::error::eof}}) {
           for (std::size_t call = 0;; ++call) {
@@ -173,27 +172,27 @@ TEST_CASE("a stream that fails at any call fails the operation and the client") 
 TEST_CASE("an early refusal of an upload is reported, wherever it comes") {
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
-    const auto octets = pattern(3 * test::chunk_octets);
+    const auto bytes = pattern(3 * test::chunk_size);
     const auto before = test::upload_talk("f;12288", "ready");
     const auto said_before = said_by(who::client, before).size();
-    for (std::size_t sent = 0; sent < octets.size(); sent += 631) {
+    for (std::size_t sent = 0; sent < bytes.size(); sent += 631) {
       for (const std::size_t written : {any_number, std::size_t{700}}) {
         CAPTURE(sent);
         CAPTURE(written);
         client_on_a_stream client{
-            kind, before + dialogue{C(octets.substr(0, sent)), S("ERROR no-space full\n")}};
+            kind, before + dialogue{C(bytes.substr(0, sent)), S("ERROR no-space full\n")}};
         auto& stream = client.driver.stream;
         stream.most_written = written;
         stream.most_read = 7;
         // A driver that does not watch sees it when the server has closed.
         if (kind == driver_kind::blocking) stream.error_after_the_end = asio::error::broken_pipe;
-        const auto out = client({client_request::kind::upload, "f", octets});
+        const auto out = client({client_request::kind::upload, "f", bytes});
         CHECK(out.ec == errc::no_space);
         CHECK(out.origin == failure_origin::peer);
         const auto said = stream.peer.said().size() - said_before;
-        // Once all octets have left, nobody can tell whether it came before the last one.
-        CHECK(out.in_step == (said == octets.size()));
-        CHECK(said - sent <= 2 * test::chunk_octets);
+        // Once all bytes have left, nobody can tell whether it came before the last one.
+        CHECK(out.in_step == (said == bytes.size()));
+        CHECK(said - sent <= 2 * test::chunk_size);
       }
     }
   }
@@ -202,16 +201,16 @@ TEST_CASE("an early refusal of an upload is reported, wherever it comes") {
 TEST_CASE("an early refusal is reported though the stream breaks in that very write") {
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
-    const auto octets = pattern(3 * test::chunk_octets);
+    const auto bytes = pattern(3 * test::chunk_size);
     const auto before = test::upload_talk("f;12288", "ready");
-    for (std::size_t sent = 0; sent < octets.size(); sent += 631) {
+    for (std::size_t sent = 0; sent < bytes.size(); sent += 631) {
       CAPTURE(sent);
       client_on_a_stream client{
-          kind, before + dialogue{C(octets.substr(0, sent)), S("ERROR io broken\n")}};
+          kind, before + dialogue{C(bytes.substr(0, sent)), S("ERROR io broken\n")}};
       auto& stream = client.driver.stream;
       stream.most_written = 67;
       stream.error_after_the_end = asio::error::connection_reset;
-      const auto out = client({client_request::kind::upload, "f", octets});
+      const auto out = client({client_request::kind::upload, "f", bytes});
       CHECK(out.ec == errc::io);
       CHECK_FALSE(out.in_step);
     }
@@ -249,9 +248,9 @@ TEST_CASE("a stream that fails at any call ends the session and shows nothing to
       if (d.ec) continue;  // it breaks by itself
       CAPTURE(d.name);
       for (const cut c : {cut{any_number, any_number}, cut{3500, 5000}, cut{1, 1}}) {
-        const auto octets =
+        const auto bytes =
             said_by(who::client, d.talk).size() + said_by(who::server, d.talk).size();
-        if (c.read == 1 && (octets > 1000 || kind == driver_kind::overlapping)) continue;
+        if (c.read == 1 && (bytes > 1000 || kind == driver_kind::overlapping)) continue;
         for (std::size_t call = 0;; ++call) {
           CAPTURE(c.read);
           CAPTURE(call);
@@ -288,14 +287,14 @@ TEST_CASE("a session that is ended by its server ends its sending side and close
   }
 }
 
-TEST_CASE("a store that fails in the middle of an upload is answered after its last octet") {
+TEST_CASE("a store that fails in the middle of an upload is answered after its last byte") {
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
-    const auto octets = pattern(3 * test::chunk_octets + 1);
+    const auto bytes = pattern(3 * test::chunk_size + 1);
     for (std::size_t nth = 0; nth < 4; ++nth) {
       const session_dialogue d{"",
                                {C("UPLOAD\n"), S(test::details_prompt), C("f;12289\n"),
-                                S(test::ready_words), C(octets), S(refusal(errc::no_space)),
+                                S(test::ready_words), C(bytes), S(refusal(errc::no_space)),
                                 C("FEATURES\n"), S(test::all_features + "max-size=1000000\n\n")}};
       session_on_a_stream session{kind, d};
       session.driver.stream.most_read = 10007;
@@ -333,8 +332,8 @@ TEST_CASE("a read takes what is there, and a full read all that it asks for") {
       reading.into = into;
       const auto out = outcome_of(driver, reading);
       CHECK_FALSE(out.error);
-      CHECK(out.octets == (io == io_kind::read_some ? 3 : 8));
-      CHECK(text_of(into).substr(0, out.octets) == std::string{"01234567"}.substr(0, out.octets));
+      CHECK(out.bytes == (io == io_kind::read_some ? 3 : 8));
+      CHECK(text_of(into).substr(0, out.bytes) == std::string{"01234567"}.substr(0, out.bytes));
     }
   }
 }
@@ -350,7 +349,7 @@ TEST_CASE("a full read that breaks tells how far it came") {
     reading.into = into;
     const auto out = outcome_of(driver, reading);
     CHECK(out.error == errc::end_of_stream);
-    CHECK(out.octets == 5);
+    CHECK(out.bytes == 5);
     CHECK(text_of(into).substr(0, 5) == "01234");
   }
 }
@@ -359,7 +358,7 @@ TEST_CASE("a write gathers both its parts, however the stream takes them") {
   for (const driver_kind kind : all_drivers) {
     CAPTURE(to_string(kind));
     const std::string first = "header\n";
-    const std::string second = "and octets";
+    const std::string second = "and bytes";
     for (const auto& [one, two] :
          {std::pair{first, second}, std::pair{std::string{}, second},
           std::pair{first, std::string{}}, std::pair{std::string{}, std::string{}}}) {
@@ -368,10 +367,10 @@ TEST_CASE("a write gathers both its parts, however the stream takes them") {
         driver.stream.most_written = most;
         action writing;
         writing.io = io_kind::write;
-        writing.from = {filexfer::detail::octets_of(one), filexfer::detail::octets_of(two)};
+        writing.from = {filexfer::detail::as_bytes(one), filexfer::detail::as_bytes(two)};
         const auto out = outcome_of(driver, writing);
         CHECK_FALSE(out.error);
-        CHECK(out.octets == one.size() + two.size());
+        CHECK(out.bytes == one.size() + two.size());
         CHECK(driver.stream.peer.said() == one + two);
       }
     }
@@ -415,7 +414,7 @@ TEST_CASE("the work of an action is done once, also where its I/O fails") {
       CHECK(counting.error() == errc::io);
       CHECK(out.error ==
             (fails ? std::error_code{asio::error::connection_reset} : std::error_code{}));
-      CHECK(out.octets == (fails ? 4 : 8));
+      CHECK(out.bytes == (fails ? 4 : 8));
     }
   }
 }
@@ -457,7 +456,7 @@ TEST_CASE("a flow that throws ends its operation with that error") {
 
 // -------------------------------------------------------------------------------------- blocking only
 
-TEST_CASE("octets that a failing call has moved are counted") {
+TEST_CASE("bytes that a failing call has moved are counted") {
   struct generous {
     std::size_t read_some(asio::mutable_buffer, std::error_code& ec) {
       ec = asio::error::connection_reset;
@@ -471,16 +470,16 @@ TEST_CASE("octets that a failing call has moved are counted") {
   generous stream;
   const auto one_action = [](action& a) -> flow<outcome> { co_return co_await a; };
   for (const io_kind io : {io_kind::read_full, io_kind::write}) {
-    std::array<std::byte, 8> octets{};
+    std::array<std::byte, 8> bytes{};
     action moving;
     moving.io = io;
-    moving.into = octets;
-    moving.from[0] = octets;
+    moving.into = bytes;
+    moving.from[0] = bytes;
     std::error_code ec;
     const auto out = filexfer::detail::run(
         stream, [&](std::error_code&) { return one_action(moving); }, ec);
     CHECK(out.error == asio::error::connection_reset);
-    CHECK(out.octets == 3);
+    CHECK(out.bytes == 3);
   }
 }
 
@@ -490,9 +489,9 @@ namespace {
 
 // A file without a name, and a connected pair of sockets.
 struct file_on_a_socket {
-  explicit file_on_a_socket(const std::string& octets) : file{std::tmpfile()} {
+  explicit file_on_a_socket(const std::string& bytes) : file{std::tmpfile()} {
     REQUIRE(file != nullptr);
-    REQUIRE(std::fwrite(octets.data(), 1, octets.size(), file) == octets.size());
+    REQUIRE(std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size());
     REQUIRE(std::fflush(file) == 0);
     asio::local::connect_pair(ours, theirs);
   }
@@ -500,10 +499,10 @@ struct file_on_a_socket {
   file_on_a_socket& operator=(const file_on_a_socket&) = delete;
   ~file_on_a_socket() { std::fclose(file); }
 
-  action sending(std::uint64_t offset, std::uint64_t octets) const {
+  action sending(std::uint64_t offset, std::uint64_t bytes) const {
     action a;
     a.io = io_kind::send_file;
-    a.file = {::fileno(file), offset, octets};
+    a.file = {::fileno(file), offset, bytes};
     return a;
   }
 
@@ -528,10 +527,10 @@ struct file_on_a_socket {
 }  // namespace
 
 TEST_CASE("the system sends a range of a file, also one that does not fit into the socket") {
-  const auto octets = pattern(3'000'000);
+  const auto bytes = pattern(3'000'000);
   for (const driver_kind kind : {driver_kind::blocking, driver_kind::asynchronous}) {
     CAPTURE(to_string(kind));
-    file_on_a_socket f{octets};
+    file_on_a_socket f{bytes};
     auto sending = f.sending(7, 2'500'000);
     std::string heard;
     std::thread reader{[&] {
@@ -543,8 +542,8 @@ TEST_CASE("the system sends a range of a file, also one that does not fit into t
     f.ours.close();
     reader.join();
     CHECK_FALSE(out.error);
-    CHECK(out.octets == 2'500'000);
-    CHECK(heard == octets.substr(7, 2'500'000));
+    CHECK(out.bytes == 2'500'000);
+    CHECK(heard == bytes.substr(7, 2'500'000));
   }
 }
 
@@ -554,7 +553,7 @@ TEST_CASE("a file that ends before the range that is to be sent is too short") {
     auto sending = f.sending(1, 100);
     const auto out = f.send(kind, sending);
     CHECK(out.error == errc::short_source);
-    CHECK(out.octets == 4);
+    CHECK(out.bytes == 4);
   }
 }
 

@@ -46,7 +46,7 @@ TEST_CASE("each kind of deadline has its own limit") {
   CHECK(from_now(running.when()) == 2s);
   running.begin(under(deadline::linger), 1);
   CHECK(from_now(running.when()) == 3s);
-  running.begin(under(deadline::octets), 1);
+  running.begin(under(deadline::idle), 1);
   CHECK(from_now(running.when()) == 4s);
 }
 
@@ -62,15 +62,15 @@ TEST_CASE("an action that continues a deadline does not move it") {
   CHECK(from_now(running.when()) == 400ms);
 }
 
-TEST_CASE("octets that move begin a new idle time, up to what the least rate allows") {
+TEST_CASE("bytes that move begin a new idle time, up to what the least rate allows") {
   running_deadline<manual_clock> running{distinct()};
-  const auto octets = under(deadline::octets);
-  running.begin(octets, 2500);  // at 1000 a second: 2.5 s and the idle time, 6.5 s in all
+  const auto bytes = under(deadline::idle);
+  running.begin(bytes, 2500);  // at 1000 a second: 2.5 s and the idle time, 6.5 s in all
   manual_clock::advance(2s);
-  running.progress(octets);
+  running.progress(bytes);
   CHECK(from_now(running.when()) == 4s);
   manual_clock::advance(3s);
-  running.progress(octets);
+  running.progress(bytes);
   CHECK(from_now(running.when()) == 1500ms);
   CHECK_FALSE(running.passed());
   manual_clock::advance(1500ms);
@@ -81,10 +81,10 @@ TEST_CASE("a part of a second counts at a low rate") {
   auto limits = distinct();
   limits.least_rate = 4;
   running_deadline<manual_clock> running{limits};
-  const auto octets = under(deadline::octets);
-  running.begin(octets, 1);
+  const auto bytes = under(deadline::idle);
+  running.begin(bytes, 1);
   manual_clock::advance(4s);
-  running.progress(octets);
+  running.progress(bytes);
   CHECK(from_now(running.when()) == 250ms);
 }
 
@@ -95,7 +95,7 @@ TEST_CASE("a limit beyond the end of time is the end of time") {
   running_deadline<manual_clock> running{limits};
   running.begin(under(deadline::line), 1);
   CHECK(running.when() == manual_clock::time_point::max());
-  running.begin(under(deadline::octets), std::numeric_limits<std::uint64_t>::max());
+  running.begin(under(deadline::idle), std::numeric_limits<std::uint64_t>::max());
   CHECK(running.when() == manual_clock::time_point::max());
   CHECK_FALSE(running.passed());
 }

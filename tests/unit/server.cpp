@@ -142,8 +142,8 @@ class peer {
   void listen() {
     socket_.async_read_some(asio::buffer(*buffer_),
                             [this, heard = heard_, ended = ended_, buffer = buffer_](
-                                std::error_code ec, std::size_t octets) {
-                              heard->append(buffer->data(), octets);
+                                std::error_code ec, std::size_t bytes) {
+                              heard->append(buffer->data(), bytes);
                               if (ec) *ended = true;
                               else listen();
                             });
@@ -810,7 +810,7 @@ TEST_CASE_TEMPLATE("an observer is told of every command, by whom, and what came
   CHECK(upload.name == "my file");
   CHECK(upload.id == id);
   CHECK(upload.size == 5);
-  CHECK(upload.octets == 5);
+  CHECK(upload.bytes == 5);
   CHECK_FALSE(upload.error);
   CHECK(events[2].event.verb == command::list_files);
   CHECK(events[2].event.size == 1);
@@ -818,11 +818,11 @@ TEST_CASE_TEMPLATE("an observer is told of every command, by whom, and what came
   CHECK(download.verb == command::download);
   CHECK(download.name == "my file");
   CHECK(download.id == id);
-  CHECK(download.octets == 5);
+  CHECK(download.bytes == 5);
   CHECK_FALSE(download.error);
   CHECK(events[4].event.error == errc::not_found);
   CHECK(events[5].event.verb == command::upload);
-  CHECK(events[5].event.octets == 3);
+  CHECK(events[5].event.bytes == 3);
   CHECK(events[5].event.error == errc::truncated);
 }
 
@@ -928,8 +928,8 @@ TEST_CASE("a server that is destroyed while a file is being stored waits for tha
 TEST_CASE(
     "a server on many threads stops in the midst of transfers, and each client knows its own") {
   constexpr int clients = 24;
-  const std::string octets = tests::noise(300'000);
-  const auto id = tests::id_of(octets);
+  const std::string bytes = tests::noise(300'000);
+  const auto id = tests::id_of(bytes);
   asio::thread_pool work{2};
   memory_store<> store;
   asio::io_context context;
@@ -945,7 +945,7 @@ TEST_CASE(
   auto guard = std::make_optional(asio::make_work_guard(context));
   for (int i = 0; i < 4; ++i) threads.emplace_back([&] { context.run(); });
 
-  // Each uploads the same octets under names of its own for as long as it is let.
+  // Each uploads the same bytes under names of its own for as long as it is let.
   struct outcome {
     int acknowledged = 0;
     std::error_code error;
@@ -960,7 +960,7 @@ TEST_CASE(
       socket.connect(endpoint, o.error);
       filexfer::client<tcp::socket&> client{socket};
       for (int n = 0; !o.error && n < 10'000; ++n) {
-        filexfer::memory_source source{tests::octets_of(octets)};
+        filexfer::memory_source source{tests::as_bytes(bytes)};
         const auto name = std::to_string(i) + '-' + std::to_string(n);
         const auto result = client.upload(source, name, o.error);
         if (o.error) break;

@@ -125,8 +125,7 @@ TEST_CASE("a client that says nothing is told so after a minute, and not before"
   CHECK(s.result() == errc::timeout);
 }
 
-TEST_CASE(
-    "a client that drips a line, an octet a second, is closed after a minute without a word") {
+TEST_CASE("a client that drips a line, a byte a second, is closed after a minute without a word") {
   session_on_a_pipe s;
   s.start_and_listen();
   for (int i = 0; i < 59; ++i) {
@@ -140,7 +139,7 @@ TEST_CASE(
   CHECK(s.result() == errc::timed_out);
 }
 
-TEST_CASE("a line's minute begins before its first octet") {
+TEST_CASE("a line's minute begins before its first byte") {
   session_on_a_pipe s;
   s.start_and_listen();
   s.wait(59s);
@@ -186,7 +185,7 @@ TEST_CASE("a prompt is to be answered within a minute") {
   }
 }
 
-TEST_CASE("an upload whose octets pause for a minute is told so, and leaves nothing") {
+TEST_CASE("an upload whose bytes pause for a minute is told so, and leaves nothing") {
   session_options options;
   options.limits.least_rate = 0;
   for (const std::size_t size : {std::size_t{10}, std::size_t{100'000}}) {
@@ -213,7 +212,7 @@ TEST_CASE("an upload that trickles under the least rate is cut off though it nev
   session_on_a_pipe s{options};
   s.start_and_listen();
   s.say("UPLOAD\nf;10000\n");
-  // 10,000 octets may take a minute and 100 s.
+  // 10,000 bytes may take a minute and 100 s.
   for (int i = 0; i < 159; ++i) {
     s.wait(1s);
     s.say(std::string(50, 'x'));
@@ -227,17 +226,17 @@ TEST_CASE("an upload that trickles under the least rate is cut off though it nev
 TEST_CASE("an upload at the least rate is taken, however long it is") {
   session_options options;
   options.limits.least_rate = 1000;
-  options.chunk_octets = options.small_octets = 1000;
+  options.chunk_size = options.small_file_size = 1000;
   session_on_a_pipe s{options};
   s.start_and_listen();
-  const auto octets = pattern(100'000);
+  const auto bytes = pattern(100'000);
   s.say("UPLOAD\nf;100000\n");
-  for (std::size_t sent = 0; sent < octets.size(); sent += 1000) {
+  for (std::size_t sent = 0; sent < bytes.size(); sent += 1000) {
     s.wait(1s);
-    s.say(octets.substr(sent, 1000));
+    s.say(bytes.substr(sent, 1000));
   }
   filexfer::md5 hash;
-  hash.update(filexfer::detail::octets_of(octets));
+  hash.update(filexfer::detail::as_bytes(bytes));
   CHECK(s.peer.heard ==
         test::details_prompt + test::ready_words + hash.finish().to_string() + "\n");
   CHECK_FALSE(s.result());
@@ -284,13 +283,13 @@ TEST_CASE("a client that takes a download too slowly is cut off though it never 
     s.peer.listen(taken += 16);
     settle(s.context);
   }
-  CHECK(seconds >= 120);  // a minute, and 65,536 octets at 1000 a second
+  CHECK(seconds >= 120);  // a minute, and 65,536 bytes at 1000 a second
   CHECK(seconds <= 130);
   CHECK(s.result() == errc::timed_out);
 }
 
 TEST_CASE("whatever a client does not do, its session ends within a published time") {
-  // Stopped at any octet of these, and silent from there on.
+  // Stopped at any byte of these, and silent from there on.
   const std::string requests[] = {"LIST_FILES\nFEATURES;x=1\n",
                                   "UPLOAD\nname;5\nhelloDOWNLOAD\n" + hello.id + "\n",
                                   "DOWNLOAD\n" + hello.id + ";offset=1\nGET / HTTP/1.1\n"};
@@ -367,15 +366,15 @@ TEST_CASE("a session that is stopped before it starts says so") {
 
 TEST_CASE("a session that is stopped in a command ends that command first") {
   const std::string upload = "UPLOAD\nf;100000\n";
-  const auto octets = pattern(100'000);
+  const auto bytes = pattern(100'000);
   filexfer::md5 hash;
-  hash.update(filexfer::detail::octets_of(octets));
+  hash.update(filexfer::detail::as_bytes(bytes));
   const auto id = hash.finish().to_string();
   const auto before = test::details_prompt + test::ready_words;
-  // Stopped after so many of its octets.
+  // Stopped after so many of its bytes.
   for (const std::size_t said : {1U, 6U, 7U, 9U, 15U, 16U, 1000U, 100'015U}) {
     CAPTURE(said);
-    const auto all = upload + octets;
+    const auto all = upload + bytes;
     session_on_a_pipe s;
     s.start_and_listen();
     s.say(all.substr(0, said));
@@ -390,15 +389,15 @@ TEST_CASE("a session that is stopped in a command ends that command first") {
 
 TEST_CASE("a download is sent to its end though its session is stopped") {
   session_on_a_pipe s{{}, 64};
-  const auto octets = pattern(3 * chunk);
+  const auto bytes = pattern(3 * chunk);
   const std::string id = "7bdb1004b1d46218e255eaf082c14e64";
-  put(s.store.held, "a", {octets, id});
+  put(s.store.held, "a", {bytes, id});
   s.start();
   s.say("DOWNLOAD\n" + id + "\n");
   s.emit(cancel::total);
   s.peer.listen();
   settle(s.context);
-  check_ends_with(s, test::id_prompt + id + ";a;196608\n" + octets, errc::shutting_down);
+  check_ends_with(s, test::id_prompt + id + ";a;196608\n" + bytes, errc::shutting_down);
 }
 
 TEST_CASE(
@@ -414,7 +413,7 @@ TEST_CASE(
   CHECK(s.result() == errc::timeout);
 }
 
-TEST_CASE("a session that is broken off closes at once, at any octet, and leaves nothing torn") {
+TEST_CASE("a session that is broken off closes at once, at any byte, and leaves nothing torn") {
   const std::string request = "FEATURES\nUPLOAD\nname;5\nhelloDOWNLOAD\n" + hello.id + "\nLIST_";
   for (std::size_t said = 0; said <= request.size(); ++said) {
     CAPTURE(said);
@@ -501,7 +500,7 @@ TEST_CASE("a session with an executor for its work answers as one without") {
     CAPTURE(d.name);
     session_options options;
     options.max_size = 1'000'000;
-    options.chunk_octets = options.small_octets = test::chunk_octets;
+    options.chunk_size = options.small_file_size = test::chunk_size;
     asio::thread_pool pool{2};
     session_on_a_pipe s{options, 100'000};
     s.session.work_executor(pool.get_executor());

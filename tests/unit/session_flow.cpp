@@ -61,7 +61,7 @@ struct session {
       : driver{scripted_peer{talk, who::server, how}} {
     state.options.max_size = 1'000'000;
     state.on_end = [this](const session_event& event) { events.push_back(event); };
-    state.link.chunk_octets = state.link.small_octets = test::chunk_octets;
+    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
   }
 
   std::error_code run() {
@@ -170,7 +170,7 @@ TEST_CASE("a list of any length leaves in batches, each entry once") {
   CHECK(writes_of(s) < 10);
 }
 
-TEST_CASE("a download's entry line leaves with the first octets, and with replies before it") {
+TEST_CASE("a download's entry line leaves with the first bytes, and with replies before it") {
   for (const bool ahead : {true, false}) {
     session s{ahead ? dialogue{C("DOWNLOAD\n" + hello.id + "\n")}
                     : dialogue{C("DOWNLOAD\n"), S(id_prompt), C(hello.id + "\n")}};
@@ -194,23 +194,23 @@ TEST_CASE("replies to what was sent ahead leave in few writes, and before the se
   CHECK(writes_of(s) < 20);
 }
 
-TEST_CASE("more octets that follow at once than may be dropped close the connection") {
+TEST_CASE("more bytes that follow at once than may be dropped close the connection") {
   session s{{C("UPLOAD\n../f;500000;nowait\n" + pattern(500'000))}};
-  s.state.options.drain_octets = 400'000;
+  s.state.options.max_drain_size = 400'000;
   CHECK(s.run() == errc::bad_name);
   check_closed_with(s, errc::bad_name, details_prompt);
 }
 
-TEST_CASE("a session waits for lines and octets under the deadlines meant for them") {
+TEST_CASE("a session waits for lines and bytes under the deadlines meant for them") {
   session s{{C("UPLOAD\n"), S(details_prompt), C("f;5\n"), S(ready_words), C("hello")}};
   CHECK_FALSE(s.run());
   std::vector<std::pair<deadline, bool>> limits;
   for (const auto& step : s.driver.steps) limits.emplace_back(step.limit, step.interruptible);
   using limit = std::pair<deadline, bool>;
-  CHECK(limits == std::vector<limit>{limit{deadline::line, true}, limit{deadline::octets, false},
-                                     limit{deadline::line, false}, limit{deadline::octets, false},
-                                     limit{deadline::octets, false}, limit{deadline::octets, false},
-                                     limit{deadline::line, true}, limit{deadline::octets, false}});
+  CHECK(limits == std::vector<limit>{limit{deadline::line, true}, limit{deadline::idle, false},
+                                     limit{deadline::line, false}, limit{deadline::idle, false},
+                                     limit{deadline::idle, false}, limit{deadline::idle, false},
+                                     limit{deadline::line, true}, limit{deadline::idle, false}});
 }
 
 // --------------------------------------------------------------------------------------- bad lines
@@ -423,8 +423,8 @@ TEST_CASE("a line that does not look like a command is answered and closes the c
 TEST_CASE("a line that is too long, wherever it stands, is answered and closes the connection") {
   for (const std::string& before :
        {std::string{}, std::string{"UPLOAD\n"}, std::string{"DOWNLOAD\n"}}) {
-    for (const std::size_t octets : {std::size_t{4096}, std::size_t{4097}, std::size_t{100'000}}) {
-      session s{{C(before + std::string(octets, 'A') + "\nLIST_FILES\n")}};
+    for (const std::size_t bytes : {std::size_t{4096}, std::size_t{4097}, std::size_t{100'000}}) {
+      session s{{C(before + std::string(bytes, 'A') + "\nLIST_FILES\n")}};
       CHECK(s.run() == errc::line_too_long);
       const auto prompt = before.empty() ? "" : before == "UPLOAD\n" ? details_prompt : id_prompt;
       CHECK(s.said() == prompt + refusal(errc::line_too_long, 4096));
@@ -433,7 +433,7 @@ TEST_CASE("a line that is too long, wherever it stands, is answered and closes t
       REQUIRE(s.events.size() == 1);
       CHECK(s.events[0].error == errc::line_too_long);
     }
-    // One octet less is read in full.
+    // One byte less is read in full.
     const std::string longest(4095, 'A');
     session s{{C(before + longest + "\n")}};
     CHECK_FALSE(s.run());
@@ -497,20 +497,20 @@ struct failing_call {
 std::vector<failing_call> failing_calls() {
   const dialogue upload{C("UPLOAD\n"), S(details_prompt), C("f;5\n")};
   const dialogue upload_with_id{C("UPLOAD\n"), S(details_prompt), C("f;5;id=" + hello.id + "\n")};
-  const dialogue octets{C("UPLOAD\n"), S(details_prompt), C("f;5\n"), S(ready_words), C("hello")};
+  const dialogue bytes{C("UPLOAD\n"), S(details_prompt), C("f;5\n"), S(ready_words), C("hello")};
   const auto big = pattern(200'000);
-  const dialogue big_octets{C("UPLOAD\n"), S(details_prompt), C("f;200000\n"), S(ready_words),
-                            C(big)};
+  const dialogue big_bytes{C("UPLOAD\n"), S(details_prompt), C("f;200000\n"), S(ready_words),
+                           C(big)};
   const dialogue download{C("DOWNLOAD\n"), S(id_prompt), C(abc.id + "\n")};
   const dialogue part{C("DOWNLOAD\n"), S(id_prompt), C(abc.id + ";offset=1\n")};
   return {{store_call::list, {C("LIST_FILES\n")}},
           {store_call::next, {C("LIST_FILES\n")}},
           {store_call::create, upload},
           {store_call::add_name, upload_with_id},
-          {store_call::write, octets},
-          {store_call::write, big_octets},
-          {store_call::commit, octets},
-          {store_call::commit, big_octets},
+          {store_call::write, bytes},
+          {store_call::write, big_bytes},
+          {store_call::commit, bytes},
+          {store_call::commit, big_bytes},
           {store_call::open, download},
           {store_call::seek, part}};
 }
@@ -573,11 +573,11 @@ TEST_CASE("a list that fails in its middle has an ERROR line in place of its end
   CHECK(s.said() == expected + refusal(errc::io) + test::all_features + "max-size=1000000\n\n");
 }
 
-TEST_CASE("a store that fails at any chunk of an upload is answered after the last octet") {
-  const auto octets = pattern(4 * test::chunk_octets + 1);
+TEST_CASE("a store that fails at any chunk of an upload is answered after the last byte") {
+  const auto bytes = pattern(4 * test::chunk_size + 1);
   for (std::size_t nth = 0; nth < 5; ++nth) {
     CAPTURE(nth);
-    session s{{C("UPLOAD\n"), S(details_prompt), C("f;16385\n"), S(ready_words), C(octets),
+    session s{{C("UPLOAD\n"), S(details_prompt), C("f;16385\n"), S(ready_words), C(bytes),
                S(refusal(errc::no_space)), C("LIST_FILES\n"), S(no_files)}};
     s.store.fail(store_call::write, errc::no_space, nth);
     CHECK_FALSE(s.run());
@@ -586,10 +586,10 @@ TEST_CASE("a store that fails at any chunk of an upload is answered after the la
   }
 }
 
-TEST_CASE("a store that fails with more octets to come than may be dropped closes the connection") {
-  const auto octets = pattern(500'000);
-  session s{{C("UPLOAD\n"), S(details_prompt), C("f;500000\n"), S(ready_words), C(octets)}};
-  s.state.options.drain_octets = 100'000;
+TEST_CASE("a store that fails with more bytes to come than may be dropped closes the connection") {
+  const auto bytes = pattern(500'000);
+  session s{{C("UPLOAD\n"), S(details_prompt), C("f;500000\n"), S(ready_words), C(bytes)}};
+  s.state.options.max_drain_size = 100'000;
   s.store.fail(store_call::write, errc::no_space);
   CHECK(s.run() == errc::no_space);
   check_closed_with(s, errc::no_space, details_prompt + ready_words);
@@ -598,7 +598,7 @@ TEST_CASE("a store that fails with more octets to come than may be dropped close
   CHECK(s.events[0].cause == errc::no_space);
 }
 
-TEST_CASE("a stream that breaks while octets are dropped closes without a word") {
+TEST_CASE("a stream that breaks while bytes are dropped closes without a word") {
   for (const std::error_code error :
        {make_error_code(errc::end_of_stream), std::make_error_code(std::errc::connection_reset)}) {
     session s{
@@ -612,7 +612,7 @@ TEST_CASE("a stream that breaks while octets are dropped closes without a word")
 }
 
 TEST_CASE("a store that can't read on in a download closes without a word") {
-  const test::sample large{pattern(3 * test::chunk_octets + 1), "ab25117206a17330103ecaf2192363ce"};
+  const test::sample large{pattern(3 * test::chunk_size + 1), "ab25117206a17330103ecaf2192363ce"};
   for (std::size_t nth = 0; nth < 4; ++nth) {
     CAPTURE(nth);
     session s{{C("DOWNLOAD\n"), S(id_prompt), C(large.id + "\nLIST_FILES\n")}};
@@ -622,7 +622,7 @@ TEST_CASE("a store that can't read on in a download closes without a word") {
     CHECK(s.driver.closed);
     CHECK_FALSE(s.driver.sending_ended);
     const auto whole =
-        id_prompt + large.id + ";a;" + std::to_string(large.octets.size()) + "\n" + large.octets;
+        id_prompt + large.id + ";a;" + std::to_string(large.bytes.size()) + "\n" + large.bytes;
     CHECK(whole.starts_with(s.said()));
     CHECK(s.said().size() < whole.size());
     REQUIRE(s.events.size() == 1);
@@ -662,14 +662,14 @@ TEST_CASE(
       const bool reads_line = whole.driver.steps[action].io == io_kind::read_some;
       if (!writes && !reads_line && whole.driver.steps[action].io != io_kind::read_full) continue;
       for (const std::error_code error : {reset, make_error_code(errc::timed_out)}) {
-        for (const std::size_t octets : {std::size_t{0}, std::size_t{1}, any_number}) {
+        for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, any_number}) {
           for (const lasts duration : {lasts::once, lasts::for_good}) {
             CAPTURE(action);
             CAPTURE(error);
-            CAPTURE(octets);
+            CAPTURE(bytes);
             session s{d.talk};
             prepare(s, d);
-            s.driver.failure = {action, error, octets, duration};
+            s.driver.failure = {action, error, bytes, duration};
             const auto ec = s.run();
             ++replays;
             REQUIRE(s.driver.closed);
@@ -698,7 +698,7 @@ TEST_CASE(
   MESSAGE(replays, " sessions failed");
 }
 
-TEST_CASE("a client that leaves at any octet leaves nothing that it did not send whole") {
+TEST_CASE("a client that leaves at any byte leaves nothing that it did not send whole") {
   std::size_t replays = 0;
   for (const session_dialogue& d : test::good_session_dialogues()) {
     CAPTURE(d.name);
@@ -782,7 +782,7 @@ TEST_CASE("a client silent between lines is told, and one silent within a line i
   }
 }
 
-TEST_CASE("a client silent within an upload's octets is told, and nothing is kept") {
+TEST_CASE("a client silent within an upload's bytes is told, and nothing is kept") {
   for (const std::size_t size : {std::size_t{5}, std::size_t{200'000}}) {
     session s{{C("UPLOAD\n"), S(details_prompt), C("f;" + std::to_string(size) + "\n"),
                S(ready_words), C(pattern(size - 1))}};
@@ -846,26 +846,26 @@ TEST_CASE("each command is told when it begins and when it ends, with what is kn
   CHECK(up.verb == command::upload);
   CHECK(up.name == "a b");
   CHECK(up.size == 5);
-  CHECK(up.octets == 5);
+  CHECK(up.bytes == 5);
   CHECK(up.id == hello.id);
   CHECK_FALSE(up.error);
   const auto& down = s.events[1];
   CHECK(down.verb == command::download);
   CHECK(down.name == "a b");
   CHECK(down.size == 5);
-  CHECK(down.octets == 3);
+  CHECK(down.bytes == 3);
   CHECK(down.id == hello.id);
   const auto& listed = s.events[2];
   CHECK(listed.verb == command::list_files);
   CHECK(listed.size == 1);
   const auto& held = s.events[3];
   CHECK(held.name == "c");
-  CHECK(held.octets == 0);
+  CHECK(held.bytes == 0);
   CHECK(held.id == hello.id);
   const auto& mismatched = s.events[4];
   CHECK(mismatched.error == errc::mismatch);
   CHECK(mismatched.id == abc.id);
-  CHECK(mismatched.octets == 3);
+  CHECK(mismatched.bytes == 3);
 }
 
 }  // namespace session_flow_tests

@@ -29,20 +29,19 @@ TEST_CASE(
                              .name = "a",
                              .id = id,
                              .size = 3'000'000,
-                             .octets = 3'000'000,
+                             .bytes = 3'000'000,
                              .elapsed = 1500ms};
   CHECK(line_of(upload) ==
-        "2001-09-09T01:46:40Z 127.0.0.1:9 UPLOAD \"a\" 3000000 octets " + id + " 1.500 s 2.0 MB/s");
+        "2001-09-09T01:46:40Z 127.0.0.1:9 UPLOAD \"a\" 3000000 bytes " + id + " 1.500 s 2.0 MB/s");
   CHECK(line_of({.verb = command::list_files, .size = 7, .elapsed = 1us}) ==
         "2001-09-09T01:46:40Z 127.0.0.1:9 LIST_FILES 7 entries 0.000 s");
 }
 
 TEST_CASE("a line of the log tells how much of a file moved before it failed, and why it did") {
-  session_event event{.verb = command::download, .name = "a", .size = 10, .octets = 4};
+  session_event event{.verb = command::download, .name = "a", .size = 10, .bytes = 4};
   event.error = std::make_error_code(std::errc::connection_reset);
-  CHECK(line_of(event) ==
-        "2001-09-09T01:46:40Z 127.0.0.1:9 DOWNLOAD \"a\" 4 of 10 octets failed: " +
-            event.error.message() + " 0.000 s 0.0 MB/s");
+  CHECK(line_of(event) == "2001-09-09T01:46:40Z 127.0.0.1:9 DOWNLOAD \"a\" 4 of 10 bytes failed: " +
+                              event.error.message() + " 0.000 s 0.0 MB/s");
   event = {.verb = command::upload, .error = errc::io};
   event.cause = std::make_error_code(std::errc::no_space_on_device);
   CHECK(line_of(event).find(event.error.message() + " (" + event.cause.message() + ')') !=

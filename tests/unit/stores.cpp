@@ -81,10 +81,10 @@ TEST_CASE("a memory store's reader does not see what comes later") {
   filexfer::memory_store<> store;
   std::error_code ec;
   auto upload = store.create(details_type{"a", 3, {}}, ec);
-  upload->write(octets_of("abc"), ec);
+  upload->write(as_bytes("abc"), ec);
   upload->commit(id_of("abc"), ec);
   REQUIRE_FALSE(ec);
-  upload->write(octets_of("d"), ec);
+  upload->write(as_bytes("d"), ec);
   CHECK(ec == errc::bad_size);
   CHECK(fetch(store, id_of("abc")) == "abc");
 }
@@ -97,16 +97,16 @@ enum class defect {
   keeps_the_dropped,   ///< An upload that is destroyed is kept.
   commits_nothing,     ///< A commit succeeds, and the file is not there.
   leaks_reservations,  ///< An upload that is destroyed still counts.
-  accepts_collisions,  ///< Other octets with the same digest are said to be stored.
+  accepts_collisions,  ///< Other bytes with the same digest are said to be stored.
   accepts_clashes,     ///< A name that can't be held is said to be stored.
   accepts_any_name,    ///< A name is taken for what it becomes when it is cleaned.
   adds_to_any_size,    ///< A name is added without a look at the size.
   ignores_seek,        ///< A reader always starts at the beginning.
-  drops_an_octet,      ///< The last octet of what is read is another.
+  drops_a_byte,        ///< The last byte of what is read is another.
   ends_lists_early,    ///< A list ends after ten entries.
   repeats_entries,     ///< Each entry is listed twice.
   forgets_times,       ///< What is said of times of modification is not heard.
-  takes_short_files,   ///< A commit does not look whether all octets are there.
+  takes_short_files,   ///< A commit does not look whether all bytes are there.
 };
 
 /// A store with a defect: what the promises have to find.
@@ -137,7 +137,7 @@ class defective_store {
     std::uint64_t size() const { return inner_.size(); }
     std::size_t read(std::span<std::byte> to, std::error_code& ec) {
       const auto got = inner_.read(to, ec);
-      if (Defect == defect::drops_an_octet && got > 0) to[got - 1] ^= std::byte{1};
+      if (Defect == defect::drops_a_byte && got > 0) to[got - 1] ^= std::byte{1};
       return got;
     }
     void seek(std::uint64_t offset, std::error_code& ec) {
@@ -164,9 +164,9 @@ class defective_store {
       }
     }
 
-    void write(std::span<const std::byte> octets, std::error_code& ec) {
-      inner_->write(octets, ec);
-      arrived_.append(reinterpret_cast<const char*>(octets.data()), octets.size());
+    void write(std::span<const std::byte> bytes, std::error_code& ec) {
+      inner_->write(bytes, ec);
+      arrived_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       if (Defect == defect::shows_early && !ec) put(store_->inner_, details_.name, arrived_);
     }
 
@@ -249,14 +249,14 @@ TEST_CASE("each defect of a store is found by the promise that it breaks") {
   CHECK(broken<defect::commits_nothing>().contains("a committed file is listed once and is whole"));
   CHECK(broken<defect::leaks_reservations>().contains("the quota counts what is arriving"));
   CHECK(broken<defect::accepts_collisions>().contains(
-      "other octets with the same digest are refused"));
+      "other bytes with the same digest are refused"));
   CHECK(broken<defect::accepts_clashes>().contains(
       "a name is no folder for another of the same file"));
   CHECK(broken<defect::accepts_any_name>().contains("what is no name is refused"));
   CHECK(broken<defect::adds_to_any_size>().contains(
       "a name is added only to a file that is held in that size"));
   CHECK(broken<defect::ignores_seek>().contains("a reader goes anywhere in the file"));
-  CHECK(broken<defect::drops_an_octet>().contains("a committed file is listed once and is whole"));
+  CHECK(broken<defect::drops_a_byte>().contains("a committed file is listed once and is whole"));
   CHECK(broken<defect::ends_lists_early>().contains("a list shows what is there all the time"));
   CHECK(broken<defect::repeats_entries>().contains("a committed file is listed once and is whole"));
   CHECK(broken<defect::forgets_times>().contains(

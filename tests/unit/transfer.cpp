@@ -50,8 +50,8 @@ struct breaking_server {
     sessions.clear();
   }
 
-  /// A connection that takes so many octets and is reset then.
-  stream_type connect(std::uint64_t octets) {
+  /// A connection that takes so many bytes and is reset then.
+  stream_type connect(std::uint64_t bytes) {
     auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
     join();  // what the last connection brought is stored
     sessions.emplace_back([this, end = std::move(there)]() mutable {
@@ -60,7 +60,7 @@ struct breaking_server {
       one.run(broken);
     });
     ++connections;
-    return stream_type{std::move(here), {.reset_after_written = octets}};
+    return stream_type{std::move(here), {.reset_after_written = bytes}};
   }
 
   tests::scratch_folder folder;
@@ -83,11 +83,11 @@ struct counted_source : filexfer::memory_source {
 
 }  // namespace
 
-TEST_CASE("an upload whose connections break at every octet ends with one file, whole") {
+TEST_CASE("an upload whose connections break at every byte ends with one file, whole") {
   breaking_server server;
-  const std::string octets = tests::noise(400);
-  filexfer::memory_source source{octets};
-  // Enough for the lines before the octets, and one octet more each time.
+  const std::string bytes = tests::noise(400);
+  filexfer::memory_source source{bytes};
+  // Enough for the lines before the bytes, and one byte more each time.
   constexpr std::uint64_t lines = 160;
   int sent = 0;
   std::error_code ec;
@@ -95,42 +95,42 @@ TEST_CASE("an upload whose connections break at every octet ends with one file, 
       [&](std::error_code&) { return server.connect(lines + 20 * static_cast<unsigned>(++sent)); },
       source, request{"broken"}, at_once, ec);
   CHECK_FALSE(ec);
-  CHECK(result.computed_there == id_of(octets));
-  CHECK(result.computed_here == id_of(octets));
+  CHECK(result.computed_there == id_of(bytes));
+  CHECK(result.computed_here == id_of(bytes));
   CHECK(result.offset > 0);
   CHECK(server.connections > 3);
   server.join();
-  CHECK(tests::entries(server.store) == std::vector{tests::entry("broken", octets)});
-  CHECK(tests::fetch(server.store, id_of(octets)) == octets);
+  CHECK(tests::entries(server.store) == std::vector{tests::entry("broken", bytes)});
+  CHECK(tests::fetch(server.store, id_of(bytes)) == bytes);
 }
 
-TEST_CASE("no octet is sent twice but what was in flight") {
+TEST_CASE("no byte is sent twice but what was in flight") {
   breaking_server server;
-  const std::string octets = tests::noise(3'000'000);
-  counted_source source{octets};
+  const std::string bytes = tests::noise(3'000'000);
+  counted_source source{bytes};
   int attempt = 0;
   std::error_code ec;
   const auto result = filexfer::upload_with_retries(
       [&](std::error_code&) { return server.connect(attempt++ < 5 ? 500'000 : 1 << 30); }, source,
       request{"broken"}, at_once, ec);
   CHECK_FALSE(ec);
-  CHECK(result.computed_there == id_of(octets));
+  CHECK(result.computed_there == id_of(bytes));
   CHECK(server.connections == 6);
   // Once to hash it before the second attempt, once to send it, and at each break what the pipe,
   // the buffers of both sides and the chunk that was not whole held.
-  CHECK(source.given < 2 * octets.size() + 5 * (65536 + 5 * filexfer::default_chunk_octets));
-  CHECK(result.octets < 1'200'000);
+  CHECK(source.given < 2 * bytes.size() + 5 * (65536 + 5 * filexfer::default_chunk_size));
+  CHECK(result.bytes < 1'200'000);
 }
 
 TEST_CASE("a file that changes between attempts is never stored as a mixture") {
   breaking_server server;
-  std::string octets = tests::noise(300'000);
-  filexfer::memory_source source{std::as_bytes(std::span{octets})};
+  std::string bytes = tests::noise(300'000);
+  filexfer::memory_source source{std::as_bytes(std::span{bytes})};
   int attempt = 0;
   std::error_code ec;
   filexfer::upload_with_retries(
       [&](std::error_code&) {
-        octets[0] ^= 1;  // after the first attempt, and after it was hashed
+        bytes[0] ^= 1;  // after the first attempt, and after it was hashed
         return server.connect(attempt++ == 0 ? 200'000 : 1 << 30);
       },
       source, request{"changing"}, at_once, ec);

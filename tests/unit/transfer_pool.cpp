@@ -140,7 +140,7 @@ TEST_CASE("a large upload that breaks sends nothing again that has arrived") {
   const tests::scratch_folder folder;
   using store_type = filexfer::directory_store<>;
   basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
-      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
+      {.client = {.max_nowait_size = 1000}}, folder.path() / "store"};
   auto files = some_files(1, 1'000'000);
   // Two and a half connections' worth: were any of it sent again, a fourth would be needed.
   f.server.break_after = {400'000, 400'000, 400'000};
@@ -155,7 +155,7 @@ TEST_CASE("nor does one whose connection has served before") {
   const tests::scratch_folder folder;
   using store_type = filexfer::directory_store<>;
   basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
-      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
+      {.client = {.max_nowait_size = 1000}}, folder.path() / "store"};
   f.server.break_after = {400'000, 400'000, 400'000};
   auto small = some_files(1);
   f.upload(small);
@@ -605,7 +605,7 @@ TEST_CASE("a file that changed between two attempts is read again, and sent as i
   const tests::scratch_folder folder;
   using store_type = filexfer::directory_store<>;
   basic_pool_fixture<virtual_timer, basic_pipe_server<virtual_timer, store_type>> f{
-      {.client = {.nowait_octets = 1000}}, folder.path() / "store"};
+      {.client = {.max_nowait_size = 1000}}, folder.path() / "store"};
   f.server.break_after = {400'000};
   auto files = some_files(1, 1'000'000);
   const std::string later = noise(1'000'000, 99);

@@ -151,7 +151,7 @@ class either_client {
 
  public:
   either_client(Stream& stream, asio::io_context& context, way w, asio::thread_pool& pool)
-      : client_{stream, {.chunk_octets = chunk, .small_octets = small}},
+      : client_{stream, {.chunk_size = chunk, .small_file_size = small}},
         context_{context},
         way_{w} {
     if (w == way::with_work_elsewhere) client_.work_executor(pool.get_executor());
@@ -203,7 +203,7 @@ template <class Stream, class Store>
 class served {
  public:
   served(Stream& stream, Store& store, asio::io_context& context, way w, asio::thread_pool& pool)
-      : session_{stream, store, {.chunk_octets = chunk, .small_octets = small}} {
+      : session_{stream, store, {.chunk_size = chunk, .small_file_size = small}} {
     if (w == way::blocking) {
       thread_ = std::thread{[this] { session_.run(ended_with_); }};
       return;
@@ -234,7 +234,7 @@ struct named_file {
   std::string name;
   sample file;
 
-  listed_file entry() const { return {file.id, name, file.octets.size()}; }
+  listed_file entry() const { return {file.id, name, file.bytes.size()}; }
 };
 
 const std::vector<named_file>& files() {
@@ -242,7 +242,7 @@ const std::vector<named_file>& files() {
     std::vector<named_file> f;
     for (const std::size_t size : {std::size_t{0}, std::size_t{1}, small - 1, small, small + 1,
                                    chunk - 1, chunk, chunk + 1, 3 * chunk}) {
-      f.push_back({"noise/" + std::to_string(size) + " octets",
+      f.push_back({"noise/" + std::to_string(size) + " bytes",
                    sample{tests::noise(size, static_cast<unsigned>(size) + 1)}});
     }
     // What stands in the file must not matter, nor what its name looks like.
@@ -251,9 +251,9 @@ const std::vector<named_file>& files() {
           "ERROR io it failed\n", "d41d8cd98f00b204e9800998ecf8427e\n", ";%00;;"}) {
       f.push_back({words, sample{words}});
     }
-    std::string every_octet;
-    for (int octet = 0; octet < 256; ++octet) every_octet += static_cast<char>(octet);
-    f.push_back({"every octet", sample{every_octet}});
+    std::string every_byte;
+    for (int byte = 0; byte < 256; ++byte) every_byte += static_cast<char>(byte);
+    f.push_back({"every byte", sample{every_byte}});
     // The same words where a chunk ends and the next begins.
     std::string across = tests::noise(3 * chunk, 7);
     across.replace(chunk - 3, 15, "EOF\nLIST_FILES\n");
@@ -299,7 +299,7 @@ void expect_list(Client& client, std::vector<listed_file> expected) {
 template <class Client>
 void expect_upload(Client& client, const named_file& of) {
   std::error_code ec;
-  filexfer::memory_source source{tests::octets_of(of.file.octets)};
+  filexfer::memory_source source{tests::as_bytes(of.file.bytes)};
   const auto result = client.upload(source, of.name, ec);
   CHECK_FALSE(ec);
   CHECK(result.computed_here == of.file.id);
@@ -316,23 +316,23 @@ void expect_download(Client& client, const named_file& of) {
   CHECK(result.computed_here == of.file.id);
   result.file.modified.reset();  // it comes if FEATURES was asked for before
   CHECK((result.file == of.entry()));
-  CHECK((sink.octets == of.file.octets));
+  CHECK((sink.bytes == of.file.bytes));
   CHECK(sink.commits == 1);
 }
 
 template <class Client>
 void expect_ranges(Client& client, const named_file& of) {
   for (const range& r : ranges) {
-    if (r.offset > of.file.octets.size()) continue;
+    if (r.offset > of.file.bytes.size()) continue;
     CAPTURE(r.offset);
     std::error_code ec;
     kept_sink sink;
     const auto entry = client.download_range({of.file.id, r.offset, r.length}, sink, ec);
     CHECK_FALSE(ec);
-    const auto expected = of.file.octets.substr(r.offset, r.length.value_or(std::string::npos));
-    CHECK(entry.octets() == expected.size());
+    const auto expected = of.file.bytes.substr(r.offset, r.length.value_or(std::string::npos));
+    CHECK(entry.bytes() == expected.size());
     CHECK((entry.file == of.entry()));
-    CHECK((sink.octets == expected));
+    CHECK((sink.bytes == expected));
     CHECK(sink.commits == 0);
   }
 }
@@ -381,7 +381,7 @@ void in_all_ways() {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("files of any size and any octets arrive whole, over any stream, in any store",
+TEST_CASE_TEMPLATE("files of any size and any bytes arrive whole, over any stream, in any store",
                    Over, over_memory, over_tcp, over_unix, over_pipes, wrapped<over_memory>,
                    wrapped<over_tcp>, wrapped<over_unix>, wrapped<over_pipes>) {
   in_all_ways<Over, in_memory>();
@@ -416,7 +416,7 @@ TEST_CASE("md5sum finds each file in a directory under its digest and its name")
     CAPTURE(one.name);
     const auto path = fresh.folder / "store" / one.file.id.to_string() / one.name;
     CHECK(md5sum(path) == one.file.id.to_string());
-    CHECK((tests::contents(path) == one.file.octets));
+    CHECK((tests::contents(path) == one.file.bytes));
   }
 }
 

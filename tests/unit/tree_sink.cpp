@@ -41,10 +41,10 @@ std::size_t entries_below(const fs::path& folder) {
 }
 
 /// Fetches a file into `sink`; the first error.
-std::error_code fetch(tree_sink& sink, std::string_view name, std::string_view octets) {
+std::error_code fetch(tree_sink& sink, std::string_view name, std::string_view bytes) {
   std::error_code ec;
   sink.open(name, ec);
-  if (!ec) sink.write(octets_of(octets), ec);
+  if (!ec) sink.write(as_bytes(bytes), ec);
   if (!ec) sink.commit(ec);
   return ec;
 }
@@ -64,8 +64,8 @@ TEST_CASE("one sink takes files below its folder, one after the other") {
   for (const std::string& name : {std::string{"a"}, std::string{"b/c/d"}, std::string{"b/c/e"},
                                   std::string{"b/..."}, longest, "deep" + deepest.substr(4)}) {
     CAPTURE(name);
-    CHECK_FALSE(fetch(sink, name, "octets of " + name));
-    CHECK(contents(folder / name) == "octets of " + name);
+    CHECK_FALSE(fetch(sink, name, "bytes of " + name));
+    CHECK(contents(folder / name) == "bytes of " + name);
   }
   CHECK(fs::status(folder / "b").permissions() == fs::status(folder / "b/c").permissions());
 }
@@ -74,10 +74,10 @@ TEST_CASE("what a server announces is its name and its time") {
   const scratch_folder folder;
   tree_sink sink{folder.path()};
   std::error_code ec;
-  file_info file{{}, "a/b", 6, file_time{std::chrono::nanoseconds{1'700'000'000'123'456'789}}};
+  file_info file{{}, "a/b", 5, file_time{std::chrono::nanoseconds{1'700'000'000'123'456'789}}};
   sink.announce(file, ec);
   REQUIRE_FALSE(ec);
-  sink.write(octets_of("octets"), ec);
+  sink.write(as_bytes("bytes"), ec);
   CHECK_FALSE(fs::exists(folder / "a/b"));
   sink.commit(ec);
   CHECK_FALSE(ec);
@@ -100,14 +100,14 @@ TEST_CASE("a file that is not committed leaves nothing, nor the folders made for
   const auto begin = [&] {
     sink->open("there/a/b/c", ec);
     CHECK_FALSE(ec);
-    sink->write(octets_of("some"), ec);
+    sink->write(as_bytes("some"), ec);
     CHECK(entries_below(folder.path()) == 4);
   };
   begin();
   SUBCASE("given up") { sink->give_up(); }
   SUBCASE("the sink is destroyed") { sink.reset(); }
   SUBCASE("another one is begun") {
-    CHECK_FALSE(fetch(*sink, "there/other", "octets"));
+    CHECK_FALSE(fetch(*sink, "there/other", "bytes"));
     fs::remove(folder / "there/other");
   }
   SUBCASE("another one can't be begun") {
@@ -150,7 +150,7 @@ TEST_CASE(
     CHECK(entries_below(folder.path()) == 3);
     second.give_up();
     CHECK(fs::is_empty(folder.path()));
-    CHECK_FALSE(fetch(first, "a/b/first", "octets"));
+    CHECK_FALSE(fetch(first, "a/b/first", "bytes"));
   }
   SUBCASE("one commits") {
     second.commit(ec);
@@ -158,7 +158,7 @@ TEST_CASE(
     deeper.give_up();
     CHECK(entries_below(folder.path()) == 3);
     fs::remove(folder / "a/b/second");
-    CHECK_FALSE(fetch(first, "a/b/first", "octets"));
+    CHECK_FALSE(fetch(first, "a/b/first", "bytes"));
     first.open("a/b/other", ec);
     first.give_up();
     CHECK(entries_below(folder.path()) == 3);
@@ -195,7 +195,7 @@ TEST_CASE("what can't be begun leaves no folder") {
     sink.open(name, ec);
     CHECK(entries_below(folder.path()) == 2);
     const auto why = ec;
-    sink.write(octets_of("octets"), ec);
+    sink.write(as_bytes("bytes"), ec);
     CHECK(ec == std::errc::bad_file_descriptor);
     sink.commit(ec);
     CHECK(ec == std::errc::bad_file_descriptor);
@@ -247,14 +247,14 @@ TEST_CASE("no symbolic link leads out of the folder") {
     for (const auto name :
          {"link/new", "link/file", "sub/link/new", "link/new/new", "dangling/a"}) {
       CAPTURE(name);
-      CHECK(fetch(sink, name, "octets") == std::errc::too_many_symbolic_link_levels);
+      CHECK(fetch(sink, name, "bytes") == std::errc::too_many_symbolic_link_levels);
     }
   }
   SUBCASE("one that stands where the file is to be, which is replaced") {
     fs::create_symlink(outside / "file", folder / "link");
-    CHECK_FALSE(fetch(sink, "link", "octets"));
+    CHECK_FALSE(fetch(sink, "link", "bytes"));
     CHECK_FALSE(fs::is_symlink(folder / "link"));
-    CHECK(contents(folder / "link") == "octets");
+    CHECK(contents(folder / "link") == "bytes");
   }
   SUBCASE("one that is put in the place of a folder meanwhile") {
     sink.open("a/b/new", ec);
@@ -262,10 +262,10 @@ TEST_CASE("no symbolic link leads out of the folder") {
     fs::create_directory(outside / "b");
     fs::rename(folder / "a", folder / "moved");
     fs::create_directory_symlink(outside.path(), folder / "a");
-    sink.write(octets_of("octets"), ec);
+    sink.write(as_bytes("bytes"), ec);
     sink.commit(ec);
     CHECK_FALSE(ec);
-    CHECK(contents(folder / "moved/b/new") == "octets");
+    CHECK(contents(folder / "moved/b/new") == "bytes");
     CHECK(fs::is_empty(outside / "b"));
     fs::remove(outside / "b");
   }
@@ -274,8 +274,8 @@ TEST_CASE("no symbolic link leads out of the folder") {
     tree_sink below{folder / ".", on_existing::keep};
     fs::rename(folder.path(), aside / "moved");
     fs::create_directory_symlink(outside.path(), folder.path());
-    CHECK_FALSE(fetch(below, "a/new", "octets"));
-    CHECK(contents(aside / "moved/a/new") == "octets");
+    CHECK_FALSE(fetch(below, "a/new", "bytes"));
+    CHECK(contents(aside / "moved/a/new") == "bytes");
     fs::remove(folder.path());
   }
   SUBCASE("nor does giving up remove anything there") {
@@ -294,7 +294,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
 
 TEST_CASE("a file that stands there can be looked at, and no link leads elsewhere") {
   const scratch_folder folder;
-  write_file(folder / "a/b/file", "octets");
+  write_file(folder / "a/b/file", "bytes");
   write_file(folder / "outside", "theirs");
   fs::create_directory_symlink("b", folder / "a/link");
   fs::create_symlink("../outside", folder / "a/b/link");
@@ -304,7 +304,7 @@ TEST_CASE("a file that stands there can be looked at, and no link leads elsewher
   auto found = sink.existing("a/b/file", ec);
   CHECK_FALSE(ec);
   REQUIRE(found);
-  CHECK(read_all(*found, ec) == "octets");
+  CHECK(read_all(*found, ec) == "bytes");
   for (const auto name : {"a/link/file", "a/b/link", "a/b", "a/absent", "absent/file", "fifo",
                           "outside/file", "a/../outside", ""}) {
     CAPTURE(name);
@@ -315,7 +315,7 @@ TEST_CASE("a file that stands there can be looked at, and no link leads elsewher
 
 TEST_CASE("the folder is one, and may be reached by a link") {
   const scratch_folder folder;
-  write_file(folder / "file", "octets");
+  write_file(folder / "file", "bytes");
   std::error_code ec;
   const tree_sink absent{folder / "absent", on_existing::keep, ec};
   CHECK(ec == std::errc::no_such_file_or_directory);
@@ -325,20 +325,20 @@ TEST_CASE("the folder is one, and may be reached by a link") {
   fs::create_directory(folder / "sub");
   fs::create_directory_symlink("sub", folder / "link");
   tree_sink sink{folder / "link"};
-  CHECK_FALSE(fetch(sink, "a", "octets"));
-  CHECK(contents(folder / "sub/a") == "octets");
+  CHECK_FALSE(fetch(sink, "a", "bytes"));
+  CHECK(contents(folder / "sub/a") == "bytes");
 }
 
 TEST_CASE("a tree sink leaves no descriptor behind") {
   const scratch_folder folder;
-  write_file(folder / "file", "octets");
+  write_file(folder / "file", "bytes");
   const auto before = open_descriptors();
   {
     tree_sink sink{folder.path()};
-    CHECK_FALSE(fetch(sink, "a/b/c", "octets"));
-    CHECK(fetch(sink, "x/y/../z", "octets") == errc::bad_name);
-    CHECK(fetch(sink, "file/y", "octets") == std::errc::not_a_directory);
-    CHECK(fetch(sink, "a/b", "octets") == std::errc::is_a_directory);
+    CHECK_FALSE(fetch(sink, "a/b/c", "bytes"));
+    CHECK(fetch(sink, "x/y/../z", "bytes") == errc::bad_name);
+    CHECK(fetch(sink, "file/y", "bytes") == std::errc::not_a_directory);
+    CHECK(fetch(sink, "a/b", "bytes") == std::errc::is_a_directory);
     CHECK(open_descriptors() == before + 1);
   }
   CHECK(open_descriptors() == before);

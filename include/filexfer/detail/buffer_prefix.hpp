@@ -9,7 +9,7 @@
 
 namespace filexfer::detail {
 
-/// The first `limit` octets of a buffer sequence, or fewer if they lie in very many pieces; itself
+/// The first `limit` bytes of a buffer sequence, or fewer if they lie in very many pieces; itself
 /// a buffer sequence. Empty buffers are left out.
 template <class Buffer>
 class buffer_prefix {

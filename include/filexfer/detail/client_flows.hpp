@@ -81,7 +81,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
                       OnEntry on_entry, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
-  if (wanted.prefix.size() > max_name_octets) {  // no name begins so, and no line may hold it
+  if (wanted.prefix.size() > max_name_length) {  // no name begins so, and no line may hold it
     decline(state, failure_origin::local, errc::bad_name, ec);
     co_return;
   }
@@ -142,7 +142,7 @@ upload_details<Digest> details_of(const client_state& state, const name_request<
   return details;
 }
 
-/// UPLOAD of what the server may hold already, without octets: whether it does, and has it under
+/// UPLOAD of what the server may hold already, without bytes: whether it does, and has it under
 /// that name now.
 template <hasher Hasher>
 flow<bool> ask_for(client_state& state, const name_request<typename Hasher::digest_type>& asked,
@@ -224,16 +224,16 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
       }
     }
     Hasher hash;
-    const auto see = [&](std::span<const std::byte> octets) { hash.update(octets); };
+    const auto see = [&](std::span<const std::byte> bytes) { hash.update(bytes); };
     const std::uint64_t count = details.size - result.offset;
-    const transfer sent = co_await send_octets(state.link, {}, source, see, count, watch::yes);
-    result.octets = sent.octets;
+    const transfer sent = co_await send_bytes(state.link, {}, source, see, count, watch::yes);
+    result.bytes = sent.bytes;
     if (sent.local_error) {
       blame(state, failure_origin::local, sent.local_error, ec);
       co_return result;
     }
-    if (sent.stream_error || sent.octets < count) {
-      co_await read_reply(state, deadline::linger, reply_to::octets, ec);
+    if (sent.stream_error || sent.bytes < count) {
+      co_await read_reply(state, deadline::linger, reply_to::bytes, ec);
       state.in_step = false;
       const bool broke = sent.stream_error && sent.stream_error != errc::end_of_stream;
       if (broke && ec != condition::refused) {
@@ -245,7 +245,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
     }
     if (result.offset == 0) result.computed_here = hash.finish();
   }
-  const std::string_view reply = co_await read_reply(state, deadline::reply, reply_to::octets, ec);
+  const std::string_view reply = co_await read_reply(state, deadline::reply, reply_to::bytes, ec);
   if (ec) co_return result;
   const auto id = digest_type::from_hex(reply);
   if (!id) {
@@ -304,12 +304,12 @@ void announce(Sink& sink, const file_info<Digest>& file, std::error_code& ec) {
   if constexpr (announced_sink<Sink, Digest>) sink.announce(file, ec);
 }
 
-/// Receives a download's octets into `sink`; whatever fails leaves the client out of step. Returns
+/// Receives a download's bytes into `sink`; whatever fails leaves the client out of step. Returns
 /// how many came.
 template <class Sink, class Hasher>
 flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& hash,
                                      std::uint64_t count, std::error_code& ec) {
-  const transfer arrived = co_await receive_octets(state.link, sink, hash, count);
+  const transfer arrived = co_await receive_bytes(state.link, sink, hash, count);
   if (arrived.local_error) {
     blame(state, failure_origin::local, arrived.local_error, ec);
   } else if (arrived.stream_error == errc::end_of_stream) {
@@ -317,7 +317,7 @@ flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& ha
   } else {
     ec = arrived.stream_error;
   }
-  co_return arrived.octets;
+  co_return arrived.bytes;
 }
 
 /// Receives what an entry line has announced, behind what `hash` has seen. If the digest of all is
@@ -335,7 +335,7 @@ flow<download_result<typename Hasher::digest_type>> receive_file(
     co_return result;
   }
   const std::uint64_t count = entry.length.value_or(result.file.size - entry.offset.value_or(0));
-  result.octets = co_await receive_download(state, sink, hash, count, ec);
+  result.bytes = co_await receive_download(state, sink, hash, count, ec);
   if (ec) co_return result;
   state.in_step = true;
   result.computed_here = hash.finish();
@@ -409,7 +409,7 @@ flow<download_entry<typename Hasher::digest_type>> download_range(
     co_return entry;
   }
   no_hash unverified;
-  co_await receive_download(state, sink, unverified, entry.octets(), ec);
+  co_await receive_download(state, sink, unverified, entry.bytes(), ec);
   if (!ec) state.in_step = true;
   co_return entry;
 }

@@ -33,7 +33,7 @@ struct client_state {
   connection link;
   client_options options;
   operation* running = nullptr;
-  /// Whether the next octet on the stream begins a reply. Cleared when an operation starts, set
+  /// Whether the next byte on the stream begins a reply. Cleared when an operation starts, set
   /// again where its final reply has been read.
   bool in_step = true;
   std::optional<server_features> features;
@@ -106,7 +106,7 @@ inline bool goes_on(errc refusal, bool command_line) noexcept {
   }
 }
 
-enum class reply_to { command, argument, octets };
+enum class reply_to { command, argument, bytes };
 
 /// Judges a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
 inline void judge_reply(client_state& state, std::string_view line, reply_to what,
@@ -115,8 +115,8 @@ inline void judge_reply(client_state& state, std::string_view line, reply_to wha
     blame(state, failure_origin::peer, errc::malformed_reply, ec);
     return;
   }
-  constexpr std::size_t shown_octets = 512;
-  state.last_reply = printable(line, shown_octets);
+  constexpr std::size_t shown_length = 512;
+  state.last_reply = printable(line, shown_length);
   if (const auto refusal = parse_error(line)) {
     blame(state, failure_origin::peer, *refusal, ec);
     state.in_step = goes_on(*refusal, what == reply_to::command);
@@ -149,7 +149,7 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
   else co_await write_text(state.link, lines, ec);
   if (!ec) co_return;
   const std::error_code write_error = ec;
-  co_await read_reply(state, deadline::linger, reply_to::octets, ec);
+  co_await read_reply(state, deadline::linger, reply_to::bytes, ec);
   if (ec != condition::refused) blame(state, failure_origin::stream, write_error, ec);
   state.in_step = false;
 }

@@ -22,14 +22,14 @@
 
 namespace filexfer::detail {
 
-inline std::span<const std::byte> octets_of(std::string_view text) noexcept {
+inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
   return std::as_bytes(std::span{text});
 }
 
-/// Octets of a buffer that takes what a peer sends ahead.
-inline constexpr std::size_t wide_buffer_octets = std::size_t{64} * 1024;
+/// Bytes of a buffer that takes what a peer sends ahead.
+inline constexpr std::size_t wide_buffer_size = std::size_t{64} * 1024;
 
-/// Octets that have arrived and were not yet used; room for one line of the longest, or more.
+/// Bytes that have arrived and were not yet used; room for one line of the longest, or more.
 class line_buffer {
  public:
   bool empty() const noexcept { return begin_ == end_; }
@@ -37,7 +37,7 @@ class line_buffer {
   bool holds_line() const noexcept { return line_end() != std::string_view::npos; }
 
   /// Whether it begins with a line that is too long, be it whole or not.
-  bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_octets; }
+  bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_length; }
 
   /// Takes the first whole line, without its end; valid until the buffer is changed.
   std::optional<std::string_view> take_line() noexcept {
@@ -49,16 +49,16 @@ class line_buffer {
     return line;
   }
 
-  /// Takes up to `most` octets; valid until the buffer is changed.
+  /// Takes up to `most` bytes; valid until the buffer is changed.
   std::span<const std::byte> take(std::uint64_t most) noexcept {
     const auto held = unused();
     const auto taken =
         held.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(held.size(), most)));
     begin_ += taken.size();
-    return octets_of(taken);
+    return as_bytes(taken);
   }
 
-  /// Where the next octets may go; not empty if no line is held, nor one that is too long.
+  /// Where the next bytes may go; not empty if no line is held, nor one that is too long.
   std::span<std::byte> space() noexcept {
     std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -68,31 +68,31 @@ class line_buffer {
 
   void clear() noexcept { begin_ = end_ = 0; }
 
-  /// `octets` were read into `space()`.
-  void filled(std::size_t octets) noexcept { end_ += octets; }
+  /// `bytes` were read into `space()`.
+  void filled(std::size_t bytes) noexcept { end_ += bytes; }
 
   /// Takes more at once from now on, if there is memory.
   void widen() noexcept {
-    if (text_.size() >= wide_buffer_octets) return;
+    if (text_.size() >= wide_buffer_size) return;
     try {
-      text_.resize(wide_buffer_octets);
+      text_.resize(wide_buffer_size);
     } catch (const std::bad_alloc&) {  // it does without
     }
   }
 
   /// Frees what an idle connection needs not. The buffer is empty.
   void narrow() noexcept {
-    if (text_.size() == max_line_octets) return;
+    if (text_.size() == max_line_length) return;
     clear();
-    text_.resize(max_line_octets);
+    text_.resize(max_line_length);
     text_.shrink_to_fit();
   }
 
  private:
   std::string_view unused() const noexcept { return {text_.data() + begin_, end_ - begin_}; }
-  std::size_t line_end() const noexcept { return unused().substr(0, max_line_octets).find('\n'); }
+  std::size_t line_end() const noexcept { return unused().substr(0, max_line_length).find('\n'); }
 
-  std::vector<char> text_ = std::vector<char>(max_line_octets);
+  std::vector<char> text_ = std::vector<char>(max_line_length);
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
@@ -103,12 +103,12 @@ struct connection {
   /// Why the read of an exchange has failed: then there is nothing more to read. (A socket that has
   /// told of a reset once may let the next read wait.)
   std::error_code read_error;
-  /// Where the read that an exchange has left standing puts its octets; empty if none stands.
+  /// Where the read that an exchange has left standing puts its bytes; empty if none stands.
   std::span<std::byte> standing_read;
-  std::size_t chunk_octets = default_chunk_octets;
+  std::size_t chunk_size = default_chunk_size;
   /// Files up to this size move in one piece, on the thread that moves them: handing over costs
   /// more. Also the least that a chunk holds.
-  std::size_t small_octets = default_small_octets;
+  std::size_t small_file_size = default_small_file_size;
   /// Set by whoever drives: the stream can do `io_kind::send_file`.
   bool sends_files = false;
   /// Set by whoever drives: an exchange reads while it writes, so lines may be sent ahead.
@@ -124,7 +124,7 @@ inline std::span<std::byte> read_target(connection& c) noexcept {
 inline void take_read(connection& c, std::span<std::byte> target, const outcome& moved) noexcept {
   c.standing_read = moved.came ? std::span<std::byte>{} : target;
   if (!moved.came) return;
-  c.in.filled(moved.came->octets);
+  c.in.filled(moved.came->bytes);
   c.read_error = moved.came->error;
 }
 
@@ -132,7 +132,7 @@ inline void take_read(connection& c, std::span<std::byte> target, const outcome&
 enum class interruptible { no, yes };
 
 /// Reads a line, without its end; valid until the next read. `errc::line_too_long`;
-/// `errc::end_of_stream` before its first octet, `errc::truncated` after.
+/// `errc::end_of_stream` before its first byte, `errc::truncated` after.
 inline flow<std::string_view> read_line(connection& c, deadline limit, interruptible stop,
                                         std::error_code& ec) {
   ec.clear();
@@ -156,14 +156,14 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
       if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
       co_return std::string_view{};
     }
-    c.in.filled(static_cast<std::size_t>(read.octets));
+    c.in.filled(static_cast<std::size_t>(read.bytes));
     reading.continues_deadline = true;
   }
 }
 
 /// Writes `first` and then `second`; both must live until this has ended.
-inline flow<void> write_octets(connection&, std::span<const std::byte> first,
-                               std::span<const std::byte> second, std::error_code& ec) {
+inline flow<void> write_bytes(connection&, std::span<const std::byte> first,
+                              std::span<const std::byte> second, std::error_code& ec) {
   action writing;
   writing.io = io_kind::write;
   writing.from = {first, second};
@@ -173,7 +173,7 @@ inline flow<void> write_octets(connection&, std::span<const std::byte> first,
 
 /// Writes whole lines (`text` ends in LF), which must live until this has ended.
 inline flow<void> write_text(connection& c, std::string_view text, std::error_code& ec) {
-  co_await write_octets(c, octets_of(text), {}, ec);
+  co_await write_bytes(c, as_bytes(text), {}, ec);
 }
 
 /// Writes lines before the replies to those before have come, which are read meanwhile: the peer
@@ -181,7 +181,7 @@ inline flow<void> write_text(connection& c, std::string_view text, std::error_co
 inline flow<void> write_ahead(connection& c, std::string_view text, std::error_code& ec) {
   action both;
   both.io = io_kind::exchange;
-  both.from[0] = octets_of(text);
+  both.from[0] = as_bytes(text);
   for (bool wrote = false; !wrote; both.continues_deadline = true) {
     both.into = c.read_error ? std::span<std::byte>{} : read_target(c);
     const outcome moved = co_await both;

@@ -15,12 +15,12 @@ class cryptopp_hasher {
  public:
   using digest_type = digest<Hash::DIGESTSIZE>;
 
-  void update(std::span<const std::byte> octets) {
-    hash_.Update(reinterpret_cast<const unsigned char*>(octets.data()), octets.size());
+  void update(std::span<const std::byte> bytes) {
+    hash_.Update(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   }
 
   digest_type finish() {
-    std::array<std::byte, digest_type::octets> value;
+    std::array<std::byte, digest_type::bytes> value;
     hash_.Final(reinterpret_cast<unsigned char*>(value.data()));
     return digest_type{value};
   }

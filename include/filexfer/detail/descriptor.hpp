@@ -114,11 +114,11 @@ inline bool leads_to(int folder, const char* name, int fd) noexcept {
   return !ec && same_file(held, named);
 }
 
-/// Writes all of `octets`; a short write is followed by another.
-inline void write_all(int fd, std::span<const std::byte> octets, std::error_code& ec) {
+/// Writes all of `bytes`; a short write is followed by another.
+inline void write_all(int fd, std::span<const std::byte> bytes, std::error_code& ec) {
   ec.clear();
-  while (!octets.empty()) {
-    const auto written = retried([&] { return ::write(fd, octets.data(), octets.size()); });
+  while (!bytes.empty()) {
+    const auto written = retried([&] { return ::write(fd, bytes.data(), bytes.size()); });
     if (written < 0) {
       ec = last_error();
       return;
@@ -127,11 +127,11 @@ inline void write_all(int fd, std::span<const std::byte> octets, std::error_code
       ec = system_code(EIO);
       return;
     }
-    octets = octets.subspan(static_cast<std::size_t>(written));
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
 }
 
-/// Fills `to` from `offset` on; fewer octets only at the end of the file.
+/// Fills `to` from `offset` on; fewer bytes only at the end of the file.
 inline std::size_t read_at(int fd, std::span<std::byte> to, std::uint64_t offset,
                            std::error_code& ec) {
   ec.clear();

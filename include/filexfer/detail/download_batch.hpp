@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_DOWNLOAD_BATCH_HPP
 #define FILEXFER_DETAIL_DOWNLOAD_BATCH_HPP
 
-// Many downloads, asked for ahead of their octets.
+// Many downloads, asked for ahead of their bytes.
 
 #include <filexfer/detail/client_flows.hpp>
 #include <filexfer/detail/client_state.hpp>
@@ -28,8 +28,8 @@
 
 namespace filexfer::detail {
 
-/// Octets of a file that can't be kept that are read all the same, for those behind it.
-inline constexpr std::uint64_t dropped_octets = std::uint64_t{1024} * 1024;
+/// Bytes of a file that can't be kept that are read all the same, for those behind it.
+inline constexpr std::uint64_t max_dropped_size = std::uint64_t{1024} * 1024;
 
 /// Small files that have arrived and wait to be committed together, at most. It is the hand-over to
 /// the work executor that costs.
@@ -55,7 +55,7 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
   downloads_ahead(client_state& state, Files& files, OnResult& on_result)
       : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
-  void fill(octet_buffer& out) {
+  void fill(byte_buffer& out) {
     filled_.clear();
     while (!this->is_full()) {
       auto* const file = this->next();
@@ -78,7 +78,7 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
     if (!ec) {
       auto entry = judge_entry(state_, line, request_of(file), ec);
       // Nothing that has arrived waits for the stream.
-      if (!ec && state_.link.in.size() < entry.octets()) co_await finish(ec);
+      if (!ec && state_.link.in.size() < entry.bytes()) co_await finish(ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
     if (!ec) {
@@ -142,14 +142,14 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
 
   flow<download_result<digest_type>> receive(file_type& file, download_entry<digest_type> entry,
                                              std::error_code& ec) {
-    const std::uint64_t count = entry.octets();
+    const std::uint64_t count = entry.bytes();
     Hasher hash;
     auto result = co_await receive_file(state_, file.sink, hash, std::move(entry), ec);
-    const std::uint64_t left = count - result.octets;
+    const std::uint64_t left = count - result.bytes;
     const bool failed_here = ec && !state_.in_step && state_.origin == failure_origin::local;
-    if (failed_here && left <= dropped_octets) {
+    if (failed_here && left <= max_dropped_size) {
       const std::error_code why = ec;
-      co_await drop_octets(state_.link, left, ec);
+      co_await drop_bytes(state_.link, left, ec);
       if (ec) state_.origin = failure_origin::stream;
       else decline(state_, failure_origin::local, why, ec);
     }

@@ -50,13 +50,13 @@ class fault_state {
     return d == direction::read ? next_read() : next_write();
   }
 
-  /// Takes note of octets that were read into `buffers`.
+  /// Takes note of bytes that were read into `buffers`.
   template <class Buffers>
-  void has_read(const Buffers& buffers, std::size_t octets) noexcept {
-    const std::uint64_t before = read.fetch_add(octets);
-    if (!plan.flip_read || plan.flip_read->octet < before) return;
-    std::uint64_t skip = plan.flip_read->octet - before;
-    if (skip >= octets) return;
+  void has_read(const Buffers& buffers, std::size_t bytes) noexcept {
+    const std::uint64_t before = read.fetch_add(bytes);
+    if (!plan.flip_read || plan.flip_read->byte < before) return;
+    std::uint64_t skip = plan.flip_read->byte - before;
+    if (skip >= bytes) return;
     const auto end = asio::buffer_sequence_end(buffers);
     for (auto i = asio::buffer_sequence_begin(buffers); i != end; ++i) {
       const asio::mutable_buffer piece{*i};
@@ -68,15 +68,15 @@ class fault_state {
     }
   }
 
-  /// What is to be written of `buffers`; an octet to be damaged is written by itself.
+  /// What is to be written of `buffers`; a byte to be damaged is written by itself.
   template <class Buffers>
   buffer_prefix<asio::const_buffer> to_write(const Buffers& buffers, std::size_t limit) noexcept {
-    if (closed || !plan.flip_written || plan.flip_written->octet != written) {
+    if (closed || !plan.flip_written || plan.flip_written->byte != written) {
       return {buffers, limit};
     }
-    const std::size_t octets = asio::buffer_copy(asio::buffer(&damaged_, 1), buffers);
+    const std::size_t bytes = asio::buffer_copy(asio::buffer(&damaged_, 1), buffers);
     flip(damaged_, *plan.flip_written);
-    return {asio::const_buffer{&damaged_, octets}, 1};
+    return {asio::const_buffer{&damaged_, bytes}, 1};
   }
 
   asio::steady_timer& stalled(const asio::any_io_executor& executor) {
@@ -100,18 +100,18 @@ class fault_state {
 
   static bool reached(const position& at, std::uint64_t now) noexcept { return at && now >= *at; }
 
-  static void flip(std::byte& octet, const bit_position& at) noexcept {
-    octet ^= std::byte{1} << (at.bit % 8);
+  static void flip(std::byte& byte, const bit_position& at) noexcept {
+    byte ^= std::byte{1} << (at.bit % 8);
   }
 
   /// How far it is to the nearest of `stops` that lie ahead of `now`, and no more than `most`.
   static std::size_t limit(std::size_t most, std::uint64_t now,
                            std::initializer_list<std::uint64_t> stops) noexcept {
-    std::uint64_t octets = std::max<std::size_t>(most, 1);
+    std::uint64_t bytes = std::max<std::size_t>(most, 1);
     for (const std::uint64_t stop : stops) {
-      if (stop > now) octets = std::min(octets, stop - now);
+      if (stop > now) bytes = std::min(bytes, stop - now);
     }
-    return static_cast<std::size_t>(octets);
+    return static_cast<std::size_t>(bytes);
   }
 
   static std::uint64_t place(const position& at) noexcept { return at.value_or(nowhere); }
@@ -129,7 +129,7 @@ class fault_state {
       return {verdict::fail, 0, asio::error::broken_pipe};
     }
     if (reached(plan.stall_after_written, written)) return {verdict::stall};
-    const std::uint64_t damage = plan.flip_written ? plan.flip_written->octet : nowhere;
+    const std::uint64_t damage = plan.flip_written ? plan.flip_written->byte : nowhere;
     return {verdict::pass, limit(plan.max_write, written,
                                  {place(plan.break_after_written), place(plan.reset_after_written),
                                   place(plan.stall_after_written), damage})};
@@ -148,7 +148,7 @@ class fault_transfer {
       : layer_{&layer}, state_{std::move(state)}, buffers_{buffers} {}
 
   template <class Self>
-  void operator()(Self& self, std::error_code ec = {}, std::size_t octets = 0) {
+  void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
     switch (stage_) {
       case stage::starting: return start(self);
       case stage::failed: return finish(self, error_, 0);
@@ -156,12 +156,12 @@ class fault_transfer {
       case stage::moving: break;
     }
     if constexpr (Direction == fault_state::direction::read) {
-      state_->has_read(buffers_, octets);
+      state_->has_read(buffers_, bytes);
     } else {
-      state_->written += octets;
+      state_->written += bytes;
     }
     const bool torn = ec && !state_->closed && state_->reset();
-    finish(self, torn ? asio::error::connection_reset : ec, octets);
+    finish(self, torn ? asio::error::connection_reset : ec, bytes);
   }
 
  private:
@@ -195,9 +195,9 @@ class fault_transfer {
   }
 
   template <class Self>
-  void finish(Self& self, std::error_code ec, std::size_t octets) {
+  void finish(Self& self, std::error_code ec, std::size_t bytes) {
     state_.reset();
-    self.complete(ec, octets);
+    self.complete(ec, bytes);
   }
 
   Layer* layer_;

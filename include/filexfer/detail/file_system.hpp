@@ -21,7 +21,7 @@ struct file_system_traits {
   bool flushes_folders = true;  ///< Some have nothing to flush, and say so by an error.
   bool folds_names = false;     ///< Takes names for one that differ in case or normalisation.
   mode_t file_mode = 0444;      ///< Of a published file: what the umask leaves of 0444.
-  std::size_t component_octets = 255;  ///< The longest component of a name.
+  std::size_t max_component_length = 255;  ///< The longest component of a name.
 
   bool can_publish() const noexcept { return links || renames_safely; }
 };
@@ -102,7 +102,7 @@ inline file_system_traits try_file_system(int folder, std::error_code& ec) {
   if (!ec) traits.locks_folders = tries_folder_lock(folder, ec);
   if (!ec) traits.flushes_folders = tries_folder_flush(folder, ec);
   const auto longest = ::fpathconf(folder, _PC_NAME_MAX);
-  if (longest > 0) traits.component_octets = static_cast<std::size_t>(longest);
+  if (longest > 0) traits.max_component_length = static_cast<std::size_t>(longest);
   return traits;
 }
 

@@ -33,13 +33,13 @@ namespace filexfer::detail {
 enum class deadline {
   line,    ///< `line`, absolute.
   reply,   ///< `reply`, absolute.
-  octets,  ///< `idle`, anew at each progress, and `least_rate` for the whole action.
+  idle,    ///< `idle`, anew at each progress, and `least_rate` for the whole action.
   linger,  ///< `linger`, absolute.
 };
 
 enum class io_kind {
   none,
-  read_some,      ///< At least one octet into `into`.
+  read_some,      ///< At least one byte into `into`.
   read_full,      ///< All of `into`.
   write,          ///< All of `from`.
   exchange,       ///< Writes all of `from` and reads into `into`, until either has ended.
@@ -53,7 +53,7 @@ enum class io_kind {
 struct file_range {
   int descriptor = -1;
   std::uint64_t offset = 0;
-  std::uint64_t octets = 0;
+  std::uint64_t bytes = 0;
 };
 
 /// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
@@ -87,7 +87,7 @@ class work_base {
 /// An exchange that ends because one of the two has ended leaves the other standing, if it has
 /// begun. A standing write goes on beside whatever follows, until an exchange with the same `from`
 /// joins it; a standing read is joined by the next exchange or read, which must be into the same
-/// octets. One that fails leaves no write standing; no flow may end while its write stands. The
+/// bytes. One that fails leaves no write standing; no flow may end while its write stands. The
 /// blocking driver can't do both, and only writes.
 struct action {
   io_kind io = io_kind::none;
@@ -95,7 +95,7 @@ struct action {
   std::array<std::span<const std::byte>, 2> from;
   file_range file;
 
-  detail::deadline deadline = deadline::octets;
+  detail::deadline deadline = deadline::idle;
   /// Go on with the deadline of the action before (a line read in pieces has one).
   bool continues_deadline = false;
   /// A server that is told to stop ends this read with `errc::shutting_down`.
@@ -118,13 +118,13 @@ struct action {
 /// optional can't construct it from nothing.
 struct read_end {
   std::error_code error;
-  std::size_t octets = 0;
+  std::size_t bytes = 0;
 };
 
 /// What became of an action's I/O. The end of the stream is `errc::end_of_stream`.
 struct outcome {
   std::error_code error;         ///< Of an exchange: of its write, its deadline or its cancelling.
-  std::uint64_t octets = 0;      ///< Moved; not told of an exchange.
+  std::uint64_t bytes = 0;       ///< Moved; not told of an exchange.
   bool wrote = false;            ///< All that an exchange had to write has left.
   std::optional<read_end> came;  ///< Set once the read of an exchange has ended.
 };

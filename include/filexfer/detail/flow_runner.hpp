@@ -143,8 +143,8 @@ class flow_runner
     io_handler(pointer p, asio::cancellation_signal& signal, call_type call_)
         : part_handler{std::move(p)}, slot{signal.slot()}, call{call_} {}
     cancellation_slot_type get_cancellation_slot() const noexcept { return slot; }
-    void operator()(std::error_code ec, std::size_t octets = 0) {
-      enter(std::move(this->self), call, ec, octets);
+    void operator()(std::error_code ec, std::size_t bytes = 0) {
+      enter(std::move(this->self), call, ec, bytes);
     }
     asio::cancellation_slot slot;
     call_type call;
@@ -260,7 +260,7 @@ class flow_runner
       case io_kind::write:
       case io_kind::send_file: break;
     }
-    if (octets_wanted(*action_) == 0) return;
+    if (bytes_wanted(*action_) == 0) return;
     if (action_->interruptible && stopping_) {
       context_.result.error = errc::shutting_down;
       return;
@@ -294,7 +294,7 @@ class flow_runner
   }
 
   void initiate_io() {
-    const std::uint64_t done = context_.result.octets;
+    const std::uint64_t done = context_.result.bytes;
     io_handler handler{this->shared_from_this(), io_signal_, &flow_runner::on_io};
     switch (action_->io) {
       case io_kind::write:
@@ -312,17 +312,17 @@ class flow_runner
     }
   }
 
-  void on_io(std::error_code ec, std::size_t octets) {
+  void on_io(std::error_code ec, std::size_t bytes) {
     outcome& out = context_.result;
     if constexpr (file_sending_stream<Stream>) {
-      if (action_->io == io_kind::send_file && !ec) octets = send_some(ec);
+      if (action_->io == io_kind::send_file && !ec) bytes = send_some(ec);
     }
-    out.octets += octets;
-    if (!ec && out.octets < octets_wanted(*action_)) {
+    out.bytes += bytes;
+    if (!ec && out.bytes < bytes_wanted(*action_)) {
       if (cancelled_ || abort_reason_) {
         ec = asio::error::operation_aborted;
       } else {
-        if (octets > 0) deadline_.progress(*action_);
+        if (bytes > 0) deadline_.progress(*action_);
         ec = start_safely([this] { initiate_io(); });
         if (!ec) return;
       }
@@ -343,9 +343,9 @@ class flow_runner
   std::size_t send_some(std::error_code& ec)
     requires file_sending_stream<Stream>
   {
-    const std::uint64_t done = context_.result.octets;
+    const std::uint64_t done = context_.result.bytes;
     const file_range& all = action_->file;
-    const file_range left{all.descriptor, all.offset + done, all.octets - done};
+    const file_range left{all.descriptor, all.offset + done, all.bytes - done};
     const std::size_t sent = send_file_some(stream_.native_handle(), left, ec);
     if (ec == std::errc::operation_would_block) ec.clear();
     return sent;
@@ -359,7 +359,7 @@ class flow_runner
       stop_writing();
       return;
     }
-    deadline_.begin(*action_, octets_wanted(*action_));
+    deadline_.begin(*action_, bytes_wanted(*action_));
     const auto& from = action_->from;
     const bool writes = !from[0].empty() || !from[1].empty();
     if (writes && !write_under_way_ && !write_ended_) {
@@ -414,8 +414,8 @@ class flow_runner
     write_ended_ = translated(ec);
   }
 
-  void on_write(std::error_code ec, std::size_t octets) {
-    written_ += octets;
+  void on_write(std::error_code ec, std::size_t bytes) {
+    written_ += bytes;
     const bool goes_on = !ec && written_ < writing_[0].size() + writing_[1].size();
     if (goes_on && (cancelled_ || stops_writing_ || (exchanging_ && abort_reason_))) {
       end_write(asio::error::operation_aborted);
@@ -458,9 +458,9 @@ class flow_runner
   /// A read while one stands is that one. True if it is taken care of.
   bool join_read() {
     if (read_ended_) {
-      deadline_.begin(*action_, octets_wanted(*action_));  // which the next read may continue
+      deadline_.begin(*action_, bytes_wanted(*action_));  // which the next read may continue
       context_.result.error = read_ended_->error;
-      context_.result.octets = read_ended_->octets;
+      context_.result.bytes = read_ended_->bytes;
       read_ended_.reset();
       return true;
     }
@@ -472,14 +472,14 @@ class flow_runner
     return true;
   }
 
-  void on_read(std::error_code ec, std::size_t octets) {
+  void on_read(std::error_code ec, std::size_t bytes) {
     read_under_way_ = false;
     if (read_joined_) {
       read_joined_ = false;
-      context_.result.octets = octets;
+      context_.result.bytes = bytes;
       end_io(ec);
     } else {
-      read_ended_ = read_end{translated(ec), octets};
+      read_ended_ = read_end{translated(ec), bytes};
       if (exchanging_) deadline_.progress(*action_);
       end_exchange();
     }
@@ -488,7 +488,7 @@ class flow_runner
   // ---------------------------------------------------------------------- deadlines and cancellation
 
   void set_deadline() {
-    deadline_.begin(*action_, octets_wanted(*action_));
+    deadline_.begin(*action_, bytes_wanted(*action_));
     start_timer();
   }
 

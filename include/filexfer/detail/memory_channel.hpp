@@ -21,7 +21,7 @@
 
 namespace filexfer::detail {
 
-/// One direction of a pipe: a ring of octets between a sending and a receiving side.
+/// One direction of a pipe: a ring of bytes between a sending and a receiving side.
 ///
 /// Each side waits on its own condition variable (blocking) and its own timer, which never expires
 /// and is cancelled as a signal (asynchronous). A timer belongs to an execution context, so it goes
@@ -33,7 +33,7 @@ class memory_channel {
 
   struct outcome {
     std::error_code ec;
-    std::size_t octets = 0;
+    std::size_t bytes = 0;
   };
 
   explicit memory_channel(std::size_t capacity) : ring_(std::max<std::size_t>(capacity, 1)) {}
@@ -47,11 +47,11 @@ class memory_channel {
       const std::size_t first = std::min(used_, ring_.size() - head_);
       const std::array filled{asio::const_buffer{ring_.data() + head_, first},
                               asio::const_buffer{ring_.data(), used_ - first}};
-      const std::size_t octets = asio::buffer_copy(to, filled);
-      used_ -= octets;
-      head_ = used_ == 0 ? 0 : (head_ + octets) % ring_.size();
+      const std::size_t bytes = asio::buffer_copy(to, filled);
+      used_ -= bytes;
+      head_ = used_ == 0 ? 0 : (head_ + bytes) % ring_.size();
       sender_.wake();
-      return outcome{{}, octets};
+      return outcome{{}, bytes};
     }
     const bool ended = receiver_.state == side_state::shut || sender_.state != side_state::open;
     if (ended) return outcome{asio::error::eof};
@@ -70,10 +70,10 @@ class memory_channel {
     const std::size_t first = std::min(room, ring_.size() - tail);
     const std::array empty{asio::mutable_buffer{ring_.data() + tail, first},
                            asio::mutable_buffer{ring_.data(), room - first}};
-    const std::size_t octets = asio::buffer_copy(empty, from);
-    used_ += octets;
+    const std::size_t bytes = asio::buffer_copy(empty, from);
+    used_ += bytes;
     receiver_.wake();
-    return outcome{{}, octets};
+    return outcome{{}, bytes};
   }
 
   template <side Side, class Buffers>
@@ -186,7 +186,7 @@ class memory_transfer {
   template <class Self>
   void finish(Self& self, outcome result) {
     channel_.reset();
-    self.complete(result.ec, result.octets);
+    self.complete(result.ec, result.bytes);
   }
 
   std::shared_ptr<memory_channel> channel_;

@@ -17,7 +17,7 @@ namespace filexfer::detail {
 ///
 /// Only regular files count, and only names as the protocol has them; everything else is passed
 /// over, and so is what vanishes meanwhile. One handle is held for each level of folders; a name's
-/// 255 octets bound them to 128.
+/// 255 bytes bound them to 128.
 class name_walk {
  public:
   name_walk() noexcept = default;
@@ -58,7 +58,7 @@ class name_walk {
  private:
   struct level {
     folder_reader reader;
-    std::size_t prefix;  ///< Octets of a name here that are the folders above, with their `/`.
+    std::size_t prefix;  ///< Bytes of a name here that are the folders above, with their `/`.
   };
 
   /// Whether the entry is a regular file.

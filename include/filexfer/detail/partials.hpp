@@ -21,7 +21,7 @@ namespace filexfer::detail {
 /// How much of uploads that broke is kept.
 struct partial_limits {
   std::chrono::seconds age;
-  std::uint64_t octets;
+  std::uint64_t bytes;
 };
 
 /// What arrived of uploads whose connections were lost, in a folder of a store: a file for each
@@ -43,9 +43,9 @@ class partials {
     constexpr std::string_view digits = "0123456789abcdef";
     std::string key;
     for (const char c : token) {
-      const auto octet = static_cast<unsigned char>(c);
-      key += digits[octet >> 4];
-      key += digits[octet & 0x0Fu];
+      const auto byte = static_cast<unsigned char>(c);
+      key += digits[byte >> 4];
+      key += digits[byte & 0x0Fu];
     }
     return key + '-' + std::to_string(size);
   }
@@ -71,18 +71,18 @@ class partials {
   /// Removes all that nobody is writing: it gives way to what arrives.
   void remove_all() { remove_beyond({std::chrono::seconds::max(), 0}); }
 
-  /// Octets of what is kept, but not of what is arriving in this process.
-  std::uint64_t count_octets(std::error_code& ec) {
-    std::uint64_t octets = 0;
-    for (const auto& one : find_all(ec)) octets += one.octets;
-    return octets;
+  /// Bytes of what is kept, but not of what is arriving in this process.
+  std::uint64_t count_bytes(std::error_code& ec) {
+    std::uint64_t bytes = 0;
+    for (const auto& one : find_all(ec)) bytes += one.bytes;
+    return bytes;
   }
 
  private:
   struct kept {
     std::string key;
     file_time modified;
-    std::uint64_t octets;
+    std::uint64_t bytes;
   };
 
   std::vector<kept> find_all(std::error_code& ec) {
@@ -107,11 +107,11 @@ class partials {
     const auto newest_first = [](const kept& a, const kept& b) { return a.modified > b.modified; };
     std::sort(all.begin(), all.end(), newest_first);
     const auto now = std::chrono::system_clock::now();
-    std::uint64_t octets = 0;
+    std::uint64_t bytes = 0;
     for (const kept& one : all) {
-      octets += one.octets;
+      bytes += one.bytes;
       const auto age = std::chrono::floor<std::chrono::seconds>(now - one.modified);
-      if (octets > limits.octets || age > limits.age) {
+      if (bytes > limits.bytes || age > limits.age) {
         remove_if_abandoned(folder_.get(), one.key.c_str());
       }
     }

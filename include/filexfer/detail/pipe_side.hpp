@@ -32,7 +32,7 @@ enum class pipe_direction { read, write };
 
 struct pipe_outcome {
   std::error_code ec;
-  std::size_t octets = 0;
+  std::size_t bytes = 0;
 
   bool would_block() const noexcept { return ec == asio::error::would_block; }
 };
@@ -79,7 +79,7 @@ class pipe_side {
       pieces[static_cast<std::size_t>(count++)] = {const_cast<void*>(piece.data()), piece.size()};
     }
     const int fd = waited_.native_handle();
-    const auto octets = retried([&] {
+    const auto bytes = retried([&] {
       if constexpr (Direction == pipe_direction::read) {
         return ::readv(fd, pieces.data(), count);
       } else {
@@ -87,8 +87,8 @@ class pipe_side {
         return ::writev(fd, pieces.data(), count);
       }
     });
-    if (octets > 0) return {{}, static_cast<std::size_t>(octets)};
-    if (octets < 0) return {stream_error(errno)};
+    if (bytes > 0) return {{}, static_cast<std::size_t>(bytes)};
+    if (bytes < 0) return {stream_error(errno)};
     // Nothing was written, though there was something: that would go on for ever.
     if (Direction == pipe_direction::write) return {stream_error(EIO)};
     return {asio::error::eof};
@@ -99,7 +99,7 @@ class pipe_side {
     if (!is_open()) return {asio::error::bad_descriptor};
     if (asio::buffer_size(buffers) == 0) return {};
     for (;;) {
-      const auto done = attempt<Direction>(buffers, most_octets);
+      const auto done = attempt<Direction>(buffers, max_call_size);
       if (!done.would_block()) return done;
       pollfd poll{waited_.native_handle(),
                   Direction == pipe_direction::read ? short{POLLIN} : short{POLLOUT}, 0};
@@ -108,9 +108,9 @@ class pipe_side {
   }
 
   /// How much a transfer may ask for after the descriptor was found ready. One that blocks takes
-  /// PIPE_BUF octets of a write without blocking, and gives a reader what there is.
+  /// PIPE_BUF bytes of a write without blocking, and gives a reader what there is.
   std::size_t limit(pipe_direction direction) const noexcept {
-    return non_blocking_ || direction == pipe_direction::read ? most_octets : PIPE_BUF;
+    return non_blocking_ || direction == pipe_direction::read ? max_call_size : PIPE_BUF;
   }
 
   bool is_non_blocking() const noexcept { return non_blocking_; }
@@ -118,7 +118,7 @@ class pipe_side {
   asio::posix::stream_descriptor& waited() noexcept { return waited_; }
 
  private:
-  static constexpr std::size_t most_octets = std::size_t{1} << 30;  // well under SSIZE_MAX
+  static constexpr std::size_t max_call_size = std::size_t{1} << 30;  // well under SSIZE_MAX
 
   asio::posix::stream_descriptor waited_;
   bool non_blocking_ = false;
@@ -185,7 +185,7 @@ class pipe_transfer {
   template <class Self>
   void finish(Self& self, pipe_outcome result) {
     side_.reset();
-    self.complete(result.ec, result.octets);
+    self.complete(result.ec, result.bytes);
   }
 
   std::shared_ptr<pipe_side> side_;

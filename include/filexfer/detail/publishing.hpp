@@ -8,7 +8,7 @@
 #include <filexfer/detail/id_folder.hpp>
 #include <filexfer/detail/name_walk.hpp>
 #include <filexfer/detail/store_folder.hpp>
-#include <filexfer/detail/stored_octets.hpp>
+#include <filexfer/detail/stored_bytes.hpp>
 #include <filexfer/detail/temporary.hpp>
 #include <filexfer/detail/time_of.hpp>
 #include <filexfer/error.hpp>
@@ -26,7 +26,7 @@ namespace filexfer::detail {
 /// Puts files under names of one id, under that id's lock. Used for one publication.
 ///
 /// A name is never taken from a file that has it, but from one that no longer hashes to its id, or
-/// for the same octets with another time.
+/// for the same bytes with another time.
 /// When a function returns without an error, the file, its name and every folder up to the store's
 /// root are on the disk. When it fails, what it made is gone; but if only the flushing of a folder
 /// failed (`errc::io`), the file stays, whole, under its name.
@@ -40,23 +40,23 @@ class publishing {
              std::error_code& ec)
       : store_{store}, id_{id}, place_{store, id.to_string(), missing, ec} {}
 
-  /// Puts the octets that have arrived under `name`, with that time if there is one. Returns
-  /// whether they themselves are in the store now, rather than a file with the same octets that was
+  /// Puts the bytes that have arrived under `name`, with that time if there is one. Returns
+  /// whether they themselves are in the store now, rather than a file with the same bytes that was
   /// there.
   bool put(temporary& arrived, std::string_view name, std::optional<file_time> modified,
            std::error_code& ec) {
     bool kept = false;
     give_time(arrived, modified, ec);
     auto held = ec ? std::nullopt : find_equal(arrived.handle(), ec);
-    auto end = outcome::needs_octets;
+    auto end = outcome::needs_bytes;
     if (!ec && held) end = show_held(*held, name, ec);
-    if (!ec && end == outcome::needs_octets) kept = show_temporary(arrived, name, ec);
+    if (!ec && end == outcome::needs_bytes) kept = show_temporary(arrived, name, ec);
     give_up_on(ec);
     return kept;
   }
 
-  /// Puts the file of `size` octets that is stored under the id under `name` too, with that time if
-  /// there is one; false if there is none. No octets are looked at. Where it can't be linked it is
+  /// Puts the file of `size` bytes that is stored under the id under `name` too, with that time if
+  /// there is one; false if there is none. No bytes are looked at. Where it can't be linked it is
   /// copied, once `reserve(size, ec)` has set no error.
   template <class Reserve>
   bool add_name(std::uint64_t size, std::string_view name, std::optional<file_time> modified,
@@ -67,10 +67,10 @@ class publishing {
     if (modified) time_ = to_timespec(*modified);
     auto held = find_sized(size, ec);
     if (ec || !held) return false;
-    if (show_held(*held, name, ec) == outcome::needs_octets && !ec) {
+    if (show_held(*held, name, ec) == outcome::needs_bytes && !ec) {
       auto reserved = reserve(size, ec);
       temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
-      if (!ec) copy_octets(held->file.get(), copy.handle(), ec);
+      if (!ec) copy_bytes(held->file.get(), copy.handle(), ec);
       if (!ec) give_time(copy, modified.value_or(modified_time(held->at.status())), ec);
       if (!ec && show_temporary(copy, name, ec)) reserved.keep();
       if (!ec) copy.remove();
@@ -86,7 +86,7 @@ class publishing {
     descriptor file;
   };
 
-  enum class outcome { done, needs_octets };
+  enum class outcome { done, needs_bytes };
 
   /// Opens the file that the walk has come to; nothing if it is gone or another now.
   static std::optional<descriptor> open_found(const name_walk& walk, std::error_code& ec) {
@@ -98,8 +98,8 @@ class publishing {
     return file;
   }
 
-  /// The stored file with the octets of `arrived`. Files that are damaged are set aside on the way;
-  /// `errc::collision` if a good one has other octets.
+  /// The stored file with the bytes of `arrived`. Files that are damaged are set aside on the way;
+  /// `errc::collision` if a good one has other bytes.
   std::optional<held_file> find_equal(int arrived, std::error_code& ec) {
     name_walk walk{reopen_folder(place_.handle(), ec), ec};
     while (!ec && walk.next(ec)) {
@@ -158,7 +158,7 @@ class publishing {
     const auto how = store_.traits().links ? method::link : method::rename;
     added_ = false;
     own_ = &file;
-    if (show(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_octets) {
+    if (show(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_bytes) {
       // A link to a file of one's own is refused only for reasons that will not pass.
       if (!ec) ec = errc::io;
     }
@@ -170,9 +170,9 @@ class publishing {
   /// How a name is added; `none` where only a name that is there already will do.
   enum class method { link, rename, none };
 
-  /// Shows `source`, which is open as `octets`, under `name`, if a file with these octets is not
+  /// Shows `source`, which is open as `bytes`, under `name`, if a file with these bytes is not
   /// there already; then flushes the folders.
-  outcome show(int source_folder, const char* source, int octets, std::string_view name, method how,
+  outcome show(int source_folder, const char* source, int bytes, std::string_view name, method how,
                std::error_code& ec) {
     constexpr int attempts = 100;  // Each fails only if somebody interferes who takes no locks.
     for (int i = 0; i < attempts; ++i) {
@@ -180,12 +180,12 @@ class publishing {
       if (ec) return outcome::done;
       const auto there = status_at(place_.leaf_folder(), leaf.c_str(), ec);
       if (!ec) {
-        if (!settles_for(there, leaf, octets, ec)) {
+        if (!settles_for(there, leaf, bytes, ec)) {
           if (ec) return outcome::done;
           continue;
         }
         if (!has_time(there) && !change_time(there, leaf, ec)) {
-          return ec ? outcome::done : outcome::needs_octets;
+          return ec ? outcome::done : outcome::needs_bytes;
         }
         return ec ? outcome::done : flush_folders(ec);
       }
@@ -194,8 +194,8 @@ class publishing {
         return outcome::done;
       }
       ec.clear();
-      if (how == method::none) return outcome::needs_octets;
-      if (how == method::link && !store_.traits().links) return outcome::needs_octets;
+      if (how == method::none) return outcome::needs_bytes;
+      if (how == method::link && !store_.traits().links) return outcome::needs_bytes;
       if (add(source_folder, source, leaf, how) == 0) {
         added_ = true;
         return check_spelling(source_folder, source, leaf, how, ec) ? flush_folders(ec)
@@ -204,7 +204,7 @@ class publishing {
       if (errno == EEXIST) continue;
       if (errno == EMLINK || errno == EPERM || errno == ENOTSUP || errno == EOPNOTSUPP ||
           errno == EXDEV) {
-        return outcome::needs_octets;
+        return outcome::needs_bytes;
       }
       ec = name_error(last_error());
       return outcome::done;
@@ -219,22 +219,22 @@ class publishing {
                                : rename_no_replace(source_folder, source, folder, leaf.c_str());
   }
 
-  /// Whether the file that is there under `leaf` will do: it has the octets of `octets` (or, where
+  /// Whether the file that is there under `leaf` will do: it has the bytes of `bytes` (or, where
   /// only a name is added, the size). If it is damaged it is set aside, and this is false without
   /// an error.
-  bool settles_for(const struct stat& there, const std::string& leaf, int octets,
+  bool settles_for(const struct stat& there, const std::string& leaf, int bytes,
                    std::error_code& ec) {
     if (!S_ISREG(there.st_mode) || !place_.is_spelled(leaf, ec)) {
       if (!ec) ec = errc::bad_name;
       return false;
     }
-    const auto ours = status_of(octets, ec);
+    const auto ours = status_of(bytes, ec);
     if (ec) return false;
     if (same_file(there, ours)) return true;
     const bool trusted = size_ && static_cast<std::uint64_t>(there.st_size) == *size_;
     const auto stored = open_at(place_.leaf_folder(), leaf.c_str(), file_flags, ec);
     if (ec) return false;
-    const auto found = trusted ? verdict::equal : judge<Hasher>(stored.get(), octets, id_, ec);
+    const auto found = trusted ? verdict::equal : judge<Hasher>(stored.get(), bytes, id_, ec);
     if (ec) return false;
     if (found == verdict::equal) flush(stored.get(), ec);
     else if (found == verdict::other) ec = errc::collision;
@@ -242,7 +242,7 @@ class publishing {
     return found == verdict::equal && !ec;
   }
 
-  /// Gives the file that stands under `leaf`, and has the right octets, the time that is wanted:
+  /// Gives the file that stands under `leaf`, and has the right bytes, the time that is wanted:
   /// where other names share it, the temporary file takes its place. False where there is none.
   bool change_time(const struct stat& there, const std::string& leaf, std::error_code& ec) {
     const int folder = place_.leaf_folder();

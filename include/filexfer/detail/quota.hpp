@@ -13,63 +13,63 @@
 
 namespace filexfer::detail {
 
-/// Octets that this process has stored, as far as it knows, and those that are arriving.
+/// Bytes that this process has stored, as far as it knows, and those that are arriving.
 class quota {
  public:
   static constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
   explicit quota(std::uint64_t limit) noexcept : limit_{limit} {}
 
-  /// Octets set aside for a file; given back unless they are kept.
+  /// Bytes set aside for a file; given back unless they are kept.
   class reservation {
    public:
     reservation() noexcept = default;
-    reservation(quota& from, std::uint64_t octets) noexcept : from_{&from}, octets_{octets} {}
+    reservation(quota& from, std::uint64_t bytes) noexcept : from_{&from}, bytes_{bytes} {}
     reservation(reservation&& other) noexcept
-        : from_{std::exchange(other.from_, nullptr)}, octets_{other.octets_} {}
+        : from_{std::exchange(other.from_, nullptr)}, bytes_{other.bytes_} {}
     reservation& operator=(reservation&& other) noexcept {
       reservation moved{std::move(other)};
       std::swap(from_, moved.from_);
-      std::swap(octets_, moved.octets_);
+      std::swap(bytes_, moved.bytes_);
       return *this;
     }
     ~reservation() { settle(0); }
 
-    /// The file is stored: its octets are used from now on.
-    void keep() noexcept { settle(octets_); }
+    /// The file is stored: its bytes are used from now on.
+    void keep() noexcept { settle(bytes_); }
 
     /// So many of them are.
-    void keep(std::uint64_t octets) noexcept { settle(octets); }
+    void keep(std::uint64_t bytes) noexcept { settle(bytes); }
 
    private:
     void settle(std::uint64_t used) noexcept {
-      if (from_ != nullptr) std::exchange(from_, nullptr)->settle(octets_, used);
+      if (from_ != nullptr) std::exchange(from_, nullptr)->settle(bytes_, used);
     }
 
     quota* from_ = nullptr;
-    std::uint64_t octets_ = 0;
+    std::uint64_t bytes_ = 0;
   };
 
   bool limited() const noexcept { return limit_ != unlimited; }
 
-  /// Sets `octets` aside. `errc::no_space` if there is no room even after `count(ec)`, which
-  /// returns the octets that are stored, was asked. It is not asked again and again by a peer that
+  /// Sets `bytes` aside. `errc::no_space` if there is no room even after `count(ec)`, which
+  /// returns the bytes that are stored, was asked. It is not asked again and again by a peer that
   /// is refused again and again: counting takes a tenth of the time at most.
   template <class Count>
-  reservation reserve(std::uint64_t octets, Count count, std::error_code& ec) {
+  reservation reserve(std::uint64_t bytes, Count count, std::error_code& ec) {
     ec.clear();
     if (!limited()) return {};
-    if (take(octets)) return {*this, octets};
-    recount(octets, count, ec);
-    if (!ec && take(octets)) return {*this, octets};
+    if (take(bytes)) return {*this, bytes};
+    recount(bytes, count, ec);
+    if (!ec && take(bytes)) return {*this, bytes};
     if (!ec) ec = errc::no_space;
     return {};
   }
 
-  /// So many octets that were used are so no more.
-  void release(std::uint64_t octets) noexcept {
+  /// So many bytes that were used are so no more.
+  void release(std::uint64_t bytes) noexcept {
     const std::lock_guard lock{mutex_};
-    used_ -= std::min(octets, used_);
+    used_ -= std::min(bytes, used_);
   }
 
   /// Sets what is stored.
@@ -81,14 +81,14 @@ class quota {
  private:
   using clock = std::chrono::steady_clock;
 
-  bool fits(std::uint64_t octets) const noexcept {
-    return used_ <= limit_ && reserved_ <= limit_ - used_ && octets <= limit_ - used_ - reserved_;
+  bool fits(std::uint64_t bytes) const noexcept {
+    return used_ <= limit_ && reserved_ <= limit_ - used_ && bytes <= limit_ - used_ - reserved_;
   }
 
-  bool take(std::uint64_t octets) noexcept {
+  bool take(std::uint64_t bytes) noexcept {
     const std::lock_guard lock{mutex_};
-    if (!fits(octets)) return false;
-    reserved_ += octets;
+    if (!fits(bytes)) return false;
+    reserved_ += bytes;
     return true;
   }
 
@@ -99,11 +99,11 @@ class quota {
   }
 
   template <class Count>
-  void recount(std::uint64_t octets, Count& count, std::error_code& ec) {
+  void recount(std::uint64_t bytes, Count& count, std::error_code& ec) {
     const std::lock_guard lock{counting_};
     {
       const std::lock_guard inner{mutex_};
-      if (fits(octets)) return;  // Another thread has counted meanwhile.
+      if (fits(bytes)) return;  // Another thread has counted meanwhile.
     }
     const auto start = clock::now();
     if (start < next_count_) return;

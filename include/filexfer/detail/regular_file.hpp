@@ -20,7 +20,7 @@ inline void require_regular(const struct stat& status, std::error_code& ec) noex
   else ec = system_code(S_ISDIR(status.st_mode) ? EISDIR : ENOTSUP);
 }
 
-/// A regular file that is open for reading: its octets from an offset on, up to the size that it
+/// A regular file that is open for reading: its bytes from an offset on, up to the size that it
 /// had when it was opened.
 class regular_file {
  public:
@@ -37,7 +37,7 @@ class regular_file {
   const struct stat& opened() const noexcept { return opened_; }
   std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(opened_.st_size); }
 
-  /// Fills `to`; fewer octets only at the end. A file that ends before its size is
+  /// Fills `to`; fewer bytes only at the end. A file that ends before its size is
   /// `errc::source_changed`, or `errc::short_source` if it never was that long.
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     const auto wanted =

@@ -29,7 +29,7 @@ inline std::error_code translated(std::error_code ec) noexcept {
   return ec == asio::error::eof ? make_error_code(errc::end_of_stream) : ec;
 }
 
-/// What is left of `from` after its first `done` octets.
+/// What is left of `from` after its first `done` bytes.
 inline std::array<asio::const_buffer, 2> buffers_after(
     const std::array<std::span<const std::byte>, 2>& from, std::uint64_t done) noexcept {
   const std::array<asio::const_buffer, 2> all{asio::buffer(from[0].data(), from[0].size()),
@@ -39,18 +39,18 @@ inline std::array<asio::const_buffer, 2> buffers_after(
   return {all[0] + first, all[1] + second};
 }
 
-inline std::uint64_t octets_wanted(const action& a) noexcept {
+inline std::uint64_t bytes_wanted(const action& a) noexcept {
   switch (a.io) {
     case io_kind::read_some: return a.into.empty() ? 0 : 1;
     case io_kind::read_full: return a.into.size();
     case io_kind::write:
     case io_kind::exchange: return a.from[0].size() + a.from[1].size();
-    case io_kind::send_file: return a.file.octets;
+    case io_kind::send_file: return a.file.bytes;
     default: return 0;
   }
 }
 
-/// One step of an action's I/O; returns the octets moved.
+/// One step of an action's I/O; returns the bytes moved.
 template <class Stream>
 std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::error_code& ec) {
   switch (a.io) {
@@ -64,7 +64,7 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
     default: break;
   }
   if constexpr (file_sending_stream<Stream>) {
-    const file_range left{a.file.descriptor, a.file.offset + done, a.file.octets - done};
+    const file_range left{a.file.descriptor, a.file.offset + done, a.file.bytes - done};
     const std::size_t sent = send_file_some(stream.native_handle(), left, ec);
     if (ec == std::errc::operation_would_block) stream.wait(Stream::wait_write, ec);
     return sent;
@@ -91,10 +91,10 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
       if (piece != nullptr) piece->run();
     }
     outcome& out = context.result;
-    const std::uint64_t wanted = octets_wanted(*a);
-    while (!out.error && out.octets < wanted) {
+    const std::uint64_t wanted = bytes_wanted(*a);
+    while (!out.error && out.bytes < wanted) {
       if (a->revoked != nullptr && *a->revoked) out.error = errc::superseded;
-      else out.octets += do_some(stream, *a, out.octets, out.error);
+      else out.bytes += do_some(stream, *a, out.bytes, out.error);
     }
     out.error = translated(out.error);
     out.wrote = !out.error;

@@ -23,8 +23,8 @@ class running_deadline {
 
   explicit running_deadline(const time_limits& limits) noexcept : limits_{limits} {}
 
-  /// An action that moves `octets` begins.
-  void begin(const action& wanted, std::uint64_t octets) {
+  /// An action that moves `bytes` begins.
+  void begin(const action& wanted, std::uint64_t bytes) {
     if (wanted.continues_deadline) return;
     const auto now = Clock::now();
     look_ = wanted.revoked != nullptr ? after(now, look_interval) : time_point::max();
@@ -36,20 +36,20 @@ class running_deadline {
       case deadline::line: when_ = after(now, limits_.line); break;
       case deadline::reply: when_ = after(now, limits_.reply); break;
       case deadline::linger: when_ = after(now, limits_.linger); break;
-      case deadline::octets:
+      case deadline::idle:
         when_ = after(now, limits_.idle);
         latest_ = time_point::max();
         if (limits_.least_rate > 0) {
           const double rate = static_cast<double>(limits_.least_rate);
-          latest_ = after(when_, seconds{static_cast<double>(octets) / rate});
+          latest_ = after(when_, seconds{static_cast<double>(bytes) / rate});
         }
         break;
     }
   }
 
-  /// Octets of it have moved: an idle time begins anew, up to what the least rate allows.
+  /// Bytes of it have moved: an idle time begins anew, up to what the least rate allows.
   void progress(const action& wanted) {
-    if (wanted.deadline != deadline::octets) return;
+    if (wanted.deadline != deadline::idle) return;
     when_ = std::min(after(Clock::now(), limits_.idle), latest_);
   }
 

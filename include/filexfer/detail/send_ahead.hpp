@@ -24,11 +24,11 @@
 
 namespace filexfer::detail {
 
-using octet_buffer = std::vector<std::byte>;
+using byte_buffer = std::vector<std::byte>;
 
-inline void append(octet_buffer& buffer, std::string_view text) {
-  const auto octets = octets_of(text);
-  buffer.insert(buffer.end(), octets.begin(), octets.end());
+inline void append(byte_buffer& buffer, std::string_view text) {
+  const auto bytes = as_bytes(text);
+  buffer.insert(buffer.end(), bytes.begin(), bytes.end());
 }
 
 /// Requests made of the elements of `Range`, each of which is a `Flight` until it has been
@@ -109,10 +109,10 @@ bool goes_on_after(client_state& state, std::error_code& ec, Tell tell) {
 /// reply, and `finish(ec)` once there is no other whole line.
 template <class Requests>
 flow<void> send_and_take(client_state& state, Requests& requests,
-                         std::array<octet_buffer, 2>& buffers, std::error_code& ec) {
+                         std::array<byte_buffer, 2>& buffers, std::error_code& ec) {
   connection& c = state.link;
-  octet_buffer* leaving = &buffers[0];
-  octet_buffer* filling = &buffers[1];
+  byte_buffer* leaving = &buffers[0];
+  byte_buffer* filling = &buffers[1];
   work making{[&](std::error_code&) {
     filling->clear();
     requests.fill(*filling);
@@ -154,7 +154,7 @@ flow<void> send_and_take(client_state& state, Requests& requests,
       co_return;
     }
     both.into = requests.expects() ? read_target(c) : std::span<std::byte>{};
-    const auto limit = writes ? deadline::octets : deadline::reply;
+    const auto limit = writes ? deadline::idle : deadline::reply;
     both.continues_deadline = waits_on && both.deadline == limit;
     both.deadline = limit;
     waits_on = true;
@@ -191,7 +191,7 @@ flow<void> send_and_take(client_state& state, Requests& requests,
 /// Sends all that `requests` has, and takes all replies. After an error the client is out of step.
 template <class Requests>
 flow<void> send_ahead(client_state& state, Requests& requests, std::error_code& ec) {
-  std::array<octet_buffer, 2> buffers;
+  std::array<byte_buffer, 2> buffers;
   std::exception_ptr thrown;
   try {
     co_await send_and_take(state, requests, buffers, ec);

@@ -27,13 +27,13 @@
 
 namespace filexfer::detail {
 
-/// Sends some octets of `range` over `socket` without waiting. Returns how many;
+/// Sends some bytes of `range` over `socket` without waiting. Returns how many;
 /// `std::errc::operation_would_block` if the socket takes none now, `errc::short_source` if the
 /// file ends before the range.
 inline std::size_t send_file_some(int socket, const file_range& range, std::error_code& ec) {
   // A bound, so that one fast peer does not keep a thread from the others.
   constexpr std::uint64_t most = std::uint64_t{1} << 20;
-  const auto wanted = static_cast<std::size_t>(std::min(range.octets, most));
+  const auto wanted = static_cast<std::size_t>(std::min(range.bytes, most));
   const sigpipe_guard no_signal;
   ec.clear();
 #if defined(__linux__)

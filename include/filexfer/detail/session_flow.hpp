@@ -39,15 +39,15 @@ struct session_state {
   session_observer on_end;
 };
 
-/// Octets of replies, small files among them, that are gathered before they are written.
-inline constexpr std::size_t gathered_octets = std::size_t{64} * 1024;
+/// Bytes of replies, small files among them, that are gathered before they are written.
+inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
 /// Small uploads that are there and wait to be shown together, at most: each holds a descriptor. It
 /// is the hand-over to the work executor that costs.
 inline constexpr std::size_t gathered_uploads = 16;
 /// How long one piece of work goes on showing them.
 inline constexpr std::chrono::milliseconds showing_time{10};
 /// Room for replies that an idle connection keeps.
-inline constexpr std::size_t kept_reply_octets = 1024;
+inline constexpr std::size_t kept_reply_size = 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
 inline constexpr std::size_t list_batch_entries = 1024;
 
@@ -134,7 +134,7 @@ class session_flow {
     if (out_.empty()) co_return;
     co_await write_text(link(), out_, ec);
     out_.clear();
-    if (out_.capacity() > kept_reply_octets) out_ = {};
+    if (out_.capacity() > kept_reply_size) out_ = {};
     if (ec) co_await close(link());
   }
 
@@ -143,7 +143,7 @@ class session_flow {
   flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
     const bool waits = !link().in.holds_line();
     if (link().in.empty()) link().in.narrow();
-    if (waits || out_.size() >= gathered_octets) co_await flush(ec);
+    if (waits || out_.size() >= reply_buffer_size) co_await flush(ec);
     if (ec) co_return std::nullopt;
     const std::string_view line = co_await read_line(link(), deadline::line, stop, ec);
     if (!ec) co_return line;
@@ -175,7 +175,7 @@ class session_flow {
   std::string text_of(errc refusal) const {
     std::optional<std::uint64_t> limit;
     if (refusal == errc::too_large) limit = state_.options.max_size;
-    if (refusal == errc::line_too_long) limit = max_line_octets;
+    if (refusal == errc::line_too_long) limit = max_line_length;
     std::string text = make_error_code(refusal).message();
     if (limit) text.append(": the limit is ").append(std::to_string(*limit)) += " octets";
     return text;
@@ -221,7 +221,7 @@ class session_flow {
     work gathering{[&](std::error_code& failed) {
       if (!cursor) cursor.emplace(store_.list(failed));
       std::size_t seen = 0;
-      while (!failed && !ended && out_.size() < gathered_octets && ++seen <= list_batch_entries) {
+      while (!failed && !ended && out_.size() < reply_buffer_size && ++seen <= list_batch_entries) {
         auto file = cursor->next(failed);
         ended = !file;
         if (file && file->name.starts_with(wanted.prefix)) {
@@ -266,7 +266,7 @@ class session_flow {
     event_.name = details.name;
     event_.size = details.size;
     if (details.nowait && (ec == errc::bad_size || ec == errc::bad_request)) {
-      co_await refuse_and_close(to_refusal(ec), ec);  // where the octets end is unknown
+      co_await refuse_and_close(to_refusal(ec), ec);  // where the bytes end is unknown
       co_return;
     }
     if (!ec && state_.options.access == access::read_only) ec = errc::read_only;
@@ -359,8 +359,8 @@ class session_flow {
     }
     const std::atomic<bool>* revoked = nullptr;
     if constexpr (resumes) revoked = &upload->revoked();
-    const transfer arrived = co_await receive_octets(link(), *upload, hash, count, revoked);
-    event_.octets = arrived.octets;
+    const transfer arrived = co_await receive_bytes(link(), *upload, hash, count, revoked);
+    event_.bytes = arrived.bytes;
     event_.cause = arrived.local_error;
     if (arrived.stream_error) {
       drop_or_keep(details, upload, arrived.local_error);
@@ -369,7 +369,7 @@ class session_flow {
     }
     if (arrived.local_error) {
       upload.reset();
-      co_await give_up(count - arrived.octets, to_refusal(arrived.local_error), arrived.local_error,
+      co_await give_up(count - arrived.bytes, to_refusal(arrived.local_error), arrived.local_error,
                        ec);
       co_return;
     }
@@ -382,12 +382,12 @@ class session_flow {
     }
     uploads_there_.push_back({std::move(*upload), id, event_});
     is_told_later_ = true;
-    const bool more_follow = details.nowait && count <= link().small_octets &&
+    const bool more_follow = details.nowait && count <= link().small_file_size &&
                              link().in.holds_line() && uploads_there_.size() < gathered_uploads;
     if (!more_follow) co_await show_uploads();
   }
 
-  /// An upload of which all octets are there, and are what they should be.
+  /// An upload of which all bytes are there, and are what they should be.
   struct upload_there {
     std::optional<typename Store::upload> upload;
     digest_type id;
@@ -453,13 +453,13 @@ class session_flow {
   /// Of small files that follow one another, several are read at once.
   flow<void> read_ahead(std::uint64_t count, std::error_code& ec) {
     line_buffer& in = link().in;
-    if (in.size() >= count || count > wide_buffer_octets) co_return;
+    if (in.size() >= count || count > wide_buffer_size) co_return;
     in.widen();
     action reading;
     reading.io = io_kind::read_some;
     reading.into = in.space();
     const outcome read = co_await reading;
-    in.filled(static_cast<std::size_t>(read.octets));
+    in.filled(static_cast<std::size_t>(read.bytes));
     ec = read.error;
   }
 
@@ -473,21 +473,21 @@ class session_flow {
     upload.reset();
   }
 
-  /// Refuses an upload of which `left` octets still come (section 5, "failure during the octets").
+  /// Refuses an upload of which `left` bytes still come (section 5, "failure during the bytes").
   flow<void> give_up(std::uint64_t left, errc refusal, std::error_code cause, std::error_code& ec) {
     event_.cause = cause;
-    if (left > state_.options.drain_octets) {
+    if (left > state_.options.max_drain_size) {
       co_await refuse_and_close(refusal, ec);
       co_return;
     }
     if (link().in.size() < left) co_await flush(ec);
     if (ec) co_return;
-    co_await drop_octets(link(), left, ec);
+    co_await drop_bytes(link(), left, ec);
     if (ec) co_await abandon(ec, ec);
     else refuse(refusal, cause, ec);
   }
 
-  /// The stream failed during an upload's octets.
+  /// The stream failed during an upload's bytes.
   flow<void> abandon(std::error_code why, std::error_code& ec) {
     if (why == errc::timed_out || why == errc::superseded) {
       const errc refusal = why == errc::timed_out ? errc::timeout : errc::superseded;
@@ -536,7 +536,7 @@ class session_flow {
     download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
     if (wanted.length) entry.length = count;
     if (!wanted.mtime) entry.file.modified.reset();
-    if (count <= link().small_octets) {
+    if (count <= link().small_file_size) {
       gather(format_entry(entry) + '\n', file->reader, static_cast<std::size_t>(count), ec);
     } else {
       out_ += format_entry(entry) + '\n';
@@ -554,14 +554,14 @@ class session_flow {
     const auto nobody = [](std::span<const std::byte>) {};
     fetching_state<typename Store::reader, decltype(nobody)> state{reader, nobody, count, {}};
     fetch_call<decltype(state)>{state, into}(ec);
-    event_.octets = ec ? 0 : count;
+    event_.bytes = ec ? 0 : count;
     if (!ec) return;
     const std::error_code unread = ec;
     out_.resize(before);
     refuse(errc::io, unread, ec);
   }
 
-  /// Writes `out_` and then `count` octets. After a failure the stream is of no more use.
+  /// Writes `out_` and then `count` bytes. After a failure the stream is of no more use.
   flow<void> send(typename Store::reader& reader, std::uint64_t offset, std::uint64_t count,
                   std::error_code& ec) {
     transfer sent;
@@ -570,15 +570,15 @@ class session_flow {
       by_the_system = link().sends_files;
       if (by_the_system) {
         const file_range range{reader.native_handle(), offset, count};
-        sent = co_await send_file_octets(link(), octets_of(out_), reader, range);
+        sent = co_await send_file_bytes(link(), as_bytes(out_), reader, range);
       }
     }
     if (!by_the_system) {
       const auto nobody = [](std::span<const std::byte>) {};
-      sent = co_await send_octets(link(), octets_of(out_), reader, nobody, count, watch::no);
+      sent = co_await send_bytes(link(), as_bytes(out_), reader, nobody, count, watch::no);
     }
     out_ = {};
-    event_.octets = sent.octets;
+    event_.bytes = sent.bytes;
     event_.cause = sent.local_error;
     ec = sent.local_error ? sent.local_error : sent.stream_error;
     if (ec) co_await close(link());

@@ -48,16 +48,16 @@ class store_walk {
   Digest id_{};
 };
 
-/// Octets of a store's files, each counted once however many names it has in all.
+/// Bytes of a store's files, each counted once however many names it has in all.
 template <class Digest>
-std::uint64_t count_octets(int root, std::error_code& ec) {
+std::uint64_t count_bytes(int root, std::error_code& ec) {
   store_walk<Digest> walk{root, ec};
-  double octets = 0;  // Each name of a file counts its share, so nothing has to be remembered.
+  double bytes = 0;  // Each name of a file counts its share, so nothing has to be remembered.
   while (!ec && walk.next(ec)) {
     const auto names = std::max<std::uint64_t>(1, walk.file().status().st_nlink);
-    octets += static_cast<double>(walk.file().size()) / static_cast<double>(names);
+    bytes += static_cast<double>(walk.file().size()) / static_cast<double>(names);
   }
-  return static_cast<std::uint64_t>(std::llround(octets));
+  return static_cast<std::uint64_t>(std::llround(bytes));
 }
 
 }  // namespace filexfer::detail

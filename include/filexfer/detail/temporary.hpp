@@ -76,7 +76,7 @@ class temporary {
   int folder() const noexcept { return folder_; }
   const char* name() const noexcept { return name_.c_str(); }
 
-  /// Removes the name, under the lock. The octets stay if they have another name.
+  /// Removes the name, under the lock. The bytes stay if they have another name.
   void remove() noexcept {
     if (!name_.empty()) ::unlinkat(folder_, name_.c_str(), 0);
     name_.clear();

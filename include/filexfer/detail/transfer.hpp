@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_TRANSFER_HPP
 #define FILEXFER_DETAIL_TRANSFER_HPP
 
-// A file's octets on their way: read, hashed, stored and sent, each octet touched once. A large
+// A file's bytes on their way: read, hashed, stored and sent, each byte touched once. A large
 // file goes through a ring of buffers, so that the stream, the digest and the disk each have one
 // in hand, and a pause of one of them does not stop the others at once.
 
@@ -23,58 +23,58 @@
 
 namespace filexfer::detail {
 
-/// Buffers of a large transfer, each of `chunk_octets`.
+/// Buffers of a large transfer, each of `chunk_size`.
 inline constexpr std::size_t ring_chunks = 4;
 
 class chunk {
  public:
-  explicit chunk(std::size_t octets)
-      : octets_{std::make_unique_for_overwrite<std::byte[]>(octets)}, size_{octets} {}
+  explicit chunk(std::size_t bytes)
+      : bytes_{std::make_unique_for_overwrite<std::byte[]>(bytes)}, size_{bytes} {}
   std::span<std::byte> first(std::uint64_t most) noexcept {
-    return {octets_.get(), static_cast<std::size_t>(std::min<std::uint64_t>(most, size_))};
+    return {bytes_.get(), static_cast<std::size_t>(std::min<std::uint64_t>(most, size_))};
   }
 
  private:
-  std::unique_ptr<std::byte[]> octets_;
+  std::unique_ptr<std::byte[]> bytes_;
   std::size_t size_;
 };
 
-/// Octets of a buffer for what moves `count` octets.
-inline std::size_t chunk_size(const connection& c, std::uint64_t count) noexcept {
-  const std::uint64_t most = std::max<std::uint64_t>({c.chunk_octets, c.small_octets, 1});
+/// Bytes of a buffer for what moves `count` bytes.
+inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noexcept {
+  const std::uint64_t most = std::max<std::uint64_t>({c.chunk_size, c.small_file_size, 1});
   return static_cast<std::size_t>(std::min(count, most));
 }
 
 /// How far a transfer came. When it ends early one of the errors is set; both, if the stream broke
 /// before it was seen that the sink had failed.
 struct transfer {
-  std::uint64_t octets = 0;  ///< Moved on the stream.
+  std::uint64_t bytes = 0;  ///< Moved on the stream.
   std::error_code stream_error;
   std::error_code local_error;  ///< Of the source or the sink.
 };
 
-/// Buffers for what moves `count` octets.
+/// Buffers for what moves `count` bytes.
 inline std::size_t ring_size(const connection& c, std::uint64_t count) noexcept {
-  if (count <= c.small_octets) return 1;
-  const std::uint64_t chunks = (count - 1) / chunk_size(c, count) + 1;
+  if (count <= c.small_file_size) return 1;
+  const std::uint64_t chunks = (count - 1) / buffer_size_for(c, count) + 1;
   return static_cast<std::size_t>(std::min<std::uint64_t>(chunks, ring_chunks));
 }
 
 template <class Hasher>
 struct hash_call {
   Hasher& hash;
-  const std::span<const std::byte>& octets;
-  void operator()(std::error_code&) const { hash.update(octets); }
+  const std::span<const std::byte>& bytes;
+  void operator()(std::error_code&) const { hash.update(bytes); }
 };
 
 template <class Sink>
 struct store_call {
   Sink& sink;
-  const std::span<const std::byte>& octets;
+  const std::span<const std::byte>& bytes;
   std::error_code& failed;  ///< Of all chunks: a sink that has failed is left alone.
   void operator()(std::error_code& ec) const {
     try {
-      if (!failed && !octets.empty()) sink.write(octets, failed);
+      if (!failed && !bytes.empty()) sink.write(bytes, failed);
     } catch (...) {
       failed = error_of(std::current_exception());
     }
@@ -82,43 +82,43 @@ struct store_call {
   }
 };
 
-/// A buffer for octets that have arrived.
+/// A buffer for bytes that have arrived.
 template <class Sink, class Hasher>
 struct arrival {
-  arrival(std::size_t octets_, Sink& sink, Hasher& hash, std::error_code& failed)
-      : memory{octets_}, hashing{{hash, octets}}, storing{{sink, octets, failed}} {}
+  arrival(std::size_t bytes_, Sink& sink, Hasher& hash, std::error_code& failed)
+      : memory{bytes_}, hashing{{hash, bytes}}, storing{{sink, bytes, failed}} {}
   std::error_code error() const noexcept {
     return storing.error() ? storing.error() : hashing.error();
   }
 
   chunk memory;
-  std::span<const std::byte> octets;
+  std::span<const std::byte> bytes;
   work<hash_call<Hasher>> hashing;
   work<store_call<Sink>> storing;
 };
 
-/// Reads `count` octets, hashes them with `hash` and writes them to `sink`, each on its own: while
+/// Reads `count` bytes, hashes them with `hash` and writes them to `sink`, each on its own: while
 /// one chunk arrives, those before are hashed and written. A failure of the sink ends it early:
-/// `count - octets` are then still to come; so does `revoked`, once it is set.
+/// `count - bytes` are then still to come; so does `revoked`, once it is set.
 template <class Sink, class Hasher>
-flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint64_t count,
-                              const std::atomic<bool>* revoked = nullptr) {
+flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint64_t count,
+                             const std::atomic<bool>* revoked = nullptr) {
   transfer t;
   std::error_code failed;
-  const std::size_t chunk_octets = chunk_size(c, count);
+  const std::size_t chunk_size = buffer_size_for(c, count);
   std::deque<arrival<Sink, Hasher>> ring;
   for (auto n = ring_size(c, count); n > 0; --n) {
-    ring.emplace_back(chunk_octets, sink, hash, failed);
+    ring.emplace_back(chunk_size, sink, hash, failed);
   }
 
   // What came with the line before, at most a line buffer of it.
   auto* last = &ring.front();
-  last->octets = c.in.take(count);
+  last->bytes = c.in.take(count);
   last->hashing.run();
   last->storing.run();
-  t.octets = last->octets.size();
+  t.bytes = last->bytes.size();
   t.local_error = last->error();
-  if (t.octets == count || t.local_error) co_return t;
+  if (t.bytes == count || t.local_error) co_return t;
 
   // Nothing below may throw, for work under way refers to this frame.
   action moving;
@@ -127,16 +127,16 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   for (std::size_t n = 0; moving.io != io_kind::none; ++n) {
     last = &ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.into = last->memory.first(count - t.octets);
+    moving.into = last->memory.first(count - t.bytes);
     moving.awaits = {&next.hashing, &next.storing};
     const outcome read = co_await moving;
-    last->octets = moving.into.first(static_cast<std::size_t>(read.octets));
+    last->bytes = moving.into.first(static_cast<std::size_t>(read.bytes));
     moving.begins = {&last->hashing, &last->storing};
-    t.octets += read.octets;
+    t.bytes += read.bytes;
     t.stream_error = read.error;
-    if (read.error || t.octets == count || next.error()) moving.io = io_kind::none;
+    if (read.error || t.bytes == count || next.error()) moving.io = io_kind::none;
   }
-  if (count <= c.small_octets) {
+  if (count <= c.small_file_size) {
     last->hashing.run();
     last->storing.run();
   } else {
@@ -149,12 +149,12 @@ flow<transfer> receive_octets(connection& c, Sink& sink, Hasher& hash, std::uint
   co_return t;
 }
 
-/// Hashes what an earlier attempt has left, which has `held()` and `read_held()`; how many octets
+/// Hashes what an earlier attempt has left, which has `held()` and `read_held()`; how many bytes
 /// that is. What has `take_hash` and `leave_hash` may keep the hash for another attempt.
 template <class Kept, class Hasher>
 flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::error_code& ec) {
   ec.clear();
-  chunk memory{chunk_size(c, kept.held())};
+  chunk memory{buffer_size_for(c, kept.held())};
   std::uint64_t hashed = 0;
   if constexpr (requires { kept.take_hash(hash); }) hashed = kept.take_hash(hash);
   work hashing{[&](std::error_code& failed) {
@@ -175,25 +175,25 @@ flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::erro
   co_return hashed;
 }
 
-/// Reads and drops `count` octets.
-inline flow<void> drop_octets(connection& c, std::uint64_t count, std::error_code& ec) {
+/// Reads and drops `count` bytes.
+inline flow<void> drop_bytes(connection& c, std::uint64_t count, std::error_code& ec) {
   ec.clear();
   count -= c.in.take(count).size();
-  chunk dropped{static_cast<std::size_t>(std::min<std::uint64_t>(count, default_small_octets))};
+  chunk dropped{static_cast<std::size_t>(std::min<std::uint64_t>(count, default_small_file_size))};
   action reading;
   reading.io = io_kind::read_full;
   while (count > 0 && !ec) {
     reading.into = dropped.first(count);
     const outcome read = co_await reading;
-    count -= read.octets;
+    count -= read.bytes;
     ec = read.error;
   }
 }
 
-/// Whether the receiver may say something while the octets leave.
+/// Whether the receiver may say something while the bytes leave.
 enum class watch { no, yes };
 
-/// Where the octets of a source come from, chunk by chunk.
+/// Where the bytes of a source come from, chunk by chunk.
 template <class Source, class See>
 struct fetching_state {
   Source& source;
@@ -227,29 +227,30 @@ struct fetch_call {
   }
 };
 
-/// A buffer for octets that are to leave.
+/// A buffer for bytes that are to leave.
 template <class State>
 struct departure {
-  departure(std::size_t octets_, State& state) : memory{octets_}, fetching{{state, octets}} {}
+  departure(std::size_t bytes_, State& state) : memory{bytes_}, fetching{{state, bytes}} {}
 
   chunk memory;
-  std::span<std::byte> octets;
+  std::span<std::byte> bytes;
   work<fetch_call<State>> fetching;
 };
 
-/// Writes `header`, then the next `count` octets of `source`, which `see` is shown on the way. With
+/// Writes `header`, then the next `count` bytes of `source`, which `see` is shown on the way. With
 /// `watch::yes` it stops early, without an error, when something has arrived before or meanwhile.
 template <class Source, class See>
-flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Source& source,
-                           See see, std::uint64_t count, watch watching) {
+flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Source& source, See see,
+                          std::uint64_t count, watch watching) {
   transfer t;
   if (watching == watch::yes && !c.in.empty()) co_return t;
   fetching_state<Source, See> state{source, std::move(see), count, {}};
   std::deque<departure<fetching_state<Source, See>>> ring;
-  for (auto n = ring_size(c, count); n > 0; --n) ring.emplace_back(chunk_size(c, count), state);
+  for (auto n = ring_size(c, count); n > 0; --n)
+    ring.emplace_back(buffer_size_for(c, count), state);
 
   // Nothing below may throw, for work under way refers to this frame.
-  const bool small = count <= c.small_octets && !waits(source);
+  const bool small = count <= c.small_file_size && !waits(source);
   std::uint64_t given = 0;
   const auto next_part = [&](chunk& memory) {
     const auto part = memory.first(count - given);
@@ -258,7 +259,7 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
   };
   action moving;
   for (auto& filling : ring) {
-    filling.octets = next_part(filling.memory);
+    filling.bytes = next_part(filling.memory);
     moving.begins[0] = &filling.fetching;
     moving.awaits[0] = &filling == &ring.back() ? &ring.front().fetching : nullptr;
     if (small) {
@@ -270,10 +271,10 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
   work_base* last_begun = std::exchange(moving.begins[0], nullptr);
   t.local_error = ring.front().fetching.error();
   moving.io = watching == watch::yes ? io_kind::exchange : io_kind::write;
-  for (std::size_t n = 0; !t.local_error && (t.octets < count || !header.empty()); ++n) {
+  for (std::size_t n = 0; !t.local_error && (t.bytes < count || !header.empty()); ++n) {
     auto& leaving = ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.from = {header, std::span<const std::byte>{leaving.octets}};
+    moving.from = {header, std::span<const std::byte>{leaving.bytes}};
     moving.awaits[0] = small ? nullptr : &next.fetching;
     if (moving.begins[0] != nullptr) last_begun = moving.begins[0];
     if (watching == watch::yes) moving.into = read_target(c);
@@ -291,12 +292,12 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
     t.stream_error = written.error;
     if (written.error) break;
     if (came) t.stream_error = came->error;
-    t.octets += leaving.octets.size();
+    t.bytes += leaving.bytes.size();
     header = {};
     t.local_error = next.fetching.error();
     if (came) break;
-    leaving.octets = next_part(leaving.memory);
-    moving.begins[0] = leaving.octets.empty() ? nullptr : &leaving.fetching;
+    leaving.bytes = next_part(leaving.memory);
+    moving.begins[0] = leaving.bytes.empty() ? nullptr : &leaving.fetching;
   }
   if (!small) {
     moving = {};
@@ -308,8 +309,8 @@ flow<transfer> send_octets(connection& c, std::span<const std::byte> header, Sou
 
 /// Writes `header`, then `range` of a file that the stream's system sends by itself.
 template <class Source>
-flow<transfer> send_file_octets(connection& c, std::span<const std::byte> header, Source& source,
-                                file_range range) {
+flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header, Source& source,
+                               file_range range) {
   transfer t;
   action moving;
   moving.io = io_kind::write;
@@ -317,16 +318,16 @@ flow<transfer> send_file_octets(connection& c, std::span<const std::byte> header
   outcome moved = co_await moving;
   moving.io = io_kind::send_file;
   // The last part leaves only after the file was found unchanged.
-  const auto last = std::min<std::uint64_t>(range.octets, c.small_octets);
-  for (const std::uint64_t part : {range.octets - last, last}) {
+  const auto last = std::min<std::uint64_t>(range.bytes, c.small_file_size);
+  for (const std::uint64_t part : {range.bytes - last, last}) {
     if (moved.error || t.local_error || part == 0) continue;
     if constexpr (guarded_source<Source>) {
-      if (t.octets + part == range.octets) source.check_unchanged(t.local_error);
+      if (t.bytes + part == range.bytes) source.check_unchanged(t.local_error);
       if (t.local_error) continue;
     }
-    moving.file = {range.descriptor, range.offset + t.octets, part};
+    moving.file = {range.descriptor, range.offset + t.bytes, part};
     moved = co_await moving;
-    t.octets += moved.octets;
+    t.bytes += moved.bytes;
   }
   t.stream_error = moved.error;
   co_return t;

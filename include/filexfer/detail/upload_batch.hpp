@@ -36,7 +36,7 @@ struct upload_in_flight {
   upload_request<Digest> request;
   upload_result<Digest> result{};
   std::error_code error{};  ///< Of this side: nothing was sent, and nothing comes.
-  bool whole = false;       ///< All its octets have been made ready.
+  bool whole = false;       ///< All its bytes have been made ready.
   reply_stage stage = reply_stage::prompt;
 };
 
@@ -59,9 +59,10 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
   /// No reply is waited for to a file that was torn.
   bool expects() const noexcept { return in_flight_.size() > (torn_ ? 1U : 0U); }
 
-  void fill(octet_buffer& out) {
+  void fill(byte_buffer& out) {
     filled_.clear();
-    const std::size_t enough = chunk_size(state_.link, std::numeric_limits<std::uint64_t>::max());
+    const std::size_t enough =
+        buffer_size_for(state_.link, std::numeric_limits<std::uint64_t>::max());
     while (out.size() < enough && !this->is_full() && !waits_ && !tears_) {
       auto* const file = this->next();
       if (file == nullptr) break;
@@ -126,9 +127,9 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
 
  private:
   template <class File>
-  void begin(File& file, octet_buffer& out, std::size_t enough) {
+  void begin(File& file, byte_buffer& out, std::size_t enough) {
     const std::uint64_t size = file.source.size();
-    waits_ = size > state_.options.nowait_octets;
+    waits_ = size > state_.options.max_nowait_size;
     if (waits_) return;
     upload one{file.request};
     const std::size_t begins_at = out.size();
@@ -140,7 +141,7 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
       append(out, format_upload_details(details) + '\n');
       hash_ = Hasher{};
       left_ = size;
-      one.result.octets = size;
+      one.result.bytes = size;
       if (size <= enough) one.error = read(file.source, out, size);
     } else {
       one.error = errc::bad_name;
@@ -159,7 +160,7 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
 
   /// With a file of which a part was made ready.
   template <class File>
-  void go_on(File& file, octet_buffer& out, std::size_t most) {
+  void go_on(File& file, byte_buffer& out, std::size_t most) {
     tears_ = read(file.source, out, std::min<std::uint64_t>(left_, most));
     if (tears_ || left_ > 0) return;
     completed_ = hash_.finish();
@@ -167,9 +168,9 @@ class uploads_ahead : public requests_of<Files, upload_in_flight<typename Hasher
   }
 
   template <class Source>
-  std::error_code read(Source& source, octet_buffer& out, std::uint64_t octets) {
+  std::error_code read(Source& source, byte_buffer& out, std::uint64_t bytes) {
     const std::size_t begins_at = out.size();
-    out.resize(begins_at + static_cast<std::size_t>(octets));
+    out.resize(begins_at + static_cast<std::size_t>(bytes));
     const std::span<std::byte> into = std::span{out}.subspan(begins_at);
     const auto see = [this](std::span<const std::byte> part) { hash_.update(part); };
     fetching_state<Source, decltype(see)> fetching{source, see, left_, {}};
@@ -283,7 +284,7 @@ class questions_ahead
   questions_ahead(client_state& state, Files& files, OnResult& on_result)
       : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
-  void fill(octet_buffer& out) {
+  void fill(byte_buffer& out) {
     filled_.clear();
     while (!this->is_full()) {
       auto* const file = this->next();

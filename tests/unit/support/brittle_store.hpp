@@ -125,8 +125,8 @@ class brittle_store::reader {
 
 class brittle_store::upload {
  public:
-  void write(std::span<const std::byte> octets, std::error_code& ec) {
-    if (!store_->fails(store_call::write, ec)) inner_.write(octets, ec);
+  void write(std::span<const std::byte> bytes, std::error_code& ec) {
+    if (!store_->fails(store_call::write, ec)) inner_.write(bytes, ec);
   }
   void commit(const digest_type& id, std::error_code& ec) {
     if (!store_->fails(store_call::commit, ec)) inner_.commit(id, ec);

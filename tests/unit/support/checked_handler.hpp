@@ -8,7 +8,7 @@
 //   read.start([&](auto handler) { stream.async_read_some(buffer, std::move(handler)); });
 //   CHECK_FALSE(read.called());          // still waiting
 //   context.run();
-//   const auto [ec, octets] = read.result();
+//   const auto [ec, bytes] = read.result();
 //
 // An `expected_call` expects one call, and stands in the test for as long as that may come. It
 // fails the test, when `result()` is asked for or at the latest when it is destroyed, if its

@@ -32,7 +32,7 @@ using md5_digest = filexfer::md5::digest_type;
 
 // Digests are from md5sum, not from the library.
 struct sample {
-  std::string octets;
+  std::string bytes;
   std::string id;
 };
 
@@ -43,7 +43,7 @@ inline const sample abc{"abc", "900150983cd24fb0d6963f7d28e17f72"};
 // What a server that can do all tells of itself, but for max-size.
 inline const std::string all_features = "version=1\ndigest=md5\nhave\nnowait\nmtime\nprefix\n";
 
-inline constexpr std::size_t chunk_octets = 4096;
+inline constexpr std::size_t chunk_size = 4096;
 
 // Around what moves in one piece, and around the chunk.
 inline std::vector<sample> samples() {
@@ -51,11 +51,11 @@ inline std::vector<sample> samples() {
           {"x", "9dd4e461268c8034f5c8564e155c67a6"},
           hello,
           {"EOF\nDONE\nUPLOAD\n", "532eead0f1915d2ffdb43c3d6d1c761f"},
-          {pattern(chunk_octets - 1), "93e25733058beb5eb38c4f6db613da70"},
-          {pattern(chunk_octets), "a0c16616c91907bd14e999986cf822d5"},
-          {pattern(chunk_octets + 1), "e4df5b23488e51a7998f218196a6ef6d"},
-          {pattern(3 * chunk_octets), "b1687e0e02f8de74d1a7f1b909b6e494"},
-          {pattern(3 * chunk_octets + 1), "ab25117206a17330103ecaf2192363ce"}};
+          {pattern(chunk_size - 1), "93e25733058beb5eb38c4f6db613da70"},
+          {pattern(chunk_size), "a0c16616c91907bd14e999986cf822d5"},
+          {pattern(chunk_size + 1), "e4df5b23488e51a7998f218196a6ef6d"},
+          {pattern(3 * chunk_size), "b1687e0e02f8de74d1a7f1b909b6e494"},
+          {pattern(3 * chunk_size + 1), "ab25117206a17330103ecaf2192363ce"}};
 }
 
 inline md5_digest id_of(const sample& s) { return md5_digest::from_hex(s.id).value(); }
@@ -82,7 +82,7 @@ struct recording_sink {
   void write(std::span<const std::byte> part, std::error_code& ec) {
     ec.clear();
     if (writes++ == failing_write) ec = write_error;
-    else octets += text_of(part);
+    else bytes += text_of(part);
   }
   void commit(std::error_code& ec) {
     ec = commit_error;
@@ -90,7 +90,7 @@ struct recording_sink {
   }
 
   std::optional<file_info> announced;
-  std::string octets;
+  std::string bytes;
   bool committed = false;
   std::size_t writes = 0;
 
@@ -106,7 +106,7 @@ struct client_request {
   enum class kind { features, list, upload, have, download, range };
   kind what = kind::list;
   std::string name{};  // of a list, the prefix
-  std::string octets{};
+  std::string bytes{};
   std::optional<std::string> id{};  // expected of an upload, or wanted
   std::optional<std::uint64_t> offset{};
   std::optional<std::uint64_t> length{};
@@ -165,7 +165,7 @@ class client_performance {
         return lines;
       }
       case kind::upload: {
-        filexfer::memory_source source{asked.octets};
+        filexfer::memory_source source{asked.bytes};
         std::optional<md5_digest> expected;
         if (asked.id) expected = md5_digest::from_hex(*asked.id);
         const auto result = driver_.run(
@@ -180,7 +180,7 @@ class client_performance {
         const auto id = md5_digest::from_hex(asked.id.value()).value();
         const bool held = driver_.run(
             [&](std::error_code& e) {
-              return detail::add_name<md5>(state, {asked.name, asked.octets.size(), id}, e);
+              return detail::add_name<md5>(state, {asked.name, asked.bytes.size(), id}, e);
             },
             ec);
         return held ? "held" : "not held";
@@ -192,7 +192,7 @@ class client_performance {
         CHECK(sink.committed == !ec);
         if (!ec) CHECK(result.computed_here == id);
         if (!ec) CHECK(sink.announced == result.file);
-        return result.file.name + ' ' + sink.octets;
+        return result.file.name + ' ' + sink.bytes;
       }
       case kind::range: {
         const auto id = md5_digest::from_hex(asked.id.value()).value();
@@ -202,7 +202,7 @@ class client_performance {
             },
             ec);
         CHECK_FALSE(sink.committed);
-        return entry.file.name + ' ' + sink.octets;
+        return entry.file.name + ' ' + sink.bytes;
       }
     }
     return {};
@@ -276,44 +276,44 @@ inline std::vector<client_dialogue> good_client_dialogues() {
                                                      hello.id + ";bc;5\n\n")},
        hello.id + ";b;5\n" + hello.id + ";bc;5\n"},
       {"a question for a file that the server has",
-       {kind::have, "a;b", hello.octets, hello.id},
+       {kind::have, "a;b", hello.bytes, hello.id},
        all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
                                     C("a%3Bb;5;id=" + hello.id + ";have\n"), S(hello.id + "\n")},
        "held"},
       {"a question for a file that the server has not",
-       {kind::have, "a", hello.octets, hello.id},
+       {kind::have, "a", hello.bytes, hello.id},
        all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
                                     C("a;5;id=" + hello.id + ";have\n"),
                                     S("ERROR not-found no such file\n")},
        "not held"},
       {"a question for a file to a server that can't be asked",
-       {kind::have, "a", hello.octets, hello.id},
+       {kind::have, "a", hello.bytes, hello.id},
        features_talk,
        "not held"},
       {"an upload of a file that the server has",
-       {kind::upload, "hello.txt", hello.octets, hello.id},
+       {kind::upload, "hello.txt", hello.bytes, hello.id},
        features_talk + upload_talk("hello.txt;5;id=" + hello.id, "No need to;offset=5") +
            dialogue{S(hello.id + "\n")},
        hello.id + " held"},
       {"an upload with its id of a file that the server has not",
-       {kind::upload, "hello.txt", hello.octets, hello.id},
+       {kind::upload, "hello.txt", hello.bytes, hello.id},
        features_talk + upload_talk("hello.txt;5;id=" + hello.id, ready) +
-           dialogue{C(hello.octets), S(hello.id + "\n")},
+           dialogue{C(hello.bytes), S(hello.id + "\n")},
        hello.id + " sent"},
       {"an upload with its id to a server without FEATURES",
-       {kind::upload, "hello.txt", hello.octets, hello.id},
+       {kind::upload, "hello.txt", hello.bytes, hello.id},
        dialogue{C("FEATURES\n"), S("ERROR unknown-command\n")} + upload_talk("hello.txt;5", ready) +
-           dialogue{C(hello.octets), S(hello.id + "\n")},
+           dialogue{C(hello.bytes), S(hello.id + "\n")},
        hello.id + " sent"},
       {"an upload of an empty file with its id, which the server has",
-       {kind::upload, "none", nothing.octets, nothing.id},
+       {kind::upload, "none", nothing.bytes, nothing.id},
        features_talk + upload_talk("none;0;id=" + nothing.id, ready + ";offset=0") +
            dialogue{S(nothing.id + "\n")},
        nothing.id + " held"},
       {"an upload whose id comes in upper case, with a name to escape",
-       {kind::upload, "a;b%c\x01", abc.octets},
+       {kind::upload, "a;b%c\x01", abc.bytes},
        upload_talk("a%3Bb%25c%01;3", ready) +
-           dialogue{C(abc.octets), S("900150983CD24FB0D6963F7D28E17F72\r\n")},
+           dialogue{C(abc.bytes), S("900150983CD24FB0D6963F7D28E17F72\r\n")},
        abc.id + " sent"},
       {"a download of a middle part",
        {kind::range, "", "", hello.id, 1, 3},
@@ -332,17 +332,17 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        "hello.txt "},
   };
   for (const sample& s : samples()) {
-    const auto size = std::to_string(s.octets.size());
+    const auto size = std::to_string(s.bytes.size());
     all.push_back(
         {"an upload of " + size,
-         {kind::upload, "some file.bin", s.octets},
-         upload_talk("some file.bin;" + size, ready) + dialogue{C(s.octets), S(s.id + "\n")},
+         {kind::upload, "some file.bin", s.bytes},
+         upload_talk("some file.bin;" + size, ready) + dialogue{C(s.bytes), S(s.id + "\n")},
          s.id + " sent"});
     all.push_back(
         {"a download of " + size,
          {kind::download, "", "", s.id},
-         download_talk(s.id) + dialogue{S(s.id + ";some%3Bfile;" + size + "\n" + s.octets)},
-         "some;file " + s.octets});
+         download_talk(s.id) + dialogue{S(s.id + ";some%3Bfile;" + size + "\n" + s.bytes)},
+         "some;file " + s.bytes});
   }
   return all;
 }
@@ -359,9 +359,9 @@ struct session_dialogue {
 
 inline void put(filexfer::memory_store<>& store, const std::string& name, const sample& s) {
   std::error_code ec;
-  auto upload = store.create({name, s.octets.size(), std::nullopt}, ec);
+  auto upload = store.create({name, s.bytes.size(), std::nullopt}, ec);
   REQUIRE(upload.has_value());
-  upload->write(std::as_bytes(std::span{s.octets.data(), s.octets.size()}), ec);
+  upload->write(std::as_bytes(std::span{s.bytes.data(), s.bytes.size()}), ec);
   upload->commit(id_of(s), ec);
   REQUIRE_FALSE(ec);
 }
@@ -387,11 +387,11 @@ bool all_whole(Store& store) {
   while (const auto file = cursor.next(ec)) {
     auto opened = store.open(file->id, ec);
     if (ec || !opened) return false;
-    std::vector<std::byte> octets(static_cast<std::size_t>(file->size) + 1);
-    octets.resize(opened->reader.read(octets, ec));
+    std::vector<std::byte> bytes(static_cast<std::size_t>(file->size) + 1);
+    bytes.resize(opened->reader.read(bytes, ec));
     filexfer::md5 hash;
-    hash.update(octets);
-    if (ec || octets.size() != file->size || hash.finish() != file->id) return false;
+    hash.update(bytes);
+    if (ec || bytes.size() != file->size || hash.finish() != file->id) return false;
   }
   return !ec;
 }
@@ -441,9 +441,9 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"an upload that is then listed and fetched",
        {C("UPLOAD\n"), S(details_prompt), C("a;b.txt;5\n"), S(refusal(errc::bad_size)),
         C("UPLOAD\n"), S(details_prompt), C("a%3bb.txt;5;mtime=1.5\n"), S(ready_words),
-        C(hello.octets), S(hello.id + "\n"), C("LIST_FILES\n"), S(hello.id + ";a%3Bb.txt;5\n\n"),
+        C(hello.bytes), S(hello.id + "\n"), C("LIST_FILES\n"), S(hello.id + ";a%3Bb.txt;5\n\n"),
         C("DOWNLOAD\n"), S(id_prompt), C(hello.id + "\n"),
-        S(hello.id + ";a%3Bb.txt;5\n" + hello.octets)},
+        S(hello.id + ";a%3Bb.txt;5\n" + hello.bytes)},
        {},
        {},
        {hello.id + ";a%3Bb.txt;5"}},
@@ -462,21 +462,21 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {hello},
        {hello_entry}},
       {"an upload of what is there, without its id, under the same name",
-       {C("UPLOAD\n"), S(details_prompt), C("0;5\n"), S(ready_words), C(hello.octets),
+       {C("UPLOAD\n"), S(details_prompt), C("0;5\n"), S(ready_words), C(hello.bytes),
         S(hello.id + "\n")},
        {},
        {hello},
        {hello_entry}},
       {"an upload that hashes to the id that it declares",
        {C("UPLOAD\n"), S(details_prompt), C("new;3;id=" + abc.id + "\n"), S(ready_words),
-        C(abc.octets), S(abc.id + "\n")},
+        C(abc.bytes), S(abc.id + "\n")},
        {},
        {},
        {abc.id + ";new;3"}},
       {"an upload that does not hash to the id that it declares",
        {C("UPLOAD\n"), S(details_prompt), C("new;3;id=" + hello.id + "\n"), S(ready_words),
-        C(abc.octets), S(refusal(errc::mismatch)), C("LIST_FILES\n"), S(no_files)}},
-      {"uploads whose octets follow at once, and what was sent behind them",
+        C(abc.bytes), S(refusal(errc::mismatch)), C("LIST_FILES\n"), S(no_files)}},
+      {"uploads whose bytes follow at once, and what was sent behind them",
        {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nb;3;nowait;id=" + abc.id + "\nabcLIST_FILES\n"),
         S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words + abc.id +
           "\n" + hello.id + ";a;5\n" + abc.id + ";b;3\n\n")},
@@ -494,40 +494,40 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {},
        {hello.id + ";a;5", hello.id + ";b;5", hello.id + ";c;5"}},
-      {"an upload whose octets follow at once though they are there",
+      {"an upload whose bytes follow at once though they are there",
        {C("UPLOAD\nagain;5;id=" + hello.id + ";nowait\nhello"),
         S(details_prompt + ready_words + hello.id + "\n")},
        {},
        {hello},
        {hello_entry, hello.id + ";again;5"}},
-      {"uploads whose octets follow at once and are refused, each after its last octet",
+      {"uploads whose bytes follow at once and are refused, each after its last byte",
        {C("UPLOAD\nnew;3;nowait;id=" + hello.id + "\nabc"),
         S(details_prompt + ready_words + refusal(errc::mismatch)),
         C("UPLOAD\n../new;5;nowait\nhello"), S(details_prompt + refusal(errc::bad_name)),
         C("UPLOAD\nnew;5;nowait;id=5d\nhello"), S(details_prompt + refusal(errc::bad_id)),
         C("UPLOAD\nnew;1000001;nowait\n" + pattern(1'000'001)),
         S(details_prompt + refusal(errc::too_large, 1'000'000)), C("LIST_FILES\n"), S(no_files)}},
-      {"a question that says that octets follow at once: none do",
+      {"a question that says that bytes follow at once: none do",
        {C("UPLOAD\nnew;5;nowait;have;id=" + hello.id + "\n"),
         S(details_prompt + refusal(errc::not_found)),
         C("UPLOAD\n..;5;nowait;have;id=" + hello.id + "\n"),
         S(details_prompt + refusal(errc::bad_name)), C("LIST_FILES\n"), S(no_files)}},
-      {"octets that follow at once behind a size that is none",
+      {"bytes that follow at once behind a size that is none",
        {C("UPLOAD\nnew;five;nowait\n"), S(details_prompt + refusal(errc::bad_size))},
        errc::bad_size},
-      {"octets that follow at once behind a line that is malformed",
+      {"bytes that follow at once behind a line that is malformed",
        {C("UPLOAD\nnew;5;x;nowait;x\n"), S(details_prompt + refusal(errc::bad_request))},
        errc::bad_request},
-      {"octets that follow at once, as a line says that holds a control character",
+      {"bytes that follow at once, as a line says that holds a control character",
        {C("UPLOAD\nnew\t;5;nowait\n"), S(details_prompt + refusal(errc::bad_request))},
        errc::bad_request},
-      {"a client that leaves in the middle of octets that follow at once",
+      {"a client that leaves in the middle of bytes that follow at once",
        {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nnew;5;nowait\nhell"),
         S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words)},
        errc::truncated,
        {},
        {hello.id + ";a;5"}},
-      {"an upload whose octets look like commands",
+      {"an upload whose bytes look like commands",
        {C("UPLOAD\n"), S(details_prompt), C("new;16\n"), S(ready_words), C("EOF\nDONE\nUPLOAD\n"),
         S("532eead0f1915d2ffdb43c3d6d1c761f\n"), C("LIST_FILES\n"),
         S("532eead0f1915d2ffdb43c3d6d1c761f;new;16\n\n")},
@@ -551,25 +551,25 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"a client that leaves instead of an id",
        {C("DOWNLOAD\n"), S(id_prompt), C(hello.id)},
        errc::truncated},
-      {"a client that leaves instead of octets",
+      {"a client that leaves instead of bytes",
        {C("UPLOAD\n"), S(details_prompt), C("new;5\n"), S(ready_words)},
        errc::truncated},
-      {"a client that leaves in the middle of octets",
+      {"a client that leaves in the middle of bytes",
        {C("UPLOAD\n"), S(details_prompt), C("new;5\n"), S(ready_words), C("hell")},
        errc::truncated},
   };
   for (const sample& s : samples()) {
-    const auto size = std::to_string(s.octets.size());
+    const auto size = std::to_string(s.bytes.size());
     const std::string up = s.id + ";some file;" + size;
     const std::string held = s.id + ";0;" + size;
     all.push_back({"an upload of " + size,
                    {C("UPLOAD\n"), S(details_prompt), C("some file;" + size + "\n"), S(ready_words),
-                    C(s.octets), S(s.id + "\n"), C("LIST_FILES\n"), S(up + "\n\n")},
+                    C(s.bytes), S(s.id + "\n"), C("LIST_FILES\n"), S(up + "\n\n")},
                    {},
                    {},
                    {up}});
     all.push_back({"a download of " + size,
-                   {C("DOWNLOAD\n"), S(id_prompt), C(s.id + "\n"), S(held + "\n" + s.octets),
+                   {C("DOWNLOAD\n"), S(id_prompt), C(s.id + "\n"), S(held + "\n" + s.bytes),
                     C("LIST_FILES\n"), S(held + "\n\n")},
                    {},
                    {s},

@@ -43,17 +43,16 @@ using test::manual_clock;
 
 using listed_file = filexfer::file_info<digest>;
 
-/// A file's octets, and their digest as RFC 1321 has it, not as the library has it.
+/// A file's bytes, and their digest as RFC 1321 has it, not as the library has it.
 struct sample {
-  explicit sample(std::string o)
-      : octets{std::move(o)}, id{*digest::from_hex(rfc1321_hex(octets))} {}
-  std::string octets;
+  explicit sample(std::string o) : bytes{std::move(o)}, id{*digest::from_hex(rfc1321_hex(bytes))} {}
+  std::string bytes;
   digest id;
 };
 
-/// Before it writes this octet, a stream waits that long.
+/// Before it writes this byte, a stream waits that long.
 struct lateness {
-  std::uint64_t octet = 0;
+  std::uint64_t byte = 0;
   manual_clock::duration by{};
 };
 
@@ -91,18 +90,18 @@ class tap {
     using prefix = filexfer::detail::buffer_prefix<asio::const_buffer>;
 
     template <class Self>
-    void operator()(Self& self, std::error_code ec = {}, std::size_t octets = 0) {
+    void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
       if (at == stage::writing) {
         const std::size_t before = on.said_.size();
-        on.said_.resize(before + octets);
-        asio::buffer_copy(asio::buffer(on.said_.data() + before, octets), buffers);
-        return self.complete(ec, octets);
+        on.said_.resize(before + bytes);
+        asio::buffer_copy(asio::buffer(on.said_.data() + before, bytes), buffers);
+        return self.complete(ec, bytes);
       }
       if (at == stage::waiting && ec) return self.complete(ec, 0);
       std::size_t limit = asio::buffer_size(buffers);
       if (at == stage::starting) self.reset_cancellation_state(asio::enable_total_cancellation());
       if (on.late_ && limit > 0) {
-        const std::uint64_t before = on.late_->octet - on.said_.size();
+        const std::uint64_t before = on.late_->byte - on.said_.size();
         if (before == 0) {
           at = stage::waiting;
           on.timer_.expires_after(on.late_->by);
@@ -148,7 +147,7 @@ struct circumstances {
   filexfer::time_limits client_limits;
   filexfer::time_limits server_limits;
   std::size_t capacity = 4096;  ///< Of the pipe.
-  std::size_t chunk = 16;       ///< Octets moved at once; what is smaller counts as small.
+  std::size_t chunk = 16;       ///< Bytes moved at once; what is smaller counts as small.
   bool work_elsewhere = false;  ///< Work is handed to an executor.
   broken_off cancelled = broken_off::nobody;
   std::size_t cancelled_at = 0;  ///< After that many handlers have run.
@@ -160,11 +159,11 @@ struct circumstances {
 
 /// Keeps what it was given, and says whether it was shown.
 struct kept_sink {
-  std::string octets;
+  std::string bytes;
   int commits = 0;
   void write(std::span<const std::byte> more, std::error_code& ec) {
     ec.clear();
-    octets.append(reinterpret_cast<const char*>(more.data()), more.size());
+    bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
   }
   void commit(std::error_code& ec) {
     ec.clear();
@@ -182,12 +181,12 @@ class client_end {
       : tap_{std::move(pipe), c.client_late},
         stream_{tap_, c.client},
         client_{stream_,
-                {.limits = c.client_limits, .chunk_octets = c.chunk, .small_octets = c.chunk}} {
+                {.limits = c.client_limits, .chunk_size = c.chunk, .small_file_size = c.chunk}} {
     if (c.work_elsewhere) client_.work_executor(stream_.get_executor());
   }
 
   void start(task what, std::string_view name, const sample& file) {
-    source_.emplace(std::as_bytes(std::span{file.octets.data(), file.octets.size()}));
+    source_.emplace(std::as_bytes(std::span{file.bytes.data(), file.bytes.size()}));
     switch (what) {
       case task::list: client_.async_list_files(handler(files)); return;
       case task::upload:
@@ -266,7 +265,7 @@ class server_end {
 
  private:
   static filexfer::session_options options_of(const circumstances& c) {
-    return {.limits = c.server_limits, .chunk_octets = c.chunk, .small_octets = c.chunk};
+    return {.limits = c.server_limits, .chunk_size = c.chunk, .small_file_size = c.chunk};
   }
 
   tap tap_;

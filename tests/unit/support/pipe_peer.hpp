@@ -25,13 +25,13 @@ class pipe_peer {
   pipe_peer(const pipe_peer&) = delete;
   pipe_peer& operator=(const pipe_peer&) = delete;
 
-  // From now on takes all that comes, up to `most` octets.
+  // From now on takes all that comes, up to `most` bytes.
   void listen(std::size_t most = static_cast<std::size_t>(-1)) {
     if (most <= heard.size() || ended) return;
     const auto size = std::min(buffer_.size(), most - heard.size());
     end_.async_read_some(asio::buffer(buffer_.data(), size),
-                         [this, most](std::error_code ec, std::size_t octets) {
-                           heard.append(buffer_.data(), octets);
+                         [this, most](std::error_code ec, std::size_t bytes) {
+                           heard.append(buffer_.data(), bytes);
                            ended = static_cast<bool>(ec);
                            listen(most);
                          });

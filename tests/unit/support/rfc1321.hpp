@@ -16,9 +16,9 @@ namespace tests {
 
 class rfc1321 {
  public:
-  void append(std::string_view octets) {
-    length_ += octets.size();
-    pending_ += octets;
+  void append(std::string_view bytes) {
+    length_ += bytes.size();
+    pending_ += bytes;
     std::size_t done = 0;
     for (; pending_.size() - done >= 64; done += 64) transform(pending_.data() + done);
     pending_.erase(0, done);
@@ -34,9 +34,9 @@ class rfc1321 {
     std::string text;
     for (const std::uint32_t word : state_) {
       for (unsigned i = 0; i < 4; ++i) {
-        const auto octet = (word >> (8 * i)) & 0xFF;
-        text += "0123456789abcdef"[octet >> 4];
-        text += "0123456789abcdef"[octet & 0xF];
+        const auto byte = (word >> (8 * i)) & 0xFF;
+        text += "0123456789abcdef"[byte >> 4];
+        text += "0123456789abcdef"[byte & 0xF];
       }
     }
     return text;
@@ -88,9 +88,9 @@ class rfc1321 {
   std::string pending_;
 };
 
-inline std::string rfc1321_hex(std::string_view octets) {
+inline std::string rfc1321_hex(std::string_view bytes) {
   rfc1321 hash;
-  hash.append(octets);
+  hash.append(bytes);
   return hash.hex();
 }
 

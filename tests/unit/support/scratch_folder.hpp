@@ -42,10 +42,10 @@ inline std::string contents(const std::filesystem::path& file) {
 }
 
 /// Writes a file, and the folders that it stands in.
-inline void write_file(const std::filesystem::path& file, std::string_view octets) {
+inline void write_file(const std::filesystem::path& file, std::string_view bytes) {
   std::filesystem::create_directories(file.parent_path());
   std::ofstream out{file, std::ios::binary};
-  out.write(octets.data(), static_cast<std::streamsize>(octets.size()));
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 /// How many descriptors this process has open.

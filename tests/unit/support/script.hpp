@@ -33,41 +33,41 @@ enum class who { client, server };
 
 struct turn {
   who speaker;
-  std::string octets;
+  std::string bytes;
 };
 
 using dialogue = std::vector<turn>;
 
-inline turn C(std::string octets) { return {who::client, std::move(octets)}; }
-inline turn S(std::string octets) { return {who::server, std::move(octets)}; }
+inline turn C(std::string bytes) { return {who::client, std::move(bytes)}; }
+inline turn S(std::string bytes) { return {who::server, std::move(bytes)}; }
 
 inline std::string said_by(who speaker, const dialogue& talk) {
   std::string all;
   for (const turn& t : talk) {
-    if (t.speaker == speaker) all += t.octets;
+    if (t.speaker == speaker) all += t.bytes;
   }
   return all;
 }
 
-inline std::string text_of(std::span<const std::byte> octets) {
-  return {reinterpret_cast<const char*>(octets.data()), octets.size()};
+inline std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Octets that repeat with no power of two, so that a chunk in the wrong place shows.
-inline std::string pattern(std::size_t octets) {
-  std::string text(octets, '\0');
-  for (std::size_t i = 0; i < octets; ++i) text[i] = static_cast<char>(i % 251);
+// Bytes that repeat with no power of two, so that a chunk in the wrong place shows.
+inline std::string pattern(std::size_t bytes) {
+  std::string text(bytes, '\0');
+  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
   return text;
 }
 
 inline constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max();
 
-// How many octets a read brings at most, to replay a dialogue with: each number, if it is short.
-inline std::vector<std::size_t> chunkings(std::size_t octets) {
+// How many bytes a read brings at most, to replay a dialogue with: each number, if it is short.
+inline std::vector<std::size_t> chunkings(std::size_t bytes) {
   std::vector<std::size_t> all;
-  for (std::size_t n = 1; n <= std::min<std::size_t>(octets, 300); ++n) all.push_back(n);
+  for (std::size_t n = 1; n <= std::min<std::size_t>(bytes, 300); ++n) all.push_back(n);
   for (const std::size_t n : {4095U, 4096U, 4097U}) {
-    if (n < octets) all.push_back(n);
+    if (n < bytes) all.push_back(n);
   }
   all.push_back(any_number);
   return all;
@@ -81,13 +81,13 @@ class scripted_peer {
 
   scripted_peer(const dialogue& talk, who us, talks how = talks::in_turn) {
     std::size_t said = 0;
-    for (const turn& t : talk) said += t.octets.size();
+    for (const turn& t : talk) said += t.bytes.size();
     incoming_.reserve(said);
     for (const turn& t : talk) {
       if (t.speaker == us) {
-        expected_ += t.octets.size();
+        expected_ += t.bytes.size();
       } else {
-        incoming_ += t.octets;
+        incoming_ += t.bytes;
         gates_.push_back({how == talks::ahead ? 0 : expected_, incoming_.size()});
       }
     }
@@ -104,9 +104,9 @@ class scripted_peer {
   }
 
   std::string_view read(std::size_t most) noexcept {
-    const auto octets = readable().substr(0, most);
-    read_ += octets.size();
-    return octets;
+    const auto bytes = readable().substr(0, most);
+    read_ += bytes.size();
+    return bytes;
   }
 
   // Whether it ended the stream, having said all and heard all.
@@ -114,19 +114,19 @@ class scripted_peer {
 
   bool has_said_all() const noexcept { return read_ + readable().size() == incoming_.size(); }
 
-  void hear(std::span<const std::byte> octets) {
-    said_.append(reinterpret_cast<const char*>(octets.data()), octets.size());
+  void hear(std::span<const std::byte> bytes) {
+    said_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
 
-  // So that hearing that many octets takes no memory.
-  void reserve(std::size_t octets) { said_.reserve(octets); }
+  // So that hearing that many bytes takes no memory.
+  void reserve(std::size_t bytes) { said_.reserve(bytes); }
 
   // What we said.
   const std::string& said() const noexcept { return said_; }
 
  private:
   struct gate {
-    std::size_t opens_at;  // octets that we have to say before
+    std::size_t opens_at;  // bytes that we have to say before
     std::size_t end;       // of what may be read then, in `incoming_`
   };
 
@@ -143,7 +143,7 @@ struct injected_failure {
 
   std::size_t action = any_number;  // which one, from 0; work alone does not count
   std::error_code error;
-  std::size_t octets = 0;  // that move before it fails; not for `read_some`
+  std::size_t bytes = 0;  // that move before it fails; not for `read_some`
   lasts duration = lasts::for_good;
 };
 
@@ -220,9 +220,9 @@ class hand_driver {
         if (!fails) read(wanted.into.first(std::min(wanted.into.size(), chunk)), out);
         break;
       case io_kind::read_full: {
-        const auto most = fails ? std::min(failure.octets, wanted.into.size()) : wanted.into.size();
-        while (out.octets < most && !out.error) {
-          const auto left = wanted.into.first(most).subspan(static_cast<std::size_t>(out.octets));
+        const auto most = fails ? std::min(failure.bytes, wanted.into.size()) : wanted.into.size();
+        while (out.bytes < most && !out.error) {
+          const auto left = wanted.into.first(most).subspan(static_cast<std::size_t>(out.bytes));
           read(left.first(std::min(left.size(), chunk)), out);
         }
         break;
@@ -237,23 +237,23 @@ class hand_driver {
 
   bool lingering = false;
 
-  // Some octets into `into`, all of which the script may fill.
+  // Some bytes into `into`, all of which the script may fill.
   void read(std::span<std::byte> into, outcome& out) {
-    const auto octets = peer.read(into.size());
-    if (octets.empty()) {
+    const auto bytes = peer.read(into.size());
+    if (bytes.empty()) {
       stalled = stalled || !(peer.has_ended() || lingering);
       out.error = peer.has_ended() ? filexfer::errc::end_of_stream : filexfer::errc::timed_out;
     }
-    std::memcpy(into.data(), octets.data(), octets.size());
-    out.octets += octets.size();
+    std::memcpy(into.data(), bytes.data(), bytes.size());
+    out.bytes += bytes.size();
   }
 
   void write(const action& wanted, bool fails, outcome& out) {
-    std::size_t left = fails ? failure.octets : any_number;
+    std::size_t left = fails ? failure.bytes : any_number;
     for (const auto part : wanted.from) {
       const auto moved = part.first(std::min(part.size(), left));
       peer.hear(moved);
-      out.octets += moved.size();
+      out.bytes += moved.size();
       left -= moved.size();
     }
   }
@@ -267,7 +267,7 @@ class hand_driver {
     outcome got;
     if (!writes || !peer.readable().empty() || peer.has_ended()) read(into, got);
     else return;
-    out.came = filexfer::detail::read_end{got.error, static_cast<std::size_t>(got.octets)};
+    out.came = filexfer::detail::read_end{got.error, static_cast<std::size_t>(got.bytes)};
   }
 };
 

@@ -2,7 +2,7 @@
 #define FILEXFER_TESTS_SUPPORT_SCRIPTED_STREAM_HPP
 
 // A stream whose other end follows a script (script.hpp), for the blocking and the asynchronous
-// operations. It moves as few octets a call as it is told, and fails at the call that it is told.
+// operations. It moves as few bytes a call as it is told, and fails at the call that it is told.
 // For one thread.
 
 #include "manual_clock.hpp"
@@ -33,8 +33,8 @@ class scripted_stream {
       : peer{std::move(p)}, executor_{executor}, wake_{executor, manual_timer::time_point::max()} {}
 
   scripted_peer peer;
-  std::size_t most_read = any_number;     // octets a call
-  std::size_t most_written = any_number;  // octets a call
+  std::size_t most_read = any_number;     // bytes a call
+  std::size_t most_written = any_number;  // bytes a call
 
   // From this call on, reads and writes counted as they end, all fail.
   std::size_t failing_call = any_number;
@@ -55,7 +55,7 @@ class scripted_stream {
   std::size_t read_some(const Buffers& to, std::error_code& ec) {
     if (const auto done = attempt_read(to)) {
       ec = done->ec;
-      return done->octets;
+      return done->bytes;
     }
     stalled = true;
     ec = asio::error::timed_out;
@@ -66,7 +66,7 @@ class scripted_stream {
   std::size_t write_some(const Buffers& from, std::error_code& ec) {
     const auto done = attempt_write(from);
     ec = done.ec;
-    return done.octets;
+    return done.bytes;
   }
 
   template <class Buffers, class Token>
@@ -95,17 +95,17 @@ class scripted_stream {
  private:
   struct outcome {
     std::error_code ec;
-    std::size_t octets = 0;
+    std::size_t bytes = 0;
   };
 
   template <class Buffers>
   std::optional<outcome> attempt_read(const Buffers& to) {
     used_after_close = used_after_close || closed;
     if (calls >= failing_call) return count({error});
-    const auto octets = peer.read(std::min(most_read, asio::buffer_size(to)));
-    if (octets.empty() && !peer.has_ended()) return std::nullopt;
-    if (octets.empty()) return count({asio::error::eof});
-    return count({{}, asio::buffer_copy(to, asio::buffer(octets.data(), octets.size()))});
+    const auto bytes = peer.read(std::min(most_read, asio::buffer_size(to)));
+    if (bytes.empty() && !peer.has_ended()) return std::nullopt;
+    if (bytes.empty()) return count({asio::error::eof});
+    return count({{}, asio::buffer_copy(to, asio::buffer(bytes.data(), bytes.size()))});
   }
 
   template <class Buffers>
@@ -117,9 +117,9 @@ class scripted_stream {
     const auto end = asio::buffer_sequence_end(from);
     for (auto part = asio::buffer_sequence_begin(from); part != end; ++part) {
       const asio::const_buffer buffer{*part};
-      const std::size_t octets = std::min(buffer.size(), most_written - moved);
-      peer.hear({static_cast<const std::byte*>(buffer.data()), octets});
-      moved += octets;
+      const std::size_t bytes = std::min(buffer.size(), most_written - moved);
+      peer.hear({static_cast<const std::byte*>(buffer.data()), bytes});
+      moved += bytes;
     }
     wake_.cancel();
     return count({{}, moved});
@@ -143,7 +143,7 @@ class scripted_stream {
       const bool cancelled =
           self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
       if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
-      if (const auto done = s.attempt_read(to)) return self.complete(done->ec, done->octets);
+      if (const auto done = s.attempt_read(to)) return self.complete(done->ec, done->bytes);
       s.wake_.async_wait(std::move(self));
     }
   };
@@ -162,7 +162,7 @@ class scripted_stream {
           self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
       if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
       const auto done = s.attempt_write(from);
-      self.complete(done.ec, done.octets);
+      self.complete(done.ec, done.bytes);
     }
   };
 

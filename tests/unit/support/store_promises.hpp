@@ -39,7 +39,7 @@ struct promise {
   void (*keep)(Store&, complaints&);
 };
 
-/// Octets that the stores under test may hold in all.
+/// Bytes that the stores under test may hold in all.
 inline constexpr std::uint64_t test_quota = 64u << 20;
 
 /// Tries to keep each promise with a store of its own.
@@ -64,42 +64,42 @@ struct promises {
     constexpr std::size_t chunk = std::size_t{256} * 1024;
     for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{5}, chunk - 1, chunk,
                                    chunk + 1, 3 * chunk, 4 * chunk + 77}) {
-      const auto octets = noise(size, ++seed);
+      const auto bytes = noise(size, ++seed);
       const auto name = "file " + std::to_string(size);
-      EXPECT(!put(store, name, octets));
-      expected.push_back(entry(name, octets));
-      EXPECT(fetch(store, id_of(octets)) == octets);
+      EXPECT(!put(store, name, bytes));
+      expected.push_back(entry(name, bytes));
+      EXPECT(fetch(store, id_of(bytes)) == bytes);
       EXPECT(entries(store) == sorted(expected));
     }
   }
 
   static void chunks_do_not_matter(Store& store, complaints& wrong) {
     for (const std::size_t chunk : {1u, 7u, 4096u}) {
-      const auto octets = noise(10'000, static_cast<unsigned>(chunk));
-      EXPECT(!put(store, std::to_string(chunk), octets, chunk));
-      EXPECT(fetch(store, id_of(octets)) == octets);
+      const auto bytes = noise(10'000, static_cast<unsigned>(chunk));
+      EXPECT(!put(store, std::to_string(chunk), bytes, chunk));
+      EXPECT(fetch(store, id_of(bytes)) == bytes);
     }
   }
 
   static void nothing_is_seen_before_commit(Store& store, complaints& wrong) {
-    const std::string octets = "not yet";
-    for (std::size_t arriving = 0; arriving <= octets.size(); ++arriving) {
+    const std::string bytes = "not yet";
+    for (std::size_t arriving = 0; arriving <= bytes.size(); ++arriving) {
       {
         std::error_code ec;
-        auto upload = store.create(details_type{"name", octets.size(), {}}, ec);
+        auto upload = store.create(details_type{"name", bytes.size(), {}}, ec);
         EXPECT(upload && !ec);
         for (std::size_t i = 0; upload && i < arriving; ++i) {
-          upload->write(octets_of(octets.substr(i, 1)), ec);
+          upload->write(as_bytes(bytes.substr(i, 1)), ec);
           EXPECT(!ec);
           EXPECT(entries(store).empty());
-          EXPECT(!fetch(store, id_of(octets)));
+          EXPECT(!fetch(store, id_of(bytes)));
         }
       }
       EXPECT(entries(store).empty());
-      EXPECT(!fetch(store, id_of(octets)));
+      EXPECT(!fetch(store, id_of(bytes)));
     }
-    EXPECT(!put(store, "name", octets));
-    EXPECT(entries(store) == lines{entry("name", octets)});
+    EXPECT(!put(store, "name", bytes));
+    EXPECT(entries(store) == lines{entry("name", bytes)});
   }
 
   static void upload_moves(Store& store, complaints& wrong) {
@@ -108,10 +108,10 @@ struct promises {
     auto other = store.create(details_type{"dropped", 4, {}}, ec);
     EXPECT(first && other);
     if (!first || !other) return;
-    first->write(octets_of("ab"), ec);
+    first->write(as_bytes("ab"), ec);
     auto second = std::move(*first);
     first.reset();
-    second.write(octets_of("cd"), ec);
+    second.write(as_bytes("cd"), ec);
     EXPECT(!ec);
     *other = std::move(second);
     EXPECT(entries(store).empty());
@@ -123,23 +123,23 @@ struct promises {
   }
 
   static void uploading_again_changes_nothing(Store& store, complaints& wrong) {
-    const auto octets = noise(300'000);
-    EXPECT(!put(store, "twice", octets));
-    EXPECT(!put(store, "twice", octets));
-    EXPECT(entries(store) == lines{entry("twice", octets)});
-    EXPECT(fetch(store, id_of(octets)) == octets);
+    const auto bytes = noise(300'000);
+    EXPECT(!put(store, "twice", bytes));
+    EXPECT(!put(store, "twice", bytes));
+    EXPECT(entries(store) == lines{entry("twice", bytes)});
+    EXPECT(fetch(store, id_of(bytes)) == bytes);
   }
 
   static void one_file_has_many_names(Store& store, complaints& wrong) {
-    const auto octets = noise(1000);
-    EXPECT(!put(store, "one", octets));
-    EXPECT(!put(store, "folder/two", octets));
+    const auto bytes = noise(1000);
+    EXPECT(!put(store, "one", bytes));
+    EXPECT(!put(store, "folder/two", bytes));
     std::error_code ec;
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec) && !ec);
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec) && !ec);
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "three", {}, ec) && !ec);
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "three", {}, ec) && !ec);
     EXPECT(entries(store) ==
-           sorted({entry("one", octets), entry("folder/two", octets), entry("three", octets)}));
-    EXPECT(fetch(store, id_of(octets)) == octets);
+           sorted({entry("one", bytes), entry("folder/two", bytes), entry("three", bytes)}));
+    EXPECT(fetch(store, id_of(bytes)) == bytes);
   }
 
   static void one_name_has_many_files(Store& store, complaints& wrong) {
@@ -152,47 +152,47 @@ struct promises {
 
   static void names_have_times(Store& store, complaints& wrong) {
     using std::chrono::nanoseconds;
-    const auto octets = noise(1000);
+    const auto bytes = noise(1000);
     const filexfer::file_time early{nanoseconds{-1'500'000'000}};
     const filexfer::file_time later{nanoseconds{1'700'000'000'123'456'789}};
     const auto now = std::chrono::system_clock::now();
     const auto listed = [&] { return entries(store, times::yes); };
 
-    EXPECT(!put(store, "a", octets, 100, early));
-    EXPECT(!put(store, "b", octets, 100, later));
-    EXPECT(listed() == sorted({entry("a", octets, early), entry("b", octets, later)}));
-    EXPECT(!put(store, "a", octets));  // says nothing of a time
-    EXPECT(listed() == sorted({entry("a", octets, early), entry("b", octets, later)}));
-    EXPECT(!put(store, "a", octets, 100, later));
-    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, later)}));
+    EXPECT(!put(store, "a", bytes, 100, early));
+    EXPECT(!put(store, "b", bytes, 100, later));
+    EXPECT(listed() == sorted({entry("a", bytes, early), entry("b", bytes, later)}));
+    EXPECT(!put(store, "a", bytes));  // says nothing of a time
+    EXPECT(listed() == sorted({entry("a", bytes, early), entry("b", bytes, later)}));
+    EXPECT(!put(store, "a", bytes, 100, later));
+    EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, later)}));
 
     std::error_code ec;
-    EXPECT(store.add_name(id_of(octets), octets.size(), "c", later, ec) && !ec);
-    EXPECT(store.add_name(id_of(octets), octets.size(), "b", early, ec) && !ec);
-    EXPECT(store.add_name(id_of(octets), octets.size(), "d", early, ec) && !ec);
-    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, early),
-                               entry("c", octets, later), entry("d", octets, early)}));
-    EXPECT(!put(store, "c", octets, 100, early));  // which shared its file with another, maybe
-    EXPECT(listed() == sorted({entry("a", octets, later), entry("b", octets, early),
-                               entry("c", octets, early), entry("d", octets, early)}));
-    EXPECT(fetch(store, id_of(octets)) == octets);
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "c", later, ec) && !ec);
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "b", early, ec) && !ec);
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "d", early, ec) && !ec);
+    EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, early),
+                               entry("c", bytes, later), entry("d", bytes, early)}));
+    EXPECT(!put(store, "c", bytes, 100, early));  // which shared its file with another, maybe
+    EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, early),
+                               entry("c", bytes, early), entry("d", bytes, early)}));
+    EXPECT(fetch(store, id_of(bytes)) == bytes);
 
-    EXPECT(!put(store, "new", "octets"));
-    const auto opened = store.open(id_of("octets"), ec);
+    EXPECT(!put(store, "new", "bytes"));
+    const auto opened = store.open(id_of("bytes"), ec);
     EXPECT(opened && opened->info.modified &&
            *opened->info.modified > now - std::chrono::minutes{1} &&
            *opened->info.modified < now + std::chrono::minutes{1});
   }
 
   static void add_name_wants_what_is_held(Store& store, complaints& wrong) {
-    EXPECT(!put(store, "held", "octets"));
+    EXPECT(!put(store, "held", "bytes"));
     std::error_code ec = errc::io;
-    EXPECT(!store.add_name(id_of("octets"), 5, "other", {}, ec));
+    EXPECT(!store.add_name(id_of("bytes"), 6, "other", {}, ec));
     EXPECT(!ec);
     ec = errc::io;
     EXPECT(!store.add_name(id_of("others"), 6, "other", {}, ec));
     EXPECT(!ec);
-    EXPECT(entries(store) == lines{entry("held", "octets")});
+    EXPECT(entries(store) == lines{entry("held", "bytes")});
   }
 
   static void collision_keeps_the_first(Store& store, complaints& wrong) {
@@ -206,7 +206,7 @@ struct promises {
     EXPECT(fetch(store, id_of(first)) == first);
     EXPECT(!put(store, "b", first));
     EXPECT(entries(store) == sorted({entry("a", first), entry("b", first)}));
-    // Other octets of another length can't be taken for those either.
+    // Other bytes of another length can't be taken for those either.
     EXPECT(!put(store, "a", first + "more"));
     EXPECT(put(store, "a", second + "more") == errc::collision);
   }
@@ -230,7 +230,7 @@ struct promises {
 
   static void names_are_kept_as_they_are(Store& store, complaints& wrong) {
     std::string deep = "a";
-    while (deep.size() + 2 <= filexfer::max_name_octets) deep += "/a";
+    while (deep.size() + 2 <= filexfer::max_name_length) deep += "/a";
     const std::string long_folder = std::string(200, 'f') + '/' + std::string(54, 'n');
     lines expected;
     for (const std::string& name :
@@ -239,27 +239,27 @@ struct promises {
           std::string{".incoming/x"}, std::string{"back\\slash"}, std::string{" spaces "},
           std::string{"-rf"}, std::string{"~"}, std::string{"$(id)"}, std::string{"*"},
           std::string{"\xF0\x9F\x90\x88"}, std::string{"d41d8cd98f00b204e9800998ecf8427e"}}) {
-      EXPECT(!put(store, name, "octets"));
-      expected.push_back(entry(name, "octets"));
+      EXPECT(!put(store, name, "bytes"));
+      expected.push_back(entry(name, "bytes"));
     }
     EXPECT(entries(store) == sorted(expected));
   }
 
   static void what_is_no_name_is_refused(Store& store, complaints& wrong) {
-    EXPECT(!put(store, "there", "octets"));
+    EXPECT(!put(store, "there", "bytes"));
     for (const std::string& name :
          {std::string{}, std::string{"."}, std::string{".."}, std::string{"/"},
           std::string{"/etc/passwd"}, std::string{"../x"}, std::string{"a/../../x"},
           std::string{"a//b"}, std::string{"a/"}, std::string{"a\0b", 3}, std::string{"\xFF"},
           std::string{"\xC0\xAF"}, std::string(256, 'n')}) {
       std::error_code ec;
-      EXPECT(!store.create(details_type{name, 6, {}}, ec));
+      EXPECT(!store.create(details_type{name, 5, {}}, ec));
       EXPECT(ec == errc::bad_name);
       ec.clear();
-      EXPECT(!store.add_name(id_of("octets"), 6, name, {}, ec));
+      EXPECT(!store.add_name(id_of("bytes"), 5, name, {}, ec));
       EXPECT(ec == errc::bad_name);
     }
-    EXPECT(entries(store) == lines{entry("there", "octets")});
+    EXPECT(entries(store) == lines{entry("there", "bytes")});
   }
 
   static void size_is_binding(Store& store, complaints& wrong) {
@@ -267,14 +267,14 @@ struct promises {
     auto upload = store.create(details_type{"short", 4, {}}, ec);
     EXPECT(upload);
     if (!upload) return;
-    upload->write(octets_of("abc"), ec);
+    upload->write(as_bytes("abc"), ec);
     EXPECT(!ec);
     upload->commit(id_of("abc"), ec);
     EXPECT(ec == errc::bad_size);
     upload = store.create(details_type{"long", 2, {}}, ec);
     EXPECT(upload);
     if (!upload) return;
-    upload->write(octets_of("abc"), ec);
+    upload->write(as_bytes("abc"), ec);
     EXPECT(ec == errc::bad_size);
     upload.reset();
     EXPECT(entries(store).empty());
@@ -289,43 +289,43 @@ struct promises {
   }
 
   static void reader_seeks(Store& store, complaints& wrong) {
-    const auto octets = noise(600'000);
-    EXPECT(!put(store, "file", octets));
+    const auto bytes = noise(600'000);
+    EXPECT(!put(store, "file", bytes));
     std::error_code ec;
-    auto file = store.open(id_of(octets), ec);
-    EXPECT(file && file->info.size == octets.size() && file->reader.size() == octets.size());
+    auto file = store.open(id_of(bytes), ec);
+    EXPECT(file && file->info.size == bytes.size() && file->reader.size() == bytes.size());
     if (!file) return;
     auto& reader = file->reader;
     for (const std::size_t offset :
          {0u, 1u, 262'143u, 262'144u, 262'145u, 599'999u, 600'000u, 5u}) {
       reader.seek(offset, ec);
       EXPECT(!ec);
-      EXPECT(read_all(reader, ec) == octets.substr(offset));
+      EXPECT(read_all(reader, ec) == bytes.substr(offset));
       EXPECT(!ec);
     }
     reader.seek(3, ec);
-    reader.seek(octets.size() + 1, ec);
+    reader.seek(bytes.size() + 1, ec);
     EXPECT(ec == errc::bad_range);
     std::byte one[1];
     EXPECT(reader.read(one, ec) == 1 && !ec);
-    EXPECT(one[0] == static_cast<std::byte>(octets[3]));
+    EXPECT(one[0] == static_cast<std::byte>(bytes[3]));
     auto moved = std::move(reader);
-    EXPECT(read_all(moved, ec) == octets.substr(4));
+    EXPECT(read_all(moved, ec) == bytes.substr(4));
   }
 
   static void readers_do_not_disturb_each_other(Store& store, complaints& wrong) {
-    const auto octets = noise(400'000);
-    EXPECT(!put(store, "file", octets));
+    const auto bytes = noise(400'000);
+    EXPECT(!put(store, "file", bytes));
     std::error_code ec;
-    auto a = store.open(id_of(octets), ec);
-    auto b = store.open(id_of(octets), ec);
+    auto a = store.open(id_of(bytes), ec);
+    auto b = store.open(id_of(bytes), ec);
     EXPECT(a && b);
     if (!a || !b) return;
     std::byte some[1000];
     EXPECT(a->reader.read(some, ec) == sizeof some);
-    EXPECT(!put(store, "another name", octets));
-    EXPECT(read_all(b->reader, ec) == octets);
-    EXPECT(read_all(a->reader, ec) == octets.substr(1000));
+    EXPECT(!put(store, "another name", bytes));
+    EXPECT(read_all(b->reader, ec) == bytes);
+    EXPECT(read_all(a->reader, ec) == bytes.substr(1000));
     if constexpr (filexfer::guarded_source<typename Store::reader>) {
       a->reader.check_unchanged(ec);
       EXPECT(!ec);
@@ -376,15 +376,15 @@ struct promises {
   }
 
   static void quota_counts_what_is_stored_once(Store& store, complaints& wrong) {
-    const auto octets = noise(1'000'000);
-    EXPECT(!put(store, "one", octets));
-    EXPECT(!put(store, "one", octets));
-    EXPECT(!put(store, "two", octets));
+    const auto bytes = noise(1'000'000);
+    EXPECT(!put(store, "one", bytes));
+    EXPECT(!put(store, "one", bytes));
+    EXPECT(!put(store, "two", bytes));
     std::error_code ec;
-    EXPECT(store.add_name(id_of(octets), octets.size(), "three", {}, ec));
-    EXPECT(!store.create(details_type{"rest", test_quota - octets.size() + 1, {}}, ec));
+    EXPECT(store.add_name(id_of(bytes), bytes.size(), "three", {}, ec));
+    EXPECT(!store.create(details_type{"rest", test_quota - bytes.size() + 1, {}}, ec));
     EXPECT(ec == errc::no_space);
-    auto rest = store.create(details_type{"rest", test_quota - octets.size(), {}}, ec);
+    auto rest = store.create(details_type{"rest", test_quota - bytes.size(), {}}, ec);
     EXPECT(rest && !ec);
   }
 
@@ -393,11 +393,11 @@ struct promises {
     constexpr int files = 20;
     std::atomic<int> failures = 0;
     lines expected;
-    const auto octets_for = [](int file) { return noise(static_cast<std::size_t>(file) * 997, 3); };
+    const auto bytes_for = [](int file) { return noise(static_cast<std::size_t>(file) * 997, 3); };
     for (int i = 0; i < files; ++i) {
-      expected.push_back(entry("shared", octets_for(i)));
+      expected.push_back(entry("shared", bytes_for(i)));
       for (int t = 0; t < threads; ++t) {
-        expected.push_back(entry(std::to_string(t) + "/own", octets_for(i)));
+        expected.push_back(entry(std::to_string(t) + "/own", bytes_for(i)));
       }
     }
     {
@@ -405,19 +405,19 @@ struct promises {
       for (int t = 0; t < threads; ++t) {
         running.emplace_back([&, t] {
           for (int i = 0; i < files; ++i) {
-            const auto octets = octets_for(i);
+            const auto bytes = bytes_for(i);
             std::error_code ec;
-            if (put(store, "shared", octets)) ++failures;
-            if (fetch(store, id_of(octets)) != octets) ++failures;
+            if (put(store, "shared", bytes)) ++failures;
+            if (fetch(store, id_of(bytes)) != bytes) ++failures;
             const auto own = std::to_string(t) + "/own";
-            if (i % 2 == 0 ? !store.add_name(id_of(octets), octets.size(), own, {}, ec)
-                           : bool{put(store, own, octets)}) {
+            if (i % 2 == 0 ? !store.add_name(id_of(bytes), bytes.size(), own, {}, ec)
+                           : bool{put(store, own, bytes)}) {
               ++failures;
             }
             auto dropped = store.create(details_type{"dropped", 10, {}}, ec);
             if (!dropped) ++failures;
             const auto listed = entries(store);
-            if (std::find(listed.begin(), listed.end(), entry(own, octets)) == listed.end()) {
+            if (std::find(listed.begin(), listed.end(), entry(own, bytes)) == listed.end()) {
               ++failures;
             }
           }
@@ -439,7 +439,7 @@ struct promises {
       {"one name has many files", one_name_has_many_files},
       {"every name has the time that it was given, else that of its upload", names_have_times},
       {"a name is added only to a file that is held in that size", add_name_wants_what_is_held},
-      {"other octets with the same digest are refused", collision_keeps_the_first},
+      {"other bytes with the same digest are refused", collision_keeps_the_first},
       {"a name is no folder for another of the same file", file_and_folder_do_not_mix},
       {"names come back as they were given", names_are_kept_as_they_are},
       {"what is no name is refused", what_is_no_name_is_refused},

@@ -21,22 +21,22 @@ namespace tests {
 using id_type = filexfer::md5::digest_type;
 using details_type = filexfer::upload_details<id_type>;
 
-inline std::span<const std::byte> octets_of(std::string_view text) {
+inline std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span{text.data(), text.size()});
 }
 
-inline id_type id_of(std::string_view octets) {
+inline id_type id_of(std::string_view bytes) {
   filexfer::md5 hash;
-  hash.update(octets_of(octets));
+  hash.update(as_bytes(bytes));
   return hash.finish();
 }
 
-/// Octets without a pattern, the same for the same seed.
+/// Bytes without a pattern, the same for the same seed.
 inline std::string noise(std::size_t size, unsigned seed = 1) {
   std::mt19937 random{seed};
-  std::string octets(size, '\0');
-  for (char& c : octets) c = static_cast<char>(random());
-  return octets;
+  std::string bytes(size, '\0');
+  for (char& c : bytes) c = static_cast<char>(random());
+  return bytes;
 }
 
 /// Two files with one MD5.
@@ -56,19 +56,19 @@ inline std::array<std::string, 2> colliding() {
   return {first, second};
 }
 
-/// Uploads `octets` as `name`, in chunks.
+/// Uploads `bytes` as `name`, in chunks.
 template <class Store>
-std::error_code put(Store& store, std::string_view name, std::string_view octets,
+std::error_code put(Store& store, std::string_view name, std::string_view bytes,
                     std::size_t chunk = 100'000, std::optional<filexfer::file_time> modified = {}) {
   std::error_code ec;
-  details_type details{std::string{name}, octets.size(), {}};
+  details_type details{std::string{name}, bytes.size(), {}};
   details.modified = modified;
   auto upload = store.create(details, ec);
   if (ec || !upload) return ec ? ec : make_error_code(filexfer::errc::store_failed);
-  for (std::size_t sent = 0; sent < octets.size() && !ec; sent += chunk) {
-    upload->write(octets_of(octets.substr(sent, chunk)), ec);
+  for (std::size_t sent = 0; sent < bytes.size() && !ec; sent += chunk) {
+    upload->write(as_bytes(bytes.substr(sent, chunk)), ec);
   }
-  if (!ec) upload->commit(id_of(octets), ec);
+  if (!ec) upload->commit(id_of(bytes), ec);
   return ec;
 }
 
@@ -90,11 +90,11 @@ std::vector<std::string> entries(Store& store, times wanted = times::no) {
   return lines;
 }
 
-/// The line that a list has for these octets.
-inline std::string entry(std::string_view name, std::string_view octets,
+/// The line that a list has for these bytes.
+inline std::string entry(std::string_view name, std::string_view bytes,
                          std::optional<filexfer::file_time> modified = {}) {
   return format_entry(
-      filexfer::file_info<id_type>{id_of(octets), std::string{name}, octets.size(), modified});
+      filexfer::file_info<id_type>{id_of(bytes), std::string{name}, bytes.size(), modified});
 }
 
 inline std::vector<std::string> sorted(std::vector<std::string> lines) {
@@ -113,15 +113,15 @@ std::string read_all(Source& source, std::error_code& ec, std::size_t chunk = 70
   }
 }
 
-/// The octets behind an id; nothing if there is no such file or it can't be read.
+/// The bytes behind an id; nothing if there is no such file or it can't be read.
 template <class Store>
 std::optional<std::string> fetch(Store& store, const id_type& id) {
   std::error_code ec;
   auto file = store.open(id, ec);
   if (ec || !file) return std::nullopt;
-  auto octets = read_all(file->reader, ec);
-  if (ec || octets.size() != file->info.size || file->info.id != id) return std::nullopt;
-  return octets;
+  auto bytes = read_all(file->reader, ec);
+  if (ec || bytes.size() != file->info.size || file->info.id != id) return std::nullopt;
+  return bytes;
 }
 
 }  // namespace tests

@@ -40,13 +40,13 @@ inline const char* name_of(task t) {
 /// What a reader needs to see a session again.
 inline std::string describe(task t, const sample& file, const circumstances& c) {
   std::ostringstream out;
-  out << name_of(t) << " of " << file.octets.size() << " octets, pipe of " << c.capacity
+  out << name_of(t) << " of " << file.bytes.size() << " bytes, pipe of " << c.capacity
       << ", chunks of " << c.chunk << (c.work_elsewhere ? ", work elsewhere" : "")
       << ", bystander at " << c.bystander_at;
   if (c.turn) out << ", turn " << *c.turn;
   const auto say = [&](const char* side, const filexfer::fault_plan& plan) {
-    const auto at = [&](const char* what, const std::optional<std::uint64_t>& octet) {
-      if (octet) out << ", " << side << ' ' << what << ' ' << *octet;
+    const auto at = [&](const char* what, const std::optional<std::uint64_t>& byte) {
+      if (byte) out << ", " << side << ' ' << what << ' ' << *byte;
     };
     at("end after reading", plan.end_after_read);
     at("break after writing", plan.break_after_written);
@@ -55,7 +55,7 @@ inline std::string describe(task t, const sample& file, const circumstances& c) 
     at("stall after reading", plan.stall_after_read);
     at("stall after writing", plan.stall_after_written);
     const auto flip = [&](const char* what, const std::optional<filexfer::bit_position>& bit) {
-      if (bit) out << ", " << side << ' ' << what << ' ' << bit->octet << '.' << bit->bit;
+      if (bit) out << ", " << side << ' ' << what << ' ' << bit->byte << '.' << bit->bit;
     };
     flip("flip reading", plan.flip_read);
     flip("flip writing", plan.flip_written);
@@ -66,7 +66,7 @@ inline std::string describe(task t, const sample& file, const circumstances& c) 
   say("client", c.client);
   say("server", c.server);
   const auto late = [&](const char* side, const std::optional<lateness>& l) {
-    if (l) out << ", " << side << " late at " << l->octet << " by " << l->by.count() << " ns";
+    if (l) out << ", " << side << " late at " << l->byte << " by " << l->by.count() << " ns";
   };
   late("client", c.client_late);
   late("server", c.server_late);
@@ -77,7 +77,7 @@ inline std::string describe(task t, const sample& file, const circumstances& c) 
   return out.str();
 }
 
-/// Whether octets change on their way, so that lines may say something else.
+/// Whether bytes change on their way, so that lines may say something else.
 inline bool damages(const circumstances& c) {
   return c.client.flip_read || c.client.flip_written || c.server.flip_read || c.server.flip_written;
 }
@@ -127,7 +127,7 @@ class reply_check {
       const auto entry = filexfer::parse_entry<digest>(line_, ec);
       if (ec) return false;
       rest_.remove_prefix(
-          static_cast<std::size_t>(std::min<std::uint64_t>(rest_.size(), entry.octets())));
+          static_cast<std::size_t>(std::min<std::uint64_t>(rest_.size(), entry.bytes())));
       return at_end();
     }
     if (line()) return true;  // the id
@@ -198,7 +198,7 @@ enum class must { hold, succeed, fail };
 /// Runs sessions on stores that `Stores` makes, one after the other.
 ///
 /// `Stores::store_type`; `Stores::fresh()` makes an empty store for the next session, and returns
-/// it; `Stores::left_behind(listed_octets)` says in words what is there beside what is listed.
+/// it; `Stores::left_behind(listed_size)` says in words what is there beside what is listed.
 template <class Stores, class Hasher = filexfer::md5>
 class arena {
   using store_type = typename Stores::store_type;
@@ -228,8 +228,8 @@ class arena {
       encounter_type bystander{context_, store, {}};
       main.start(what, target_name, file);
       reached.handlers = meet(main, bystander);
-      reached.client_read = main.client.layer().octets_read();
-      reached.client_written = main.client.layer().octets_written();
+      reached.client_read = main.client.layer().bytes_read();
+      reached.client_written = main.client.layer().bytes_written();
       reached.error = main.client.error;
       reached.client_said = main.client.said();
       reached.server_said = main.server.said();
@@ -260,9 +260,9 @@ class arena {
   /// Straight into the store: what was there before.
   void put(std::string_view name, const sample& file) {
     std::error_code ec;
-    auto upload = store_->create({std::string{name}, file.octets.size(), {}}, ec);
-    if (!ec && !file.octets.empty()) {
-      upload->write(std::as_bytes(std::span{file.octets.data(), file.octets.size()}), ec);
+    auto upload = store_->create({std::string{name}, file.bytes.size(), {}}, ec);
+    if (!ec && !file.bytes.empty()) {
+      upload->write(std::as_bytes(std::span{file.bytes.data(), file.bytes.size()}), ec);
     }
     if (!ec) upload->commit(file.id, ec);
     if (ec) violated("set-up", ec.message());
@@ -301,7 +301,7 @@ class arena {
       if (!bystander.started && handlers >= c.bystander_at) {
         bystander.start(bystander_task_, bystander_name, small_);
       }
-      if ((handlers + turn_) % (file_->octets.size() < 1000 ? 8 : 256) == 0) look();
+      if ((handlers + turn_) % (file_->bytes.size() < 1000 ? 8 : 256) == 0) look();
       if (!main.ended()) of_main = handlers;
       if (context_.poll_one() > 0) continue;
       look();
@@ -359,15 +359,15 @@ class arena {
     auto opened = store_->open(entry.id, ec);
     if (ec) return ec.message();
     if (!opened) return "can't be opened";
-    octets_.resize(static_cast<std::size_t>(entry.size) + 1);
-    const auto got = opened->reader.read(std::as_writable_bytes(std::span{octets_}), ec);
+    bytes_.resize(static_cast<std::size_t>(entry.size) + 1);
+    const auto got = opened->reader.read(std::as_writable_bytes(std::span{bytes_}), ec);
     if (ec) return ec.message();
-    if (got != entry.size) return "has " + std::to_string(got) + " octets";
-    octets_.resize(got);
+    if (got != entry.size) return "has " + std::to_string(got) + " bytes";
+    bytes_.resize(got);
     for (const sample* known : {file_, &resident_, &small_}) {
-      if (known->id == entry.id) return octets_ == known->octets ? "" : "has other octets";
+      if (known->id == entry.id) return bytes_ == known->bytes ? "" : "has other bytes";
     }
-    return rfc1321_hex(octets_) == entry.id.to_string() ? "" : "has another digest";
+    return rfc1321_hex(bytes_) == entry.id.to_string() ? "" : "has another digest";
   }
 
   void judge(const encounter_type& main, const encounter_type& bystander, must expected) {
@@ -400,7 +400,7 @@ class arena {
 
   /// The client never says that all is well unless it is.
   void judge_success(const encounter_type& main) {
-    const bool right = main.client.sink.octets == file_->octets;
+    const bool right = main.client.sink.bytes == file_->bytes;
     if (main.client.sink.commits > (main.client.error || !right ? 0 : 1)) {
       violated("false success", "a download was shown");
     }
@@ -425,14 +425,14 @@ class arena {
 
   void judge_store(const encounter_type& main) {
     std::vector<listed_file> expected{{resident_.id, std::string{resident_name}, 0}};
-    expected[0].size = resident_.octets.size();
+    expected[0].size = resident_.bytes.size();
     const auto add = [&](std::string_view name, const sample& file) {
-      expected.push_back({file.id, std::string{name}, file.octets.size()});
+      expected.push_back({file.id, std::string{name}, file.bytes.size()});
     };
     if (is_held()) add(held_name, *file_);
     if (bystander_task_ == task::upload) add(bystander_name, small_);
     const bool uploading = what_ != task::list && what_ != task::download;
-    const listed_file target{file_->id, std::string{target_name}, file_->octets.size()};
+    const listed_file target{file_->id, std::string{target_name}, file_->bytes.size()};
 
     const auto listed = files();
     bool shown = false;
@@ -459,9 +459,9 @@ class arena {
     if (what_ == task::list && !main.client.error && !damages(*circumstances_))
       judge_list(main, listed);
 
-    std::uint64_t octets = 0;
-    for (const auto& one : contents) octets += one.second;
-    if (const auto left = stores_.left_behind(octets); !left.empty()) {
+    std::uint64_t bytes = 0;
+    for (const auto& one : contents) bytes += one.second;
+    if (const auto left = stores_.left_behind(bytes); !left.empty()) {
       violated("left behind", left);
     }
   }
@@ -511,7 +511,7 @@ class arena {
     judge_success(again);
     look();
     if (what_ == task::list || what_ == task::download) return;
-    const listed_file target{file_->id, std::string{target_name}, file_->octets.size()};
+    const listed_file target{file_->id, std::string{target_name}, file_->bytes.size()};
     const auto listed = files();
     if (std::count(listed.begin(), listed.end(), target) != 1) violated("retry", "is not listed");
   }
@@ -522,14 +522,14 @@ class arena {
   asio::io_context context_;
   asio::steady_timer far_{context_};
   const sample resident_{"here before\n"};
-  const sample small_{"bystander's octets"};
+  const sample small_{"bystander's bytes"};
   task what_ = task::list;
   task bystander_task_ = task::list;
   const sample* file_ = nullptr;
   const circumstances* circumstances_ = nullptr;
   std::size_t turn_ = 0;
   store_type* store_ = nullptr;
-  std::string octets_;
+  std::string bytes_;
 };
 
 }  // namespace tests

@@ -256,7 +256,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
         [&](auto handler) { client.async_download(*id, sink, std::move(handler)); });
     co_await fetching;
     const auto result = fetching.value();
-    w.bytes_moved += result.octets;
+    w.bytes_moved += result.bytes;
     const std::error_code ec = fetching.error();
     const auto origin = client.last_failure();
     const bool wrong_part = had_part && (ec == errc::digest_mismatch || is_final_refusal(ec)) &&
@@ -300,7 +300,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     told.name = result.file.name;
     if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(told));
     if (ec == errc::file_exists && !file->alone) return this->retry_now(std::move(file));
-    this->retry_or_report(std::move(file), std::move(told), result.octets);
+    this->retry_or_report(std::move(file), std::move(told), result.bytes);
   }
 
   // ---------------------------------------------------------------------- one behind the other

@@ -27,7 +27,7 @@ class result_taker {
   static void take(void* to, void* by, std::error_code ec, const Result& result) {
     auto& job = *static_cast<Job*>(to);
     auto& w = *static_cast<typename Job::worker*>(by);
-    w.bytes_moved += result.octets;
+    w.bytes_moved += result.bytes;
     if (auto file = job.take_answered(w)) job.judge(w, std::move(file), ec, result);
   }
 

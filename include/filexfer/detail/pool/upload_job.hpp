@@ -242,7 +242,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
         [&](auto handler) { client.async_upload(source, std::move(request), std::move(handler)); });
     co_await uploading;
     const auto result = uploading.value();
-    w.bytes_moved += result.octets;
+    w.bytes_moved += result.bytes;
     work_call closing{this->core().work_executor, [&](std::error_code&) { place.reset(); }};
     co_await closing;
     const std::error_code ec = uploading.error();
@@ -423,7 +423,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     }
     if (was_read) told.failure = {errc::source_changed, failure_origin::local};
     if (!file->is_seekable()) return this->report(*file, std::move(told));
-    this->retry_or_report(std::move(file), std::move(told), result.octets);
+    this->retry_or_report(std::move(file), std::move(told), result.bytes);
   }
 
   upload_scope scope_;

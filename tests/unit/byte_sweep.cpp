@@ -1,4 +1,4 @@
-// Sessions over a memory pipe that is cut, reset, broken, stalled, damaged or late at each octet,
+// Sessions over a memory pipe that is cut, reset, broken, stalled, damaged or late at each byte,
 // on either side; cut into pieces of every size; cancelled at every step. After each the invariants
 // of `support/sweep.hpp` must hold. One thread, no wall clock.
 
@@ -31,7 +31,7 @@
 
 #include <unistd.h>
 
-namespace octet_sweep_tests {
+namespace byte_sweep_tests {
 
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
@@ -60,15 +60,15 @@ std::size_t stride() {
   return 1;
 }
 
-/// All octets that the wire's own words are made of, and what else might confuse: the first `size`.
+/// All bytes that the wire's own words are made of, and what else might confuse: the first `size`.
 sample body(std::size_t size) {
   constexpr std::string_view words =
       "DONE\nLIST_FILES\r\nEOF\n;%00\0\xFF"
       "ERROR busy\n\nUPLOAD\n"sv;
-  std::string octets;
-  while (octets.size() < size) octets += words;
-  octets.resize(size);
-  return sample{std::move(octets)};
+  std::string bytes;
+  while (bytes.size() < size) bytes += words;
+  bytes.resize(size);
+  return sample{std::move(bytes)};
 }
 
 constexpr std::size_t chunk = 16;
@@ -113,21 +113,19 @@ struct memory_stores {
 
   /// What is not listed can be taken, and no more.
   template <class Store>
-  static std::string left_behind(Store& in, std::uint64_t listed_octets) {
+  static std::string left_behind(Store& in, std::uint64_t listed_size) {
     std::error_code ec;
-    const auto all = in.create({"probe", quota - listed_octets, {}}, ec);
-    if (ec) return "octets are still reserved";
+    const auto all = in.create({"probe", quota - listed_size, {}}, ec);
+    if (ec) return "bytes are still reserved";
     const auto more = in.create({"probe", 1, {}}, ec);
-    return ec == filexfer::errc::no_space ? "" : "octets are not counted";
+    return ec == filexfer::errc::no_space ? "" : "bytes are not counted";
   }
-  std::string left_behind(std::uint64_t listed_octets) {
-    return left_behind(*store, listed_octets);
-  }
+  std::string left_behind(std::uint64_t listed_size) { return left_behind(*store, listed_size); }
 
   std::optional<store_type> store;
 };
 
-/// Pieces of one octet, of some, and as large as they come; with work in place and elsewhere.
+/// Pieces of one byte, of some, and as large as they come; with work in place and elsewhere.
 std::vector<circumstances> ways() {
   circumstances whole;
   circumstances crumbs;
@@ -155,8 +153,8 @@ constexpr std::array fault_kinds{fault_kind{&fault_plan::end_after_read, true},
 
 constexpr std::array sides{&circumstances::client, &circumstances::server};
 
-/// How many octets `side` reads, or writes.
-std::uint64_t octets_of(const extent& whole, fault_plan circumstances::*side, bool read) {
+/// How many bytes `side` reads, or writes.
+std::uint64_t as_bytes(const extent& whole, fault_plan circumstances::*side, bool read) {
   return (side == &circumstances::client) == read ? whole.client_read : whole.client_written;
 }
 
@@ -175,8 +173,8 @@ struct reported : tally {
   std::string what;
 };
 
-/// Ends, resets, breaks and stalls at every octet, or at fewer, on either side. At half of them
-/// where octets come in crumbs and pieces.
+/// Ends, resets, breaks and stalls at every byte, or at fewer, on either side. At half of them
+/// where bytes come in crumbs and pieces.
 template <class Stores, class Hasher = filexfer::md5, class... Args>
 tally sweep_faults(std::size_t thinned, std::span<const task> tasks, std::span<const sample> files,
                    Args&&... args) {
@@ -189,10 +187,10 @@ tally sweep_faults(std::size_t thinned, std::span<const task> tasks, std::span<c
         const extent whole = sessions.run(what, file, way);
         for (const auto side : sides) {
           for (const auto& kind : fault_kinds) {
-            every(octets_of(whole, side, kind.read), [&](std::uint64_t octet) {
+            every(as_bytes(whole, side, kind.read), [&](std::uint64_t byte) {
               circumstances c = way;
-              c.*side.*kind.at = octet;
-              c.bystander_at = (octet * 5) % (whole.handlers + 1);
+              c.*side.*kind.at = byte;
+              c.bystander_at = (byte * 5) % (whole.handlers + 1);
               sessions.run(what, file, c);
             });
           }
@@ -205,8 +203,8 @@ tally sweep_faults(std::size_t thinned, std::span<const task> tasks, std::span<c
 
 }  // namespace
 
-TEST_CASE("a session that ends, breaks or stalls at any octet, on either side, breaks no promise") {
-  report("faults at every octet", sweep_faults<memory_stores>(1, all_tasks, bodies()));
+TEST_CASE("a session that ends, breaks or stalls at any byte, on either side, breaks no promise") {
+  report("faults at every byte", sweep_faults<memory_stores>(1, all_tasks, bodies()));
 }
 
 TEST_CASE("a session in pieces of any size succeeds") {
@@ -216,8 +214,8 @@ TEST_CASE("a session in pieces of any size succeeds") {
   for_each_command([&](task what, const sample& file) {
     const extent whole = sessions.run(what, file, {}, must::succeed);
     const auto most = std::max(whole.client_read, whole.client_written);
-    every(most, [&](std::uint64_t octets) {
-      const auto size = static_cast<std::size_t>(octets) + 1;
+    every(most, [&](std::uint64_t bytes) {
+      const auto size = static_cast<std::size_t>(bytes) + 1;
       circumstances c;
       c.bystander_at = size;
       c.client.max_read = c.server.max_read = size;
@@ -242,9 +240,9 @@ TEST_CASE("a session in which any bit is turned over breaks no promise") {
   for_each_command([&](task what, const sample& file) {
     const extent whole = sessions.run(what, file, {});
     for (const bool towards_client : {true, false}) {
-      const auto octets = towards_client ? whole.client_read : whole.client_written;
-      if (octets == 0) continue;
-      every(8 * octets - 1, [&](std::uint64_t bit) {
+      const auto bytes = towards_client ? whole.client_read : whole.client_written;
+      if (bytes == 0) continue;
+      every(8 * bytes - 1, [&](std::uint64_t bit) {
         circumstances c;
         c.bystander_at = (bit * 5) % (whole.handlers + 1);
         const filexfer::bit_position turned{bit / 8, static_cast<unsigned>(bit % 8)};
@@ -260,7 +258,7 @@ TEST_CASE(
   reported counts{"every cancellation"};
   arena<memory_stores> sessions{counts};
   for (const auto& way : ways()) {
-    // Octet by octet there are very many handlers, and most do what the others do.
+    // Byte by byte there are very many handlers, and most do what the others do.
     places every{way.capacity == 1 ? std::size_t{5} : 1};
     for_each_command([&](task what, const sample& file) {
       const extent whole = sessions.run(what, file, way);
@@ -286,16 +284,15 @@ TEST_CASE(
 
 namespace {
 
-/// Octets of the file that a client sends.
-std::size_t octets_sent(task what, const sample& file) {
+/// Bytes of the file that a client sends.
+std::size_t bytes_sent(task what, const sample& file) {
   const bool sends = what == task::upload || what == task::upload_declared;
-  return sends ? file.octets.size() : 0;
+  return sends ? file.bytes.size() : 0;
 }
 
 }  // namespace
 
-TEST_CASE(
-    "a peer just within a deadline is served, and one just over it is cut off, at any octet") {
+TEST_CASE("a peer just within a deadline is served, and one just over it is cut off, at any byte") {
   reported counts{"delays around deadlines"};
   arena<memory_stores> sessions{counts};
   places every;
@@ -306,22 +303,22 @@ TEST_CASE(
     for_each_command([&](task what, const sample& file) {
       const extent whole = sessions.run(what, file, {});
       for (const bool late_client : {true, false}) {
-        const auto octets = late_client ? whole.client_written : whole.client_read;
-        if (octets == 0) continue;
-        every(octets - 1, [&](std::uint64_t octet) {
+        const auto bytes = late_client ? whole.client_written : whole.client_read;
+        if (bytes == 0) continue;
+        every(bytes - 1, [&](std::uint64_t byte) {
           circumstances c;
           c.client.max_write = c.server.max_write = piece;
-          c.bystander_at = (octet * 5) % (whole.handlers + 1);
+          c.bystander_at = (byte * 5) % (whole.handlers + 1);
           c.client_limits = late_client ? long_ones : short_ones;
           c.server_limits = late_client ? short_ones : long_ones;
           auto& late = late_client ? c.client_late : c.server_late;
-          late = {octet, limit - 1ms};
+          late = {byte, limit - 1ms};
           sessions.run(what, file, c, must::succeed);
-          late = {octet, limit + 1ms};
+          late = {byte, limit + 1ms};
           const extent went = sessions.run(what, file, c, must::fail);
           // The client says so itself, or hears it from the server, unless that was in a line.
-          const std::size_t body_at = whole.client_written - octets_sent(what, file);
-          const bool in_line = octet > 0 && octet < body_at && whole.client_said[octet - 1] != '\n';
+          const std::size_t body_at = whole.client_written - bytes_sent(what, file);
+          const bool in_line = byte > 0 && byte < body_at && whole.client_said[byte - 1] != '\n';
           const std::error_code due = late_client ? make_error_code(filexfer::errc::timeout)
                                                   : make_error_code(filexfer::errc::timed_out);
           if (went.error != due && !(late_client && in_line)) {
@@ -336,7 +333,7 @@ TEST_CASE(
 namespace {
 
 /// What a seed says: anything of the above, and several at once.
-circumstances drawn(std::mt19937_64& random, std::uint64_t octets, std::size_t handlers) {
+circumstances drawn(std::mt19937_64& random, std::uint64_t bytes, std::size_t handlers) {
   const auto up_to = [&](std::uint64_t most) { return random() % (most + 1); };
   const auto one_in = [&](std::uint64_t n) { return random() % n == 0; };
   circumstances c;
@@ -350,14 +347,14 @@ circumstances drawn(std::mt19937_64& random, std::uint64_t octets, std::size_t h
     if (one_in(2)) plan.max_read = 1 + up_to(40);
     if (one_in(2)) plan.max_write = 1 + up_to(40);
     for (const auto& kind : fault_kinds) {
-      if (one_in(12)) plan.*kind.at = up_to(octets);
+      if (one_in(12)) plan.*kind.at = up_to(bytes);
     }
-    const filexfer::bit_position bit{up_to(octets), static_cast<unsigned>(up_to(7))};
+    const filexfer::bit_position bit{up_to(bytes), static_cast<unsigned>(up_to(7))};
     if (one_in(12)) plan.flip_read = bit;
     if (one_in(12)) plan.flip_written = bit;
   }
-  if (one_in(8)) c.client_late = {up_to(octets), 1s * up_to(90)};
-  if (one_in(8)) c.server_late = {up_to(octets), 1s * up_to(90)};
+  if (one_in(8)) c.client_late = {up_to(bytes), 1s * up_to(90)};
+  if (one_in(8)) c.server_late = {up_to(bytes), 1s * up_to(90)};
   if (one_in(6)) {
     c.cancelled =
         std::array{broken_off::client, broken_off::server, broken_off::server_gently}[up_to(2)];
@@ -383,7 +380,7 @@ TEST_CASE("a session under a random mix of faults breaks no promise") {
     const task what = all_tasks[random() % all_tasks.size()];
     const sample& file = bodies()[random() % bodies().size()];
     const std::size_t before = counts.violations;
-    sessions.run(what, file, drawn(random, file.octets.size() + 150, 400));
+    sessions.run(what, file, drawn(random, file.bytes.size() + 150, 400));
     if (counts.violations != before) {
       MESSAGE("FILEXFER_TEST_SEED=" << seed + i << " begins with the one that failed");
       break;
@@ -400,7 +397,7 @@ TEST_CASE("a seed makes the same session again, whatever was before") {
     std::array<extent, 2> went;
     for (extent& one : went) {
       std::mt19937_64 random{seed};
-      one = sessions.run(what, file, drawn(random, file.octets.size() + 150, 400));
+      one = sessions.run(what, file, drawn(random, file.bytes.size() + 150, 400));
     }
     CAPTURE(seed);
     CHECK((went[0] == went[1]));
@@ -409,7 +406,7 @@ TEST_CASE("a seed makes the same session again, whatever was before") {
 }
 
 TEST_CASE("a session in chunks of the real size breaks no promise wherever it is cut") {
-  constexpr std::size_t real = filexfer::default_small_octets;
+  constexpr std::size_t real = filexfer::default_small_file_size;
   tally counts;
   arena<memory_stores> sessions{counts};
   std::mt19937_64 random{20};
@@ -423,19 +420,19 @@ TEST_CASE("a session in chunks of the real size breaks no promise wherever it is
       const extent whole = sessions.run(what, file, way, must::succeed);
       for (const auto side : sides) {
         for (const auto& kind : fault_kinds) {
-          const auto octets = octets_of(whole, side, kind.read);
+          const auto bytes = as_bytes(whole, side, kind.read);
           // Around the places where something begins or ends, counted from either end, and some
           // others.
           std::vector<std::uint64_t> cuts;
           for (std::uint64_t at = 0; at <= 3; ++at) {
             for (const std::int64_t near : {-33, -1, 0, 1}) {
               const auto place = static_cast<std::int64_t>(at * real) + near;
-              if (place < 0 || static_cast<std::uint64_t>(place) > octets) continue;
+              if (place < 0 || static_cast<std::uint64_t>(place) > bytes) continue;
               cuts.push_back(static_cast<std::uint64_t>(place));
-              cuts.push_back(octets - static_cast<std::uint64_t>(place));
+              cuts.push_back(bytes - static_cast<std::uint64_t>(place));
             }
           }
-          for (int i = 0; i < 4; ++i) cuts.push_back(random() % (octets + 1));
+          for (int i = 0; i < 4; ++i) cuts.push_back(random() % (bytes + 1));
           for (std::size_t i = random() % stride(); i < cuts.size(); i += stride()) {
             circumstances c = way;
             c.*side.*kind.at = cuts[i];
@@ -465,7 +462,7 @@ struct directory_stores {
 
   /// Looks with other eyes than the store's: each file has the digest that it lies under, and
   /// nothing else is there.
-  std::string left_behind(std::uint64_t listed_octets) const {
+  std::string left_behind(std::uint64_t listed_size) const {
     std::map<std::string, std::uint64_t> contents;
     for (const auto& entry : std::filesystem::recursive_directory_iterator{root / "store"}) {
       const auto path = entry.path().lexically_relative(root / "store");
@@ -476,13 +473,13 @@ struct directory_stores {
         if (!entry.is_directory()) return path.string() + " is there";
         continue;
       }
-      const auto octets = tests::contents(entry.path());
-      if (tests::rfc1321_hex(octets) != top) return path.string() + " is there";
-      contents[top] = octets.size();
+      const auto bytes = tests::contents(entry.path());
+      if (tests::rfc1321_hex(bytes) != top) return path.string() + " is there";
+      contents[top] = bytes.size();
     }
     std::uint64_t there = 0;
     for (const auto& one : contents) there += one.second;
-    return there == listed_octets ? "" : "there are " + std::to_string(there) + " octets";
+    return there == listed_size ? "" : "there are " + std::to_string(there) + " bytes";
   }
 
   std::filesystem::path root;
@@ -507,11 +504,11 @@ TEST_CASE("a session on a directory breaks no promise wherever it is cut, and le
       const extent whole = sessions.run(what, file, {});
       for (const auto side : sides) {
         for (const auto& kind : fault_kinds) {
-          const auto octets = octets_of(whole, side, kind.read);
-          for (std::uint64_t octet = ++turn % 5; octet <= octets; octet += 5 * stride()) {
+          const auto bytes = as_bytes(whole, side, kind.read);
+          for (std::uint64_t byte = ++turn % 5; byte <= bytes; byte += 5 * stride()) {
             circumstances c;
-            c.*side.*kind.at = octet;
-            c.work_elsewhere = octet % 2 == 0;
+            c.*side.*kind.at = byte;
+            c.work_elsewhere = byte % 2 == 0;
             sessions.run(what, file, c);
           }
         }
@@ -541,7 +538,7 @@ class broken_store {
 
   struct arriving {
     listed_file entry;
-    std::string octets;
+    std::string bytes;
   };
   using arriving_list = std::list<std::shared_ptr<arriving>>;
 
@@ -549,7 +546,7 @@ class broken_store {
   class reader {
    public:
     explicit reader(inner_type::reader stored) : from_{std::move(stored)} {}
-    explicit reader(std::string octets) : from_{filexfer::memory_source{std::move(octets)}} {}
+    explicit reader(std::string bytes) : from_{filexfer::memory_source{std::move(bytes)}} {}
     std::uint64_t size() const {
       return std::visit([](const auto& from) { return from.size(); }, from_);
     }
@@ -593,15 +590,15 @@ class broken_store {
       if (store_->defect_ == defect::temporary_kept) store_->kept_.push_back(std::move(inner_));
       if (store_->defect_ == defect::partial_published) {
         std::error_code ignored;
-        const sample part{file_->octets};
-        auto shorter = store_->inner_.create({file_->entry.name, part.octets.size(), {}}, ignored);
-        if (!part.octets.empty()) shorter->write(std::as_bytes(std::span{part.octets}), ignored);
+        const sample part{file_->bytes};
+        auto shorter = store_->inner_.create({file_->entry.name, part.bytes.size(), {}}, ignored);
+        if (!part.bytes.empty()) shorter->write(std::as_bytes(std::span{part.bytes}), ignored);
         shorter->commit(part.id, ignored);
       }
     }
-    void write(std::span<const std::byte> octets, std::error_code& ec) {
-      file_->octets.append(reinterpret_cast<const char*>(octets.data()), octets.size());
-      inner_.write(octets, ec);
+    void write(std::span<const std::byte> bytes, std::error_code& ec) {
+      file_->bytes.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      inner_.write(bytes, ec);
     }
     void commit(const digest& id, std::error_code& ec) {
       ec.clear();
@@ -625,8 +622,8 @@ class broken_store {
     for (const auto& file : arriving_) {
       const auto& entry = file->entry;
       if (defect_ == defect::temporaries_listed) {
-        more.push_back({entry.id, "." + entry.name + ".part", file->octets.size()});
-      } else if (defect_ == defect::shown_before_verified && !file->octets.empty()) {
+        more.push_back({entry.id, "." + entry.name + ".part", file->bytes.size()});
+      } else if (defect_ == defect::shown_before_verified && !file->bytes.empty()) {
         more.push_back(entry);
       }
     }
@@ -637,7 +634,7 @@ class broken_store {
     auto stored = inner_.open(id, ec);
     if (stored) return {{stored->info, reader{std::move(stored->reader)}}};
     for (const auto& file : arriving_) {
-      if (file->entry.id == id) return {{file->entry, reader{file->octets}}};
+      if (file->entry.id == id) return {{file->entry, reader{file->bytes}}};
     }
     return std::nullopt;
   }
@@ -670,8 +667,8 @@ struct broken_stores {
   store_type& fresh() {
     return store.emplace(which, filexfer::memory_store_options{.quota = memory_stores::quota});
   }
-  std::string left_behind(std::uint64_t listed_octets) {
-    return memory_stores::left_behind(*store, listed_octets);
+  std::string left_behind(std::uint64_t listed_size) {
+    return memory_stores::left_behind(*store, listed_size);
   }
   defect which;
   std::optional<store_type> store;
@@ -689,9 +686,9 @@ class forgetful_md5 {
  public:
   using digest_type = digest;
   static constexpr std::string_view name() noexcept { return "md5"; }
-  void update(std::span<const std::byte> octets) {
+  void update(std::span<const std::byte> bytes) {
     hash_ = {};
-    hash_.update(octets);
+    hash_.update(bytes);
   }
   digest_type finish() { return hash_.finish(); }
 
@@ -705,8 +702,8 @@ struct stores_with {
   store_type& fresh() {
     return store.emplace(filexfer::memory_store_options{.quota = memory_stores::quota});
   }
-  std::string left_behind(std::uint64_t listed_octets) {
-    return memory_stores::left_behind(*store, listed_octets);
+  std::string left_behind(std::uint64_t listed_size) {
+    return memory_stores::left_behind(*store, listed_size);
   }
   std::optional<store_type> store;
 };
@@ -741,4 +738,4 @@ TEST_CASE("the sweep finds a hasher that is broken at both ends") {
   CHECK(counts.kinds["not whole"] > 0);
 }
 
-}  // namespace octet_sweep_tests
+}  // namespace byte_sweep_tests

@@ -1,8 +1,8 @@
-#ifndef FILEXFER_DETAIL_STORED_OCTETS_HPP
-#define FILEXFER_DETAIL_STORED_OCTETS_HPP
+#ifndef FILEXFER_DETAIL_STORED_BYTES_HPP
+#define FILEXFER_DETAIL_STORED_BYTES_HPP
 
 /// \file
-/// What the octets of stored files are: equal to others, true to their digest, copied.
+/// What the bytes of stored files are: equal to others, true to their digest, copied.
 
 #include <filexfer/detail/descriptor.hpp>
 #include <filexfer/digest.hpp>
@@ -21,19 +21,19 @@
 
 namespace filexfer::detail {
 
-inline constexpr std::size_t read_octets = std::size_t{128} * 1024;
+inline constexpr std::size_t read_size = std::size_t{128} * 1024;
 
-/// What a stored file is to octets with the same id that have arrived.
+/// What a stored file is to bytes with the same id that have arrived.
 enum class verdict {
   equal,
-  other,   ///< Other octets with the same digest: a collision.
-  damaged  ///< Not the octets of that digest any more, or unreadable.
+  other,   ///< Other bytes with the same digest: a collision.
+  damaged  ///< Not the bytes of that digest any more, or unreadable.
 };
 
-/// Shows the octets of `fd` to `see`, chunk by chunk.
+/// Shows the bytes of `fd` to `see`, chunk by chunk.
 template <class See>
 void read_all(int fd, See see, std::error_code& ec) {
-  std::vector<std::byte> buffer(read_octets);
+  std::vector<std::byte> buffer(read_size);
   for (std::uint64_t offset = 0;;) {
     const auto got = read_at(fd, buffer, offset, ec);
     if (ec || got == 0) return;
@@ -43,10 +43,10 @@ void read_all(int fd, See see, std::error_code& ec) {
   }
 }
 
-/// Whether two files hold the same octets.
-inline bool same_octets(int a, int b, std::error_code& ec) {
-  std::vector<std::byte> of_a(read_octets);
-  std::vector<std::byte> of_b(read_octets);
+/// Whether two files hold the same bytes.
+inline bool same_bytes(int a, int b, std::error_code& ec) {
+  std::vector<std::byte> of_a(read_size);
+  std::vector<std::byte> of_b(read_size);
   for (std::uint64_t offset = 0;;) {
     const auto from_a = read_at(a, of_a, offset, ec);
     if (ec) return false;
@@ -59,18 +59,18 @@ inline bool same_octets(int a, int b, std::error_code& ec) {
   }
 }
 
-/// Judges the file that is stored under `id` by the octets that have arrived under it.
+/// Judges the file that is stored under `id` by the bytes that have arrived under it.
 template <hasher Hasher>
 verdict judge(int stored, int arrived, const typename Hasher::digest_type& id,
               std::error_code& ec) {
   std::error_code uncompared;
-  if (same_octets(stored, arrived, uncompared)) {
+  if (same_bytes(stored, arrived, uncompared)) {
     ec.clear();
     return verdict::equal;
   }
   Hasher hash;
   read_all(
-      stored, [&](auto octets) { hash.update(octets); }, ec);
+      stored, [&](auto bytes) { hash.update(bytes); }, ec);
   if (ec == std::errc::io_error || (!ec && hash.finish() != id)) {
     ec.clear();
     return verdict::damaged;
@@ -81,7 +81,7 @@ verdict judge(int stored, int arrived, const typename Hasher::digest_type& id,
 
 /// Makes `to`, which is empty, a copy of `from`: one that shares its space, where the file system
 /// can do that.
-inline void copy_octets(int from, int to, std::error_code& ec) {
+inline void copy_bytes(int from, int to, std::error_code& ec) {
 #if defined(__linux__)
   constexpr unsigned long clone = _IOW(0x94, 9, int);  // FICLONE of <linux/fs.h>
   if (::ioctl(to, clone, from) == 0) {
@@ -92,8 +92,8 @@ inline void copy_octets(int from, int to, std::error_code& ec) {
   std::error_code unwritten;
   read_all(
       from,
-      [&](auto octets) {
-        if (!unwritten) write_all(to, octets, unwritten);
+      [&](auto bytes) {
+        if (!unwritten) write_all(to, bytes, unwritten);
       },
       ec);
   if (!ec) ec = unwritten;
