@@ -75,14 +75,14 @@ flow<std::vector<outcome>> in_turn(std::vector<action*> wanted) {
 action read_into(std::span<std::byte> into, io_kind kind = io_kind::read_full) {
   action a;
   a.io = kind;
-  a.into = into;
+  a.read_buffer = into;
   return a;
 }
 
 action write_of(std::string_view text) {
   action a;
   a.io = io_kind::write;
-  a.from[0] = as_bytes(text);
+  a.write_buffers[0] = as_bytes(text);
   return a;
 }
 
@@ -136,7 +136,7 @@ class held_work {
     if (goes_on_.get_future().wait_for(30s) != std::future_status::ready) ec = errc::timed_out;
   }};
 
-  bool begins() { return has_begun_.wait_for(30s) == std::future_status::ready; }
+  bool wait_until_started() { return has_begun_.wait_for(30s) == std::future_status::ready; }
   bool has_begun() { return has_begun_.wait_for(0s) == std::future_status::ready; }
   void go_on() { goes_on_.set_value(); }
 
@@ -207,7 +207,7 @@ TEST_CASE("the flow and the handler run on the handler's executor") {
   auto reading = read_into(into);
   work something{[](std::error_code&) {}};
   action working;
-  working.does(something);
+  working.run_and_wait(something);
   expected_call<void(std::error_code, int)> call;
   call.start_on(strand, [&](auto handler) {
     async_run<manual_timer>(
@@ -257,11 +257,11 @@ TEST_CASE("a context runs until the work of its operation is done elsewhere") {
   op.settings.work_executor = pool.get_executor();
   held_work held;
   action working;
-  working.does(held.call);
+  working.run_and_wait(held.call);
   operation_on_a_pipe::one_outcome call;
   op.start(call, working);
   settle(op.context);
-  REQUIRE(held.begins());
+  REQUIRE(held.wait_until_started());
   CHECK_FALSE(call.called());
   held.go_on();
   op.context.restart();
@@ -275,9 +275,9 @@ TEST_CASE("an operation that has ended leaves nothing behind that a context woul
   std::array<std::byte, 4> into{};
   auto reading = read_into(into);
   auto writing = write_of("written");
-  writing.io = io_kind::exchange;
+  writing.io = io_kind::read_write;
   std::array<std::byte, 4> stands{};
-  writing.into = stands;
+  writing.read_buffer = stands;
   operation_on_a_pipe::outcomes call;
   op.start(call, {&reading, &writing});
   op.say("1234");
@@ -327,7 +327,7 @@ namespace {
 flow<std::string> greeting(action& reading, std::error_code& ec) {
   const outcome read = co_await reading;
   ec = read.error;
-  co_return text_of(reading.into.first(static_cast<std::size_t>(read.bytes)));
+  co_return text_of(reading.read_buffer.first(static_cast<std::size_t>(read.bytes)));
 }
 
 struct greeting_on_a_pipe : operation_on_a_pipe {
@@ -410,12 +410,12 @@ TEST_CASE("the I/O and the work of an action go on at once") {
   std::array<std::byte, 4> into{};
   held_work held;
   auto both = read_into(into);
-  both.does(held.call);
+  both.run_and_wait(held.call);
   operation_on_a_pipe::one_outcome call;
   op.start(call, both);
   settle(op.context);
   // The work has begun though the read is not done, and the read is done though the work is not.
-  REQUIRE(held.begins());
+  REQUIRE(held.wait_until_started());
   op.say("1234");
   CHECK(text_of(into) == "1234");
   CHECK_FALSE(call.called());
@@ -432,7 +432,7 @@ TEST_CASE("an action whose work is done first waits for its I/O") {
   std::array<std::byte, 4> into{};
   work failing{[](std::error_code& ec) { ec = errc::io; }};
   auto both = read_into(into);
-  both.does(failing);
+  both.run_and_wait(failing);
   operation_on_a_pipe::one_outcome call;
   op.start(call, both);
   settle(op.context);
@@ -450,7 +450,7 @@ TEST_CASE("work without an executor is done in place, beside the I/O that was be
   std::thread::id there;
   work noting{[&](std::error_code&) { there = std::this_thread::get_id(); }};
   auto both = write_of("written");
-  both.does(noting);
+  both.run_and_wait(noting);
   operation_on_a_pipe::one_outcome call;
   op.start(call, both);
   settle(op.context);
@@ -465,15 +465,15 @@ TEST_CASE("work outlives its action, and an action that awaits it ends after it"
   op.settings.work_executor = pool.get_executor();
   held_work held;
   auto beginning = write_of("1");
-  beginning.begins[0] = &held.call;
+  beginning.starts[0] = &held.call;
   auto meanwhile = write_of("2");
   action awaiting;
-  awaiting.awaits[0] = &held.call;
+  awaiting.waits_for[0] = &held.call;
   auto after = write_of("3");
   operation_on_a_pipe::outcomes call;
   op.start(call, {&beginning, &meanwhile, &awaiting, &after});
   settle(op.context);
-  REQUIRE(held.begins());
+  REQUIRE(held.wait_until_started());
   CHECK(op.hear(10) == "12");
   CHECK_FALSE(call.called());
   held.go_on();
@@ -482,16 +482,16 @@ TEST_CASE("work outlives its action, and an action that awaits it ends after it"
   CHECK_FALSE(std::get<0>(call.result()));
 }
 
-TEST_CASE("an action that awaits work which has ended, or was never begun, does not wait") {
+TEST_CASE("an action that awaits work which has ended, or was never started, does not wait") {
   operation_on_a_pipe op;
   asio::thread_pool pool{1};
   op.settings.work_executor = pool.get_executor();
   work ended{[](std::error_code& ec) { ec = errc::io; }};
   work never{[](std::error_code&) {}};
   action beginning;
-  beginning.begins[1] = &ended;
+  beginning.starts[1] = &ended;
   action awaiting;
-  awaiting.awaits = {&never, &ended};
+  awaiting.waits_for = {&never, &ended};
   operation_on_a_pipe::outcomes call;
   op.start(call, {&beginning, &awaiting, &awaiting});
   poll_until(op.context, [&] { return call.called(); });
@@ -499,7 +499,7 @@ TEST_CASE("an action that awaits work which has ended, or was never begun, does 
   CHECK(ended.error() == errc::io);
 }
 
-TEST_CASE("work of one lane is done in order, one at a time, beside that of the other") {
+TEST_CASE("work of one queue is done in order, one at a time, beside that of the other") {
   operation_on_a_pipe op;
   asio::thread_pool pool{2};
   op.settings.work_executor = pool.get_executor();
@@ -509,16 +509,16 @@ TEST_CASE("work of one lane is done in order, one at a time, beside that of the 
   work third{[&](std::error_code&) { order = order * 10 + 3; }};
   held_work beside;
   std::array<action, 3> steps;
-  steps[0].begins = {&first.call, &beside.call};
-  steps[1].begins = {&second, nullptr};
-  steps[2].begins = {&third, nullptr};
+  steps[0].starts = {&first.call, &beside.call};
+  steps[1].starts = {&second, nullptr};
+  steps[2].starts = {&third, nullptr};
   action awaiting;
-  awaiting.awaits = {&third, &beside.call};
+  awaiting.waits_for = {&third, &beside.call};
   operation_on_a_pipe::outcomes call;
   op.start(call, {&steps[0], &steps[1], &steps[2], &awaiting});
   settle(op.context);
-  REQUIRE(first.begins());
-  REQUIRE(beside.begins());  // though the first has not ended
+  REQUIRE(first.wait_until_started());
+  REQUIRE(beside.wait_until_started());  // though the first has not ended
   CHECK(order == 0);
   first.go_on();
   poll_until(op.context, [&] { return order == 23; });
@@ -529,7 +529,7 @@ TEST_CASE("work of one lane is done in order, one at a time, beside that of the 
   CHECK_FALSE(std::get<0>(call.result()));
 }
 
-TEST_CASE("a long lane does not keep the work of others waiting for its end") {
+TEST_CASE("a long queue does not keep the work of others waiting for its end") {
   operation_on_a_pipe op;
   asio::thread_pool pool{1};
   op.settings.work_executor = pool.get_executor();
@@ -537,14 +537,14 @@ TEST_CASE("a long lane does not keep the work of others waiting for its end") {
   held_work first;
   work second{[&](std::error_code&) { order += '2'; }};
   action beginning;
-  beginning.begins[0] = &first.call;
+  beginning.starts[0] = &first.call;
   action going_on;
-  going_on.begins[0] = &second;
-  going_on.awaits[0] = &second;
+  going_on.starts[0] = &second;
+  going_on.waits_for[0] = &second;
   operation_on_a_pipe::outcomes call;
   op.start(call, {&beginning, &going_on});
   settle(op.context);
-  REQUIRE(first.begins());
+  REQUIRE(first.wait_until_started());
   asio::post(pool, [&] { order += 'o'; });
   first.go_on();
   poll_until(op.context, [&] { return call.called(); });
@@ -560,14 +560,14 @@ TEST_CASE("cancelling waits for the work under way, and cancels what stands behi
   bool worked = false;
   work second{[&](std::error_code&) { worked = true; }};
   action beginning;
-  beginning.begins[0] = &first.call;
+  beginning.starts[0] = &first.call;
   action going_on;
-  going_on.begins[0] = &second;
-  going_on.awaits[0] = &second;
+  going_on.starts[0] = &second;
+  going_on.waits_for[0] = &second;
   operation_on_a_pipe::outcomes call;
   op.start(call, {&beginning, &going_on});
   settle(op.context);
-  REQUIRE(first.begins());
+  REQUIRE(first.wait_until_started());
   op.signal.emit(cancel::terminal);
   settle(op.context);
   CHECK_FALSE(call.called());
@@ -588,9 +588,9 @@ TEST_CASE("an operation does not end before a thread has left its work") {
       op.settings.work_executor = pool.get_executor();
       work quick{[](std::error_code&) {}};
       action beginning;
-      beginning.begins[0] = &quick;
+      beginning.starts[0] = &quick;
       action awaiting;
-      awaiting.awaits[0] = &quick;
+      awaiting.waits_for[0] = &quick;
       operation_on_a_pipe::outcomes call;
       op.start(call, {&beginning, &awaiting});
       // Not only until the handler is called: a thread that has posted it counts as work of the
@@ -611,7 +611,7 @@ TEST_CASE("an operation cancelled before it starts does nothing on the stream, n
   bool worked = false;
   work noting{[&](std::error_code&) { worked = true; }};
   auto both = write_of("written");
-  both.does(noting);
+  both.run_and_wait(noting);
   operation_on_a_pipe::outcomes call;
   action after;
   op.start(call, {&both, &after});
@@ -637,10 +637,10 @@ struct two_parts {
   explicit two_parts(bool reading) {
     op.settings.work_executor = pool.get_executor();
     both = reading ? read_into(into) : write_of("0123456789");
-    both.does(held.call);
+    both.run_and_wait(held.call);
     op.start(call, [this](std::error_code& ec) { return run(ec); });
     settle(op.context);
-    REQUIRE(held.begins());
+    REQUIRE(held.wait_until_started());
   }
 
   flow<std::vector<outcome>> run(std::error_code& ec) {
@@ -1046,20 +1046,20 @@ TEST_CASE("work has no deadline, and the I/O beside it keeps its own") {
   op.settings.work_executor = pool.get_executor();
   held_work alone;
   action working;
-  working.does(alone.call);
+  working.run_and_wait(alone.call);
   held_work beside;
   std::array<std::byte, 4> into{};
   auto both = read_into(into);
-  both.does(beside.call);
+  both.run_and_wait(beside.call);
   operation_on_a_pipe::outcomes call;
   op.start(call, {&working, &both});
   settle(op.context);
-  REQUIRE(alone.begins());
+  REQUIRE(alone.wait_until_started());
   pass(op.context, 24h);
   CHECK_FALSE(call.called());
   alone.go_on();
   poll_until(op.context, [&] { return beside.has_begun(); });
-  REQUIRE(beside.begins());
+  REQUIRE(beside.wait_until_started());
   pass(op.context, 60s);
   CHECK_FALSE(call.called());  // the read has timed out, the work goes on
   beside.go_on();
@@ -1114,8 +1114,8 @@ namespace {
 
 action exchange_of(std::string_view from, std::span<std::byte> into) {
   action both = write_of(from);
-  both.io = io_kind::exchange;
-  both.into = into;
+  both.io = io_kind::read_write;
+  both.read_buffer = into;
   return both;
 }
 
@@ -1133,7 +1133,7 @@ struct exchange_on_a_pipe : operation_on_a_pipe {
 
 }  // namespace
 
-TEST_CASE("an exchange that has written leaves its read standing, for what follows to join") {
+TEST_CASE("a read_write that has written leaves its read standing, for what follows to join") {
   for (const bool exchanges : {true, false}) {
     exchange_on_a_pipe op;
     op.start(op.call, {&op.first, &op.second, exchanges ? &op.only_reads : &op.reading});
@@ -1143,19 +1143,19 @@ TEST_CASE("an exchange that has written leaves its read standing, for what follo
     op.say("reply");
     const auto& got = std::get<1>(op.call.result());
     REQUIRE(got.size() == 3);
-    CHECK(got[0].wrote);
-    CHECK_FALSE(got[0].came);
-    CHECK(got[1].wrote);
-    CHECK_FALSE(got[1].came);
+    CHECK(got[0].written);
+    CHECK_FALSE(got[0].read);
+    CHECK(got[1].written);
+    CHECK_FALSE(got[1].read);
     CHECK_FALSE(got[2].error);
-    CHECK_FALSE(got[2].wrote);
-    if (exchanges) REQUIRE(got[2].came);
-    CHECK((exchanges ? got[2].came->bytes : got[2].bytes) == 5);
+    CHECK_FALSE(got[2].written);
+    if (exchanges) REQUIRE(got[2].read);
+    CHECK((exchanges ? got[2].read->bytes : got[2].bytes) == 5);
     CHECK(text_of(op.into).substr(0, 5) == "reply");
   }
 }
 
-TEST_CASE("an exchange that has read leaves its write standing, for what follows to join") {
+TEST_CASE("a read_write that has read leaves its write standing, for what follows to join") {
   exchange_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.first, &op.reading, &op.rest});
   settle(op.context);
@@ -1168,15 +1168,15 @@ TEST_CASE("an exchange that has read leaves its write standing, for what follows
   const auto& got = std::get<1>(op.call.result());
   REQUIRE(got.size() == 4);
   for (const std::size_t n : {0U, 1U}) {
-    REQUIRE(got[n].came);
-    CHECK(got[n].came->bytes == 3 + n);
-    CHECK_FALSE(got[n].came->error);
-    CHECK_FALSE(got[n].wrote);
+    REQUIRE(got[n].read);
+    CHECK(got[n].read->bytes == 3 + n);
+    CHECK_FALSE(got[n].read->error);
+    CHECK_FALSE(got[n].written);
     CHECK_FALSE(got[n].error);
   }
   CHECK(got[2].bytes == 4);
-  CHECK(got[3].wrote);
-  CHECK_FALSE(got[3].came);
+  CHECK(got[3].written);
+  CHECK_FALSE(got[3].read);
 }
 
 TEST_CASE("what comes between two exchanges is told with the second, which has begun to write") {
@@ -1186,25 +1186,25 @@ TEST_CASE("what comes between two exchanges is told with the second, which has b
     op.settings.work_executor = pool.get_executor();
     held_work pause;
     action working;
-    working.does(pause.call);
+    working.run_and_wait(pause.call);
     action end_of_second = exchange_of("second", {});
     op.start(op.call, {&op.first, &working, writes ? &op.second : &op.reading, &end_of_second});
     settle(op.context);
-    REQUIRE(pause.begins());
+    REQUIRE(pause.wait_until_started());
     op.say("now");
     pause.go_on();
     pool.wait();
     settle(op.context);
     const auto& got = std::get<1>(op.call.result());
     REQUIRE(got.size() == 4);
-    if (writes) REQUIRE(got[2].came);
-    CHECK((writes ? got[2].came->bytes : got[2].bytes) == 3);
+    if (writes) REQUIRE(got[2].read);
+    CHECK((writes ? got[2].read->bytes : got[2].bytes) == 3);
     CHECK(text_of(op.into).substr(0, 3) == "now");
     CHECK(op.hear(100) == "first, second");
   }
 }
 
-TEST_CASE("the end of the stream is seen by an exchange") {
+TEST_CASE("the end of the stream is seen by a read_write") {
   exchange_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.rest, &op.reading});
   settle(op.context);
@@ -1212,14 +1212,14 @@ TEST_CASE("the end of the stream is seen by an exchange") {
   op.hear(4);
   op.hear(4);
   const auto& got = std::get<1>(op.call.result());
-  REQUIRE(got[0].came);
-  CHECK(got[0].came->error == errc::end_of_stream);
+  REQUIRE(got[0].read);
+  CHECK(got[0].read->error == errc::end_of_stream);
   CHECK_FALSE(got[0].error);
-  CHECK(got[1].wrote);
+  CHECK(got[1].written);
   CHECK(got[2].error == errc::end_of_stream);
 }
 
-TEST_CASE("an exchange whose write fails tells it, and what was read") {
+TEST_CASE("a read_write whose write fails tells it, and what was read") {
   exchange_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.rest, &op.reading});
   settle(op.context);
@@ -1227,13 +1227,13 @@ TEST_CASE("an exchange whose write fails tells it, and what was read") {
   op.theirs.close();
   settle(op.context);
   const auto& got = std::get<1>(op.call.result());
-  REQUIRE(got[0].came);
-  CHECK(got[0].came->bytes == 3);
+  REQUIRE(got[0].read);
+  CHECK(got[0].read->bytes == 3);
   CHECK(got[1].error == asio::error::broken_pipe);
-  CHECK_FALSE(got[1].wrote);
+  CHECK_FALSE(got[1].written);
 }
 
-TEST_CASE("an exchange has its deadline, and the read that joins what it has left its own") {
+TEST_CASE("a read_write has its deadline, and the read that joins what it has left its own") {
   exchange_on_a_pipe op{4};
   op.reading.deadline = deadline::reply;
   op.start(op.call, {&op.first, &op.reading, &op.reading});
@@ -1246,13 +1246,13 @@ TEST_CASE("an exchange has its deadline, and the read that joins what it has lef
   pass(op.context, 600s);
   const auto& got = std::get<1>(op.call.result());
   CHECK(got[0].error == errc::timed_out);
-  CHECK_FALSE(got[0].wrote);
+  CHECK_FALSE(got[0].written);
   CHECK_FALSE(got[1].error);
   CHECK(got[1].bytes == 4);
   CHECK(got[2].error == errc::timed_out);
 }
 
-TEST_CASE("what moves either way in an exchange gives it time") {
+TEST_CASE("what moves either way in a read_write gives it time") {
   for (const bool reads : {true, false}) {
     exchange_on_a_pipe op{4};
     op.settings.limits.least_rate = 0;
@@ -1271,7 +1271,7 @@ TEST_CASE("what moves either way in an exchange gives it time") {
   }
 }
 
-TEST_CASE("an exchange that only reads times out, and is cancelled, like any read") {
+TEST_CASE("a read_write that only reads times out, and is cancelled, like any read") {
   for (const bool cancels : {true, false}) {
     for (const bool exchanges : {true, false}) {
       exchange_on_a_pipe op;
@@ -1286,7 +1286,7 @@ TEST_CASE("an exchange that only reads times out, and is cancelled, like any rea
   }
 }
 
-TEST_CASE("an exchange that is cancelled ends with its read and its write") {
+TEST_CASE("a read_write that is cancelled ends with its read and its write") {
   exchange_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.reading});
   settle(op.context);
@@ -1302,17 +1302,17 @@ TEST_CASE("an exchange that is cancelled ends with its read and its write") {
 TEST_CASE("a write that stands is stopped on request, and before an operation that was cancelled") {
   for (const bool cancels : {true, false}) {
     exchange_on_a_pipe op{4};
-    op.stopping.io = io_kind::stop_writing;
+    op.stopping.io = io_kind::cancel_write;
     action& last = cancels ? op.rest : op.stopping;
     asio::thread_pool pool{1};
     op.settings.work_executor = pool.get_executor();
     held_work pause;
     action working;
-    working.does(pause.call);
+    working.run_and_wait(pause.call);
     op.start(op.call, {&op.first, &working, &last});
     settle(op.context);
     op.say("now");
-    REQUIRE(pause.begins());
+    REQUIRE(pause.wait_until_started());
     if (cancels) op.signal.emit(cancel::terminal);
     pause.go_on();
     pool.join();
@@ -1340,9 +1340,10 @@ TEST_CASE("an operation on a context that several threads run is in one piece") 
     const auto all = moving;
     while (moved < bytes) {
       work counting{[&](std::error_code&) { ++worked; }};
-      moving.does(counting);
-      if (all.io == io_kind::write) moving.from[0] = all.from[0].subspan(moved, 1000);
-      else moving.into = all.into.subspan(moved, 1000);
+      moving.run_and_wait(counting);
+      if (all.io == io_kind::write)
+        moving.write_buffers[0] = all.write_buffers[0].subspan(moved, 1000);
+      else moving.read_buffer = all.read_buffer.subspan(moved, 1000);
       const outcome out = co_await moving;
       if (out.error) break;
       moved += out.bytes;

@@ -127,7 +127,7 @@ TEST_CASE("a client waits for each kind of line and bytes under the deadline mea
 namespace {
 
 bool writes(const test::hand_driver::step& step) {
-  return step.io == io_kind::write || step.io == io_kind::exchange;
+  return step.io == io_kind::write || step.io == io_kind::read_write;
 }
 
 }  // namespace
@@ -142,7 +142,7 @@ TEST_CASE("an upload sends its bytes while the next ones are read and hashed") {
 TEST_CASE("a stream that has ended while bytes left is not read again") {
   client_by_hand client{big_talk};
   CHECK(client(upload_big).ec == errc::truncated);
-  CHECK(client.driver.steps.back().io == io_kind::exchange);
+  CHECK(client.driver.steps.back().io == io_kind::read_write);
 }
 
 // --------------------------------------------------------------------------------- failing streams

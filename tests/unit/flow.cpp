@@ -24,7 +24,7 @@ using filexfer::detail::flow;
 using filexfer::detail::flow_context;
 using filexfer::detail::io_kind;
 using filexfer::detail::outcome;
-using filexfer::detail::read_end;
+using filexfer::detail::read_result;
 using filexfer::detail::work;
 
 // Runs a flow whose actions succeed at once.
@@ -170,17 +170,17 @@ TEST_CASE("an action is answered with its own outcome, never with that of the on
   REQUIRE(advance(context) != nullptr);
   context.result.error = errc::truncated;
   context.result.bytes = 7;
-  context.result.came = read_end{errc::truncated, 3};
+  context.result.read = read_result{errc::truncated, 3};
   REQUIRE(advance(context) != nullptr);
   CHECK_FALSE(context.result.error);
   CHECK(advance(context) == nullptr);
   REQUIRE(got.size() == 2);
   CHECK(got[0].error == errc::truncated);
   CHECK(got[0].bytes == 7);
-  CHECK(got[0].came.has_value());
+  CHECK(got[0].read.has_value());
   CHECK_FALSE(got[1].error);
   CHECK(got[1].bytes == 0);
-  CHECK_FALSE(got[1].came.has_value());
+  CHECK_FALSE(got[1].read.has_value());
 }
 
 // ------------------------------------------------------------------------------ values and failures

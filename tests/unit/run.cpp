@@ -329,7 +329,7 @@ TEST_CASE("a read takes what is there, and a full read all that it asks for") {
       std::array<std::byte, 8> into{};
       action reading;
       reading.io = io;
-      reading.into = into;
+      reading.read_buffer = into;
       const auto out = outcome_of(driver, reading);
       CHECK_FALSE(out.error);
       CHECK(out.bytes == (io == io_kind::read_some ? 3 : 8));
@@ -346,7 +346,7 @@ TEST_CASE("a full read that breaks tells how far it came") {
     std::array<std::byte, 8> into{};
     action reading;
     reading.io = io_kind::read_full;
-    reading.into = into;
+    reading.read_buffer = into;
     const auto out = outcome_of(driver, reading);
     CHECK(out.error == errc::end_of_stream);
     CHECK(out.bytes == 5);
@@ -367,7 +367,7 @@ TEST_CASE("a write gathers both its parts, however the stream takes them") {
         driver.stream.most_written = most;
         action writing;
         writing.io = io_kind::write;
-        writing.from = {filexfer::detail::as_bytes(one), filexfer::detail::as_bytes(two)};
+        writing.write_buffers = {filexfer::detail::as_bytes(one), filexfer::detail::as_bytes(two)};
         const auto out = outcome_of(driver, writing);
         CHECK_FALSE(out.error);
         CHECK(out.bytes == one.size() + two.size());
@@ -407,8 +407,8 @@ TEST_CASE("the work of an action is done once, also where its I/O fails") {
       std::array<std::byte, 8> into{};
       action both;
       both.io = io_kind::read_full;
-      both.into = into;
-      both.does(counting);
+      both.read_buffer = into;
+      both.run_and_wait(counting);
       const auto out = outcome_of(driver, both);
       CHECK(runs == 1);
       CHECK(counting.error() == errc::io);
@@ -473,8 +473,8 @@ TEST_CASE("bytes that a failing call has moved are counted") {
     std::array<std::byte, 8> bytes{};
     action moving;
     moving.io = io;
-    moving.into = bytes;
-    moving.from[0] = bytes;
+    moving.read_buffer = bytes;
+    moving.write_buffers[0] = bytes;
     std::error_code ec;
     const auto out = filexfer::detail::run(
         stream, [&](std::error_code&) { return one_action(moving); }, ec);

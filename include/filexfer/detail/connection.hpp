@@ -100,10 +100,10 @@ class line_buffer {
 /// One end of a connection, as flows see it.
 struct connection {
   line_buffer in;
-  /// Why the read of an exchange has failed: then there is nothing more to read. (A socket that has
-  /// told of a reset once may let the next read wait.)
+  /// Why the read of a `read_write` has failed: then there is nothing more to read. (A socket that
+  /// has told of a reset once may let the next read wait.)
   std::error_code read_error;
-  /// Where the read that an exchange has left standing puts its bytes; empty if none stands.
+  /// Where the read that a `read_write` has left standing puts its bytes; empty if none stands.
   std::span<std::byte> standing_read;
   std::size_t chunk_size = default_chunk_size;
   /// Files up to this size move in one piece, on the thread that moves them: handing over costs
@@ -111,7 +111,7 @@ struct connection {
   std::size_t small_file_size = default_small_file_size;
   /// Set by whoever drives: the stream can do `io_kind::send_file`.
   bool sends_files = false;
-  /// Set by whoever drives: an exchange reads while it writes, so lines may be sent ahead.
+  /// Set by whoever drives: a `read_write` reads while it writes, so lines may be sent ahead.
   bool sends_ahead = true;
 };
 
@@ -120,12 +120,12 @@ inline std::span<std::byte> read_target(connection& c) noexcept {
   return c.standing_read.empty() ? c.in.space() : c.standing_read;
 }
 
-/// Takes what the read of an exchange, into `target`, has brought, or notes that it stands.
+/// Takes what the read of a `read_write`, into `target`, has brought, or notes that it stands.
 inline void take_read(connection& c, std::span<std::byte> target, const outcome& moved) noexcept {
-  c.standing_read = moved.came ? std::span<std::byte>{} : target;
-  if (!moved.came) return;
-  c.in.filled(moved.came->bytes);
-  c.read_error = moved.came->error;
+  c.standing_read = moved.read ? std::span<std::byte>{} : target;
+  if (!moved.read) return;
+  c.in.filled(moved.read->bytes);
+  c.read_error = moved.read->error;
 }
 
 /// Whether a server that is told to stop may end the wait for this line.
@@ -145,7 +145,7 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
       ec = errc::line_too_long;
       co_return std::string_view{};
     }
-    reading.into = read_target(c);
+    reading.read_buffer = read_target(c);
     reading.interruptible = stop == interruptible::yes && c.in.empty();
     outcome read;
     if (c.read_error) read.error = c.read_error;
@@ -166,7 +166,7 @@ inline flow<void> write_bytes(connection&, std::span<const std::byte> first,
                               std::span<const std::byte> second, std::error_code& ec) {
   action writing;
   writing.io = io_kind::write;
-  writing.from = {first, second};
+  writing.write_buffers = {first, second};
   const outcome written = co_await writing;
   ec = written.error;
 }
@@ -180,21 +180,21 @@ inline flow<void> write_text(connection& c, std::string_view text, std::error_co
 /// may not take the last line before its replies to the first are taken.
 inline flow<void> write_ahead(connection& c, std::string_view text, std::error_code& ec) {
   action both;
-  both.io = io_kind::exchange;
-  both.from[0] = as_bytes(text);
+  both.io = io_kind::read_write;
+  both.write_buffers[0] = as_bytes(text);
   for (bool wrote = false; !wrote; both.continues_deadline = true) {
-    both.into = c.read_error ? std::span<std::byte>{} : read_target(c);
+    both.read_buffer = c.read_error ? std::span<std::byte>{} : read_target(c);
     const outcome moved = co_await both;
-    take_read(c, both.into, moved);
+    take_read(c, both.read_buffer, moved);
     ec = moved.error;
-    wrote = moved.wrote || ec;
+    wrote = moved.written || ec;
   }
 }
 
 /// Does a piece of work, and nothing else.
 inline flow<void> perform(work_base& work) {
   action working;
-  working.does(work);
+  working.run_and_wait(work);
   co_await working;
 }
 
@@ -222,7 +222,7 @@ inline flow<void> end_connection(connection& c, std::error_code write_error) {
   c.in.clear();
   step.io = io_kind::read_some;
   step.deadline = deadline::linger;
-  step.into = c.in.space();
+  step.read_buffer = c.in.space();
   while (!write_error) {
     const outcome dropped = co_await step;
     if (dropped.error) break;

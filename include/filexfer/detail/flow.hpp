@@ -39,11 +39,12 @@ enum class deadline {
 
 enum class io_kind {
   none,
-  read_some,      ///< At least one byte into `into`.
-  read_full,      ///< All of `into`.
-  write,          ///< All of `from`.
-  exchange,       ///< Writes all of `from` and reads into `into`, until either has ended.
-  stop_writing,   ///< Cancels a write that an exchange has left, and lets it end.
+  read_some,      ///< At least one byte into `read_buffer`.
+  read_full,      ///< All of `read_buffer`.
+  write,          ///< All of `write_buffers`.
+  read_write,     ///< Writes all of `write_buffers` and reads into `read_buffer`, until either has
+                  ///< ended.
+  cancel_write,   ///< Cancels a write that a `read_write` has left, and lets it end.
   send_file,      ///< `file`, if `connection::sends_files` says that the stream can.
   pause,          ///< Lets `pause` pass.
   shutdown_send,  ///< Ends the sending side, if the stream can.
@@ -57,7 +58,7 @@ struct file_range {
 };
 
 /// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
-/// before it has awaited it, or what it began in the same lane later.
+/// before it has awaited it, or what it began in the same queue later.
 class work_base {
  public:
   work_base(const work_base&) = delete;
@@ -75,7 +76,7 @@ class work_base {
   std::error_code error_;
 
  private:
-  friend class work_lane;
+  friend class work_queue;
   work_base* next_ = nullptr;
   bool ended_ = true;
   bool awaited_ = false;
@@ -84,15 +85,15 @@ class work_base {
 
 /// What a flow asks of its driver: I/O, or work, or both at once.
 ///
-/// An exchange that ends because one of the two has ended leaves the other standing, if it has
-/// begun. A standing write goes on beside whatever follows, until an exchange with the same `from`
-/// joins it; a standing read is joined by the next exchange or read, which must be into the same
-/// bytes. One that fails leaves no write standing; no flow may end while its write stands. The
-/// blocking driver can't do both, and only writes.
+/// A `read_write` ends as soon as its read or its write has ended, and leaves the other standing if
+/// that has started. A standing write goes on during later actions, until a `read_write` with the
+/// same `write_buffers` joins it. A standing read is joined by the next `read_write` or read, which
+/// must name the same `read_buffer`. A `read_write` that fails leaves no write standing; no flow
+/// may end while its write stands. The blocking driver can't do both, and only writes.
 struct action {
   io_kind io = io_kind::none;
-  std::span<std::byte> into;
-  std::array<std::span<const std::byte>, 2> from;
+  std::span<std::byte> read_buffer;
+  std::array<std::span<const std::byte>, 2> write_buffers;
   file_range file;
 
   detail::deadline deadline = deadline::idle;
@@ -104,29 +105,29 @@ struct action {
   const std::atomic<bool>* revoked = nullptr;
   std::chrono::milliseconds pause{};
 
-  /// Work that begins with this action and may outlive it. There are two lanes: what was begun in
-  /// one is done one after the other, beside what was begun in the other.
-  std::array<work_base*, 2> begins{};
-  /// Work of that lane that was begun, with this action or before, and that the action waits for.
-  std::array<work_base*, 2> awaits{};
+  /// Work that this action starts, one piece for each of two queues, and that may outlive it. The
+  /// pieces of one queue run one after the other, beside those of the other queue.
+  std::array<work_base*, 2> starts{};
+  /// Work of that queue, started by this action or an earlier one, that this action waits for.
+  std::array<work_base*, 2> waits_for{};
 
-  /// Work that begins and ends with this action.
-  void does(work_base& piece) noexcept { begins[0] = awaits[0] = &piece; }
+  /// Work that starts and ends with this action.
+  void run_and_wait(work_base& piece) noexcept { starts[0] = waits_for[0] = &piece; }
 };
 
-/// What the read of an exchange has come to. Not nested in `outcome`, where clang says that an
+/// How the read of a `read_write` has ended. Not nested in `outcome`, where clang says that an
 /// optional can't construct it from nothing.
-struct read_end {
+struct read_result {
   std::error_code error;
   std::size_t bytes = 0;
 };
 
-/// What became of an action's I/O. The end of the stream is `errc::end_of_stream`.
+/// The result of an action's I/O. The end of the stream is `errc::end_of_stream`.
 struct outcome {
-  std::error_code error;         ///< Of an exchange: of its write, its deadline or its cancelling.
-  std::uint64_t bytes = 0;       ///< Moved; not told of an exchange.
-  bool wrote = false;            ///< All that an exchange had to write has left.
-  std::optional<read_end> came;  ///< Set once the read of an exchange has ended.
+  std::error_code error;    ///< Of a `read_write`: of its write, its deadline or its cancellation.
+  std::uint64_t bytes = 0;  ///< Transferred; not set by a `read_write`.
+  bool written = false;     ///< A `read_write` has written all.
+  std::optional<read_result> read;  ///< Set once the read of a `read_write` has ended.
 };
 
 /// The code that an exception becomes at a flow's or a work's edge.

@@ -10,9 +10,9 @@
 //
 // All state of an operation lives in one allocation, which every handler under way shares. An
 // action has up to three parts, I/O and two pieces of work that it waits for; the last one to end
-// resumes the flow. Beside them other work may go on, a read and a write may stand that an exchange
-// has left, and one wait of the timer, which is not restarted for each action: when it fires early,
-// it waits again. The operation completes when nothing is under way any more.
+// resumes the flow. Beside them other work may go on, a read and a write may stand that a
+// `read_write` has left, and one wait of the timer, which is not restarted for each action: when it
+// fires early, it waits again. The operation completes when nothing is under way any more.
 //
 // Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
 // place. Memory that lacks to hand on what was done (by the work executor's thread, or to the
@@ -25,7 +25,7 @@
 #include <filexfer/detail/run.hpp>
 #include <filexfer/detail/running_deadline.hpp>
 #include <filexfer/detail/work_guard.hpp>
-#include <filexfer/detail/work_lane.hpp>
+#include <filexfer/detail/work_queue.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/stream.hpp>
@@ -69,7 +69,7 @@ class flow_runner
     const std::lock_guard lock{mutex_};
     if ((type & asio::cancellation_type::terminal) != asio::cancellation_type::none) {
       cancelled_ = true;
-      for (work_lane& lane : lanes_) lane.cancel();
+      for (work_queue& queue : queues_) queue.cancel();
       if (io_under_way_) abort_io();
     } else if (type != asio::cancellation_type::none) {
       stopping_ = true;
@@ -182,18 +182,18 @@ class flow_runner
   /// Starts the parts of the action; true if they have all ended at once.
   bool start_parts() {
     parts_ = 1;  // this function's hold
-    if (!cancelled_ || action_->io == io_kind::exchange || action_->io == io_kind::stop_writing) {
+    if (!cancelled_ || action_->io == io_kind::read_write || action_->io == io_kind::cancel_write) {
       start_io();
     } else {
       if (action_->io == io_kind::close) close_stream(stream_);
       context_.result.error = asio::error::operation_aborted;
     }
-    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-      if (work_base* const piece = action_->begins[lane]) begin_work(lane, *piece);
+    for (std::size_t queue = 0; queue < queues_.size(); ++queue) {
+      if (work_base* const piece = action_->starts[queue]) start_work(queue, *piece);
     }
-    for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-      work_base* const piece = action_->awaits[lane];
-      if (piece != nullptr && !lanes_[lane].ended_or_await(*piece)) ++parts_;
+    for (std::size_t queue = 0; queue < queues_.size(); ++queue) {
+      work_base* const piece = action_->waits_for[queue];
+      if (piece != nullptr && !queues_[queue].done_or_notify(*piece)) ++parts_;
     }
     return --parts_ == 0;
   }
@@ -202,31 +202,32 @@ class flow_runner
     if (--parts_ == 0) step();
   }
 
-  void begin_work(std::size_t lane, work_base& piece) {
-    if (!lanes_[lane].begin(piece)) return;
+  void start_work(std::size_t queue, work_base& piece) {
+    if (!queues_[queue].push(piece)) return;
     if (work_executor_ && !cancelled_ &&
-        !start_safely([&] { post_work(this->shared_from_this(), lane); })) {
-      ++lanes_at_work_;
+        !start_safely([&] { post_work(this->shared_from_this(), queue); })) {
+      ++busy_queues_;
     } else {
-      while (lanes_[lane].work_on().more) continue;
+      while (queues_[queue].run_next().more) continue;
     }
   }
 
-  static void post_work(pointer self, std::size_t lane) {
+  static void post_work(pointer self, std::size_t queue) {
     const auto pool = self->work_executor_;
-    asio::post(pool, [kept = std::move(self), lane]() mutable { work_on(std::move(kept), lane); });
+    asio::post(pool,
+               [kept = std::move(self), queue]() mutable { run_next(std::move(kept), queue); });
   }
 
-  /// On the work executor. One piece at a time, so that no lane keeps others waiting for long. The
-  /// operation does not end while a lane is at work; whoever hands it on keeps no hold of it.
-  static void work_on(pointer self, std::size_t lane) {
-    const auto made = self->lanes_[lane].work_on();
+  /// On the work executor. One piece at a time, so that no queue keeps others waiting for long. The
+  /// operation does not end while a queue is at work; whoever hands it on keeps no hold of it.
+  static void run_next(pointer self, std::size_t queue) {
+    const auto made = self->queues_[queue].run_next();
     if (made.more) {
       if (made.awaited) tell(self, &flow_runner::end_part);
-      post_work(std::move(self), lane);
+      post_work(std::move(self), queue);
     } else {
       tell(std::move(self),
-           made.awaited ? &flow_runner::end_lane_and_part : &flow_runner::end_lane);
+           made.awaited ? &flow_runner::end_queue_and_part : &flow_runner::end_queue);
     }
   }
 
@@ -235,10 +236,10 @@ class flow_runner
     asio::post(stream_executor, worker_handler{std::move(self), what});
   }
 
-  void end_lane() { --lanes_at_work_; }
+  void end_queue() { --busy_queues_; }
 
-  void end_lane_and_part() {
-    end_lane();
+  void end_queue_and_part() {
+    end_queue();
     end_part();
   }
 
@@ -251,8 +252,8 @@ class flow_runner
       case io_kind::shutdown_send: shutdown_send(stream_); return;
       case io_kind::close: close_stream(stream_); return;
       case io_kind::pause: start_pause(); return;
-      case io_kind::exchange: start_exchange(); return;
-      case io_kind::stop_writing: stop_writing(); return;
+      case io_kind::read_write: start_read_write(); return;
+      case io_kind::cancel_write: cancel_write(); return;
       case io_kind::read_some:
       case io_kind::read_full:
         if (join_read()) return;
@@ -298,7 +299,7 @@ class flow_runner
     io_handler handler{this->shared_from_this(), io_signal_, &flow_runner::on_io};
     switch (action_->io) {
       case io_kind::write:
-        stream_.async_write_some(buffers_after(action_->from, done), std::move(handler));
+        stream_.async_write_some(buffers_after(action_->write_buffers, done), std::move(handler));
         return;
       case io_kind::send_file:
         if constexpr (file_sending_stream<Stream>) {
@@ -306,7 +307,7 @@ class flow_runner
         }
         return;
       default: {
-        const auto into = action_->into.subspan(static_cast<std::size_t>(done));
+        const auto into = action_->read_buffer.subspan(static_cast<std::size_t>(done));
         stream_.async_read_some(asio::buffer(into.data(), into.size()), std::move(handler));
       }
     }
@@ -353,47 +354,47 @@ class flow_runner
 
   // A read and a write at once, each of which may outlive its action.
 
-  void start_exchange() {
+  void start_read_write() {
     if (cancelled_) {
       context_.result.error = asio::error::operation_aborted;
-      stop_writing();
+      cancel_write();
       return;
     }
     deadline_.begin(*action_, bytes_wanted(*action_));
-    const auto& from = action_->from;
+    const auto& from = action_->write_buffers;
     const bool writes = !from[0].empty() || !from[1].empty();
     if (writes && !write_under_way_ && !write_ended_) {
       writing_ = from;
       written_ = 0;
       go_on_writing();
     }
-    if (!action_->into.empty() && !read_under_way_ && !read_ended_) start_standing_read();
-    if (deliver_exchange() || !(write_under_way_ || read_under_way_)) return;
+    if (!action_->read_buffer.empty() && !read_under_way_ && !read_ended_) start_standing_read();
+    if (deliver_read_write() || !(write_under_way_ || read_under_way_)) return;
     ++parts_;
     io_under_way_ = true;
-    exchanging_ = true;
+    reading_and_writing_ = true;
     if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
   }
 
   /// Hands on which of the two has ended; whether one has.
-  bool deliver_exchange() {
+  bool deliver_read_write() {
     outcome& out = context_.result;
     const bool one_has_ended = write_ended_ || read_ended_;
     if (write_ended_) {
       out.error = *write_ended_;
-      out.wrote = !out.error;
+      out.written = !out.error;
       write_ended_.reset();
     }
-    out.came = std::exchange(read_ended_, std::nullopt);
+    out.read = std::exchange(read_ended_, std::nullopt);
     return one_has_ended;
   }
 
-  void end_exchange() {
+  void end_read_write() {
     const bool ends_early = cancelled_ || abort_reason_;
-    if (!exchanging_ || (ends_early && write_under_way_)) return;
-    exchanging_ = false;
+    if (!reading_and_writing_ || (ends_early && write_under_way_)) return;
+    reading_and_writing_ = false;
     io_under_way_ = false;
-    deliver_exchange();
+    deliver_read_write();
     if (cancelled_) context_.result.error = asio::error::operation_aborted;
     else if (abort_reason_) context_.result.error = abort_reason_;
     end_part();
@@ -417,42 +418,42 @@ class flow_runner
   void on_write(std::error_code ec, std::size_t bytes) {
     written_ += bytes;
     const bool goes_on = !ec && written_ < writing_[0].size() + writing_[1].size();
-    if (goes_on && (cancelled_ || stops_writing_ || (exchanging_ && abort_reason_))) {
+    if (goes_on && (cancelled_ || cancelling_write_ || (reading_and_writing_ && abort_reason_))) {
       end_write(asio::error::operation_aborted);
     } else if (goes_on) {
-      if (exchanging_) deadline_.progress(*action_);
+      if (reading_and_writing_) deadline_.progress(*action_);
       go_on_writing();
     } else {
       end_write(ec);
     }
     if (write_under_way_) return;
-    if (std::exchange(stops_writing_, false)) {
+    if (std::exchange(cancelling_write_, false)) {
       write_ended_.reset();
       end_part();
     } else {
-      end_exchange();
+      end_read_write();
     }
   }
 
-  void stop_writing() {
+  void cancel_write() {
     write_ended_.reset();
     if (!write_under_way_) return;
     ++parts_;
-    stops_writing_ = true;
+    cancelling_write_ = true;
     write_signal_.emit(asio::cancellation_type::terminal);
   }
 
   void start_standing_read() {
     read_under_way_ = true;
     const auto failed = start_safely([this] {
-      const auto into = action_->into;
+      const auto into = action_->read_buffer;
       stream_.async_read_some(
           asio::buffer(into.data(), into.size()),
           io_handler{this->shared_from_this(), read_signal_, &flow_runner::on_read});
     });
     if (!failed) return;
     read_under_way_ = false;
-    read_ended_ = read_end{failed, 0};
+    read_ended_ = read_result{failed, 0};
   }
 
   /// A read while one stands is that one. True if it is taken care of.
@@ -479,9 +480,9 @@ class flow_runner
       context_.result.bytes = bytes;
       end_io(ec);
     } else {
-      read_ended_ = read_end{translated(ec), bytes};
-      if (exchanging_) deadline_.progress(*action_);
-      end_exchange();
+      read_ended_ = read_result{translated(ec), bytes};
+      if (reading_and_writing_) deadline_.progress(*action_);
+      end_read_write();
     }
   }
 
@@ -521,8 +522,8 @@ class flow_runner
   }
 
   void abort_io() {
-    const bool writes = exchanging_ && write_under_way_;  // its read may stand on
-    const bool reads = exchanging_ || read_joined_;
+    const bool writes = reading_and_writing_ && write_under_way_;  // its read may stand on
+    const bool reads = reading_and_writing_ || read_joined_;
     (writes  ? write_signal_
      : reads ? read_signal_
              : io_signal_)
@@ -536,7 +537,7 @@ class flow_runner
 
   bool nothing_under_way() const noexcept {
     return flow_ended_ && !read_under_way_ && !write_under_way_ && !timer_under_way_ &&
-           lanes_at_work_ == 0;
+           busy_queues_ == 0;
   }
 
   Stream& stream_;
@@ -547,7 +548,7 @@ class flow_runner
   asio::any_io_executor work_executor_;
   std::recursive_mutex mutex_;  // a flow may cancel its own operation
 
-  std::array<work_lane, 2> lanes_;
+  std::array<work_queue, 2> queues_;
   asio::cancellation_signal io_signal_;
   asio::cancellation_signal read_signal_;   ///< Of the standing read.
   asio::cancellation_signal write_signal_;  ///< Of the standing write.
@@ -555,19 +556,19 @@ class flow_runner
   Timer timer_;
 
   action* action_ = nullptr;
-  std::optional<read_end> read_ended_;
+  std::optional<read_result> read_ended_;
   std::optional<std::error_code> write_ended_;
   std::array<std::span<const std::byte>, 2> writing_;  ///< By the standing write.
   std::uint64_t written_ = 0;
   std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
   int parts_ = 0;
-  int lanes_at_work_ = 0;
+  int busy_queues_ = 0;
   bool io_under_way_ = false;
   bool read_under_way_ = false;
   bool read_joined_ = false;
   bool write_under_way_ = false;
-  bool stops_writing_ = false;
-  bool exchanging_ = false;  ///< The action is an exchange that has not ended.
+  bool cancelling_write_ = false;
+  bool reading_and_writing_ = false;  ///< The action is a `read_write` that has not ended.
   bool timer_under_way_ = false;
   bool cancelled_ = false;
   bool stopping_ = false;

@@ -41,10 +41,10 @@ inline std::array<asio::const_buffer, 2> buffers_after(
 
 inline std::uint64_t bytes_wanted(const action& a) noexcept {
   switch (a.io) {
-    case io_kind::read_some: return a.into.empty() ? 0 : 1;
-    case io_kind::read_full: return a.into.size();
+    case io_kind::read_some: return a.read_buffer.empty() ? 0 : 1;
+    case io_kind::read_full: return a.read_buffer.size();
     case io_kind::write:
-    case io_kind::exchange: return a.from[0].size() + a.from[1].size();
+    case io_kind::read_write: return a.write_buffers[0].size() + a.write_buffers[1].size();
     case io_kind::send_file: return a.file.bytes;
     default: return 0;
   }
@@ -56,11 +56,11 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
   switch (a.io) {
     case io_kind::read_some:
     case io_kind::read_full: {
-      const auto into = a.into.subspan(static_cast<std::size_t>(done));
+      const auto into = a.read_buffer.subspan(static_cast<std::size_t>(done));
       return stream.read_some(asio::buffer(into.data(), into.size()), ec);
     }
     case io_kind::write:
-    case io_kind::exchange: return stream.write_some(buffers_after(a.from, done), ec);
+    case io_kind::read_write: return stream.write_some(buffers_after(a.write_buffers, done), ec);
     default: break;
   }
   if constexpr (file_sending_stream<Stream>) {
@@ -87,7 +87,7 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
   flow_context context;
   main->start(context);
   while (action* a = advance(context)) {
-    for (work_base* const piece : a->begins) {
+    for (work_base* const piece : a->starts) {
       if (piece != nullptr) piece->run();
     }
     outcome& out = context.result;
@@ -97,7 +97,7 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
       else out.bytes += do_some(stream, *a, out.bytes, out.error);
     }
     out.error = translated(out.error);
-    out.wrote = !out.error;
+    out.written = !out.error;
     if (a->io == io_kind::pause) std::this_thread::sleep_for(a->pause);
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);
     if (a->io == io_kind::close) close_stream(stream);

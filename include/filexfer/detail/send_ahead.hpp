@@ -121,7 +121,7 @@ flow<void> send_and_take(client_state& state, Requests& requests,
   bool writes = false;
   bool waits_on = false;  // for what it has waited for before, under one deadline
   action both;
-  both.io = io_kind::exchange;
+  both.io = io_kind::read_write;
   std::error_code write_error;
   for (;;) {
     while (requests.expects()) {  // what a server says beyond that is no reply to anything
@@ -148,24 +148,25 @@ flow<void> send_and_take(client_state& state, Requests& requests,
       continue;
     }
     if (!writes && !requests.expects()) co_return;
-    both.from[0] = writes ? std::span<const std::byte>{*leaving} : std::span<const std::byte>{};
+    both.write_buffers[0] =
+        writes ? std::span<const std::byte>{*leaving} : std::span<const std::byte>{};
     if (c.in.holds_long_line()) {
       break_off(state, ec);
       co_return;
     }
-    both.into = requests.expects() ? read_target(c) : std::span<std::byte>{};
+    both.read_buffer = requests.expects() ? read_target(c) : std::span<std::byte>{};
     const auto limit = writes ? deadline::idle : deadline::reply;
     both.continues_deadline = waits_on && both.deadline == limit;
     both.deadline = limit;
     waits_on = true;
-    both.begins[0] = both.awaits[0] = makes ? &making : nullptr;
+    both.starts[0] = both.waits_for[0] = makes ? &making : nullptr;
     const outcome moved = co_await both;
     if (makes) {
       filled = true;
       if ((ec = making.error())) break;
     }
-    if (moved.wrote) writes = false;
-    take_read(c, both.into, moved);
+    if (moved.written) writes = false;
+    take_read(c, both.read_buffer, moved);
     write_error = moved.error;
     if (write_error) break;
     if (c.read_error) {
@@ -199,7 +200,7 @@ flow<void> send_ahead(client_state& state, Requests& requests, std::error_code& 
     thrown = std::current_exception();
   }
   action stopping;
-  stopping.io = io_kind::stop_writing;
+  stopping.io = io_kind::cancel_write;
   co_await stopping;
   if (thrown) std::rethrow_exception(thrown);
 }

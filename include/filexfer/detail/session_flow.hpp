@@ -457,7 +457,7 @@ class session_flow {
     in.widen();
     action reading;
     reading.io = io_kind::read_some;
-    reading.into = in.space();
+    reading.read_buffer = in.space();
     const outcome read = co_await reading;
     in.filled(static_cast<std::size_t>(read.bytes));
     ec = read.error;

@@ -127,11 +127,11 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
   for (std::size_t n = 0; moving.io != io_kind::none; ++n) {
     last = &ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.into = last->memory.first(count - t.bytes);
-    moving.awaits = {&next.hashing, &next.storing};
+    moving.read_buffer = last->memory.first(count - t.bytes);
+    moving.waits_for = {&next.hashing, &next.storing};
     const outcome read = co_await moving;
-    last->bytes = moving.into.first(static_cast<std::size_t>(read.bytes));
-    moving.begins = {&last->hashing, &last->storing};
+    last->bytes = moving.read_buffer.first(static_cast<std::size_t>(read.bytes));
+    moving.starts = {&last->hashing, &last->storing};
     t.bytes += read.bytes;
     t.stream_error = read.error;
     if (read.error || t.bytes == count || next.error()) moving.io = io_kind::none;
@@ -140,7 +140,7 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
     last->hashing.run();
     last->storing.run();
   } else {
-    moving.awaits = moving.begins;
+    moving.waits_for = moving.starts;
     co_await moving;
   }
   for (const auto& one : ring) {
@@ -183,7 +183,7 @@ inline flow<void> drop_bytes(connection& c, std::uint64_t count, std::error_code
   action reading;
   reading.io = io_kind::read_full;
   while (count > 0 && !ec) {
-    reading.into = dropped.first(count);
+    reading.read_buffer = dropped.first(count);
     const outcome read = co_await reading;
     count -= read.bytes;
     ec = read.error;
@@ -260,32 +260,32 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
   action moving;
   for (auto& filling : ring) {
     filling.bytes = next_part(filling.memory);
-    moving.begins[0] = &filling.fetching;
-    moving.awaits[0] = &filling == &ring.back() ? &ring.front().fetching : nullptr;
+    moving.starts[0] = &filling.fetching;
+    moving.waits_for[0] = &filling == &ring.back() ? &ring.front().fetching : nullptr;
     if (small) {
       filling.fetching.run();
     } else {
       co_await moving;
     }
   }
-  work_base* last_begun = std::exchange(moving.begins[0], nullptr);
+  work_base* last_started = std::exchange(moving.starts[0], nullptr);
   t.local_error = ring.front().fetching.error();
-  moving.io = watching == watch::yes ? io_kind::exchange : io_kind::write;
+  moving.io = watching == watch::yes ? io_kind::read_write : io_kind::write;
   for (std::size_t n = 0; !t.local_error && (t.bytes < count || !header.empty()); ++n) {
     auto& leaving = ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.from = {header, std::span<const std::byte>{leaving.bytes}};
-    moving.awaits[0] = small ? nullptr : &next.fetching;
-    if (moving.begins[0] != nullptr) last_begun = moving.begins[0];
-    if (watching == watch::yes) moving.into = read_target(c);
+    moving.write_buffers = {header, std::span<const std::byte>{leaving.bytes}};
+    moving.waits_for[0] = small ? nullptr : &next.fetching;
+    if (moving.starts[0] != nullptr) last_started = moving.starts[0];
+    if (watching == watch::yes) moving.read_buffer = read_target(c);
     outcome written = co_await moving;
-    const auto came = written.came;
-    take_read(c, moving.into, written);
-    if (came && !written.error && !written.wrote) {
+    const auto came = written.read;
+    take_read(c, moving.read_buffer, written);
+    if (came && !written.error && !written.written) {
       // The peer has spoken, or left, before it had everything: it may never take the rest.
       action last;
-      last.io = io_kind::exchange;
-      last.from = moving.from;
+      last.io = io_kind::read_write;
+      last.write_buffers = moving.write_buffers;
       last.deadline = deadline::linger;
       written = co_await last;
     }
@@ -297,11 +297,11 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
     t.local_error = next.fetching.error();
     if (came) break;
     leaving.bytes = next_part(leaving.memory);
-    moving.begins[0] = leaving.bytes.empty() ? nullptr : &leaving.fetching;
+    moving.starts[0] = leaving.bytes.empty() ? nullptr : &leaving.fetching;
   }
   if (!small) {
     moving = {};
-    moving.awaits[0] = last_begun;
+    moving.waits_for[0] = last_started;
     co_await moving;
   }
   co_return t;
@@ -314,7 +314,7 @@ flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header,
   transfer t;
   action moving;
   moving.io = io_kind::write;
-  moving.from = {header, {}};
+  moving.write_buffers = {header, {}};
   outcome moved = co_await moving;
   moving.io = io_kind::send_file;
   // The last part leaves only after the file was found unchanged.

@@ -161,7 +161,7 @@ class hand_driver {
   std::size_t cancelled_from = any_number;
   // Instead of doing this one, the flow is destroyed, and `flow_dropped` thrown.
   std::size_t dropped_at = any_number;
-  // Whether an exchange reads; if it writes, too, it then brings what can be read after that.
+  // Whether a `read_write` reads; if it writes, too, it then brings what can be read after that.
   bool exchanges = true;
 
   // What happened.
@@ -196,14 +196,14 @@ class hand_driver {
   void do_action(action& wanted, outcome& out) {
     if (steps.size() >= cancelled_from) {
       out.error = make_error_code(std::errc::operation_canceled);
-      for (auto* const piece : wanted.begins) {
+      for (auto* const piece : wanted.starts) {
         if (piece != nullptr) piece->cancel();
       }
       if (wanted.io == io_kind::close) closed = true;
       return;
     }
     if (steps.size() >= dropped_at) throw flow_dropped{};
-    for (auto* const piece : wanted.begins) {
+    for (auto* const piece : wanted.starts) {
       if (piece != nullptr) piece->run();
     }
     if (wanted.io == io_kind::none) return;
@@ -217,19 +217,21 @@ class hand_driver {
       case io_kind::close: closed = true; return;
       case io_kind::read_some:
         lingering = wanted.deadline == filexfer::detail::deadline::linger;
-        if (!fails) read(wanted.into.first(std::min(wanted.into.size(), chunk)), out);
+        if (!fails) read(wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk)), out);
         break;
       case io_kind::read_full: {
-        const auto most = fails ? std::min(failure.bytes, wanted.into.size()) : wanted.into.size();
+        const auto most =
+            fails ? std::min(failure.bytes, wanted.read_buffer.size()) : wanted.read_buffer.size();
         while (out.bytes < most && !out.error) {
-          const auto left = wanted.into.first(most).subspan(static_cast<std::size_t>(out.bytes));
+          const auto left =
+              wanted.read_buffer.first(most).subspan(static_cast<std::size_t>(out.bytes));
           read(left.first(std::min(left.size(), chunk)), out);
         }
         break;
       }
       case io_kind::write: write(wanted, fails, out); break;
-      case io_kind::exchange: exchange(wanted, fails, out); break;
-      case io_kind::stop_writing: return;
+      case io_kind::read_write: read_write(wanted, fails, out); break;
+      case io_kind::cancel_write: return;
       default: out.error = make_error_code(std::errc::operation_not_supported);
     }
     if (fails && !out.error) out.error = failure.error;
@@ -250,7 +252,7 @@ class hand_driver {
 
   void write(const action& wanted, bool fails, outcome& out) {
     std::size_t left = fails ? failure.bytes : any_number;
-    for (const auto part : wanted.from) {
+    for (const auto part : wanted.write_buffers) {
       const auto moved = part.first(std::min(part.size(), left));
       peer.hear(moved);
       out.bytes += moved.size();
@@ -258,16 +260,16 @@ class hand_driver {
     }
   }
 
-  void exchange(const action& wanted, bool fails, outcome& out) {
-    const bool writes = !wanted.from[0].empty() || !wanted.from[1].empty();
+  void read_write(const action& wanted, bool fails, outcome& out) {
+    const bool writes = !wanted.write_buffers[0].empty() || !wanted.write_buffers[1].empty();
     if (writes) write(wanted, fails, out);
-    out.wrote = writes && !fails;
-    if (!exchanges || wanted.into.empty() || (fails && !writes)) return;
-    const auto into = wanted.into.first(std::min(wanted.into.size(), chunk));
+    out.written = writes && !fails;
+    if (!exchanges || wanted.read_buffer.empty() || (fails && !writes)) return;
+    const auto into = wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk));
     outcome got;
     if (!writes || !peer.readable().empty() || peer.has_ended()) read(into, got);
     else return;
-    out.came = filexfer::detail::read_end{got.error, static_cast<std::size_t>(got.bytes)};
+    out.read = filexfer::detail::read_result{got.error, static_cast<std::size_t>(got.bytes)};
   }
 };
 

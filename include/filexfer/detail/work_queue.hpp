@@ -1,5 +1,5 @@
-#ifndef FILEXFER_DETAIL_WORK_LANE_HPP
-#define FILEXFER_DETAIL_WORK_LANE_HPP
+#ifndef FILEXFER_DETAIL_WORK_QUEUE_HPP
+#define FILEXFER_DETAIL_WORK_QUEUE_HPP
 
 #include <filexfer/detail/flow.hpp>
 
@@ -8,39 +8,39 @@
 
 namespace filexfer::detail {
 
-/// Work that is done piece by piece, in the order in which it was begun, on a thread of its own.
-class work_lane {
+/// Work that runs one piece after the other, in the order in which it was pushed.
+class work_queue {
  public:
-  /// Puts `piece` at the end. True if nobody works here: the caller then has `work_on` called.
-  bool begin(work_base& piece) {
+  /// Appends `piece`. True if the queue was idle: the caller then has `run_next` called.
+  bool push(work_base& piece) {
     const std::lock_guard lock{mutex_};
     piece.next_ = nullptr;
     piece.ended_ = piece.awaited_ = false;
     (first_ != nullptr ? last_->next_ : first_) = &piece;
     last_ = &piece;
-    return !std::exchange(at_work_, true);
+    return !std::exchange(running_, true);
   }
 
-  /// Whether `piece` has ended. If not, `work_on` will tell when it does.
-  bool ended_or_await(work_base& piece) {
+  /// Whether `piece` is done. If not, the `run_next` that runs it reports `awaited`.
+  bool done_or_notify(work_base& piece) {
     const std::lock_guard lock{mutex_};
     piece.awaited_ = !piece.ended_;
     return piece.ended_;
   }
 
-  /// Pieces that were not yet started are cancelled in their turn.
+  /// Pieces that have not started yet are cancelled instead of run.
   void cancel() {
     const std::lock_guard lock{mutex_};
     cancelled_ = true;
   }
 
   struct progress {
-    bool awaited;  ///< The piece that was done is awaited.
-    bool more;     ///< To be called again.
+    bool awaited;  ///< Somebody waits for the piece that was run.
+    bool more;     ///< There are more pieces: call `run_next` again.
   };
 
-  /// Does the first piece.
-  progress work_on() noexcept {
+  /// Runs the first piece.
+  progress run_next() noexcept {
     bool skip = false;
     {
       const std::lock_guard lock{mutex_};
@@ -51,16 +51,16 @@ class work_lane {
     else piece.run();
     const std::lock_guard lock{mutex_};
     first_ = piece.next_;
-    at_work_ = first_ != nullptr;
+    running_ = first_ != nullptr;
     piece.ended_ = true;
-    return {piece.awaited_, at_work_};
+    return {piece.awaited_, running_};
   }
 
  private:
   std::mutex mutex_;
-  work_base* first_ = nullptr;  ///< It stays here while it is done.
+  work_base* first_ = nullptr;  ///< Stays here while it runs.
   work_base* last_ = nullptr;
-  bool at_work_ = false;
+  bool running_ = false;
   bool cancelled_ = false;
 };
 
