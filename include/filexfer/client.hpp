@@ -89,9 +89,9 @@ class client : detail::client_operations<Hasher> {
   explicit client(Stream&& stream, const client_options& options = {})
       : stream_{std::forward<Stream>(stream)} {
     state_.options = options;
-    state_.link.chunk_size = options.chunk_size;
-    state_.link.small_file_size = options.small_file_size;
-    state_.link.sends_files = file_sending_stream<next_layer_type>;
+    state_.connection.chunk_size = options.chunk_size;
+    state_.connection.small_file_size = options.small_file_size;
+    state_.connection.sends_files = file_sending_stream<next_layer_type>;
   }
 
   /// A client stays where it is: operations refer to it.
@@ -115,7 +115,7 @@ class client : detail::client_operations<Hasher> {
   }
 
   /// Whether another operation may follow.
-  [[nodiscard]] bool usable() const noexcept { return state_.in_step && !state_.running; }
+  [[nodiscard]] bool usable() const noexcept { return state_.synchronized && !state_.running; }
 
   /// The server's last reply line, escaped by `printable` and cut after 512 bytes.
   [[nodiscard]] const std::string& last_reply() const noexcept { return state_.last_reply; }
@@ -402,7 +402,7 @@ class client : detail::client_operations<Hasher> {
  private:
   template <class MakeFlow>
   auto run(MakeFlow make_flow, std::error_code& ec) {
-    state_.link.sends_ahead = false;
+    state_.connection.can_pipeline = false;
     const auto call = [&](std::error_code& into) {
       return detail::run(next_layer(), std::move(make_flow), into);
     };
@@ -411,7 +411,7 @@ class client : detail::client_operations<Hasher> {
 
   template <class MakeFlow, class Token>
   auto async_run(MakeFlow make_flow, Token&& token) {
-    state_.link.sends_ahead = true;
+    state_.connection.can_pipeline = true;
     return detail::async_run<Timer>(next_layer(), {state_.options.limits, work_executor_},
                                     std::move(make_flow), std::forward<Token>(token));
   }

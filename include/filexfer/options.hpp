@@ -61,8 +61,8 @@ struct session_options {
   /// Bytes of the largest file that is taken.
   std::optional<std::uint64_t> max_size{};
   filexfer::access access = filexfer::access::read_write;
-  /// After a failure in the middle of an upload, bytes that are read and dropped to stay in step.
-  /// If more are left, the connection is closed. The protocol wants 1 MiB at least.
+  /// Most bytes that are read and dropped after an upload failed half-way, so that the connection
+  /// can be kept; if more are left, it is closed. The protocol wants 1 MiB at least.
   std::uint64_t max_drain_size = std::uint64_t{16} * 1024 * 1024;
 };
 

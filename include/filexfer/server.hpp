@@ -119,8 +119,8 @@ class server {
   template <class Token = default_token>
   auto async_stop(Token&& token = default_token()) {
     auto initiate = [](auto&& handler, std::shared_ptr<state> s) {
-      using waiter_type = waiter_of<std::decay_t<decltype(handler)>>;
-      std::unique_ptr<waiter> waiting = std::make_unique<waiter_type>(
+      using waiter_type = stop_waiter_for<std::decay_t<decltype(handler)>>;
+      std::unique_ptr<stop_waiter> waiting = std::make_unique<waiter_type>(
           std::forward<decltype(handler)>(handler), s->strand.get_inner_executor());
       asio::post(s->strand,
                  [s, waiting = std::move(waiting)]() mutable { s->stop(std::move(waiting)); });
@@ -132,16 +132,16 @@ class server {
   using session_type = session<Stream, Store, Hasher, Timer>;
 
   /// A handler of `async_stop`.
-  struct waiter {
-    virtual ~waiter() = default;
+  struct stop_waiter {
+    virtual ~stop_waiter() = default;
     virtual void complete() = 0;
   };
 
   template <class Handler>
-  struct waiter_of final : waiter {
+  struct stop_waiter_for final : stop_waiter {
     using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
     template <class H>
-    waiter_of(H&& h, const asio::any_io_executor& fallback)
+    stop_waiter_for(H&& h, const asio::any_io_executor& fallback)
         : handler{std::forward<H>(h)}, guard{asio::get_associated_executor(handler, fallback)} {}
     void complete() override {
       asio::post(guard.get_executor(),
@@ -151,15 +151,15 @@ class server {
     detail::work_guard<executor> guard;
   };
 
-  /// One connection; what is `served` or `turned_away` runs on the stream's strand.
-  struct link {
+  /// One connection: either `served` or `rejected`, on the stream's strand.
+  struct peer_connection {
     asio::cancellation_signal cancel;
     std::string address;
     std::unique_ptr<session_type> served;
-    std::unique_ptr<Stream> turned_away;
+    std::unique_ptr<Stream> rejected;
     detail::connection lines;  ///< Of one that is turned away.
 
-    Stream& stream() { return served ? served->next_layer() : *turned_away; }
+    Stream& stream() { return served ? served->next_layer() : *rejected; }
   };
 
   struct state : std::enable_shared_from_this<state> {
@@ -188,21 +188,21 @@ class server {
         asio::any_io_executor for_socket{asio::make_strand(strand.get_inner_executor())};
         acceptor.async_accept(for_socket, on_strand([s = this->shared_from_this()](
                                                         std::error_code ec, socket_type socket) {
-                                s->accepted(ec, std::move(socket));
+                                s->on_accept(ec, std::move(socket));
                               }));
       });
-      if (failed) accept_later(failed);
+      if (failed) retry_accept(failed);
     }
 
-    void accepted(std::error_code ec, socket_type socket) {
+    void on_accept(std::error_code ec, socket_type socket) {
       if (!acceptor.is_open()) return;
-      if (!ec) ec = attempt([&] { welcome(std::move(socket)); });
+      if (!ec) ec = attempt([&] { admit(std::move(socket)); });
       if (!ec || ec == asio::error::connection_aborted) accept();
-      else accept_later(ec);
+      else retry_accept(ec);
     }
 
     /// No descriptors or no memory, most likely: to ask again at once would spin.
-    void accept_later(std::error_code why) {
+    void retry_accept(std::error_code why) {
       report({}, {.error = why});
       pause.expires_after(options.accept_pause);
       pause.async_wait(on_strand([s = this->shared_from_this()](std::error_code) { s->accept(); }));
@@ -219,26 +219,27 @@ class server {
       }
     }
 
-    void welcome(socket_type socket) {
+    void admit(socket_type socket) {
       std::error_code gone;
       const auto remote = socket.remote_endpoint(gone);
       if (gone) return;
       detail::prepare(socket);
       const std::string peer = detail::name_of(remote);
-      auto connection = std::make_shared<link>();
+      auto connection = std::make_shared<peer_connection>();
       connection->address = detail::address_of(remote);
-      const std::size_t served = count_served([](const link&) { return true; });
-      const bool crowd = !connection->address.empty() &&  // a local peer has none
-                         count_served([&](const link& other) {
-                           return other.address == connection->address;
-                         }) >= options.max_connections_per_address;
-      if (served < options.max_connections && !crowd) {
+      const std::size_t served = count_served([](const peer_connection&) { return true; });
+      const bool too_many_from_address = !connection->address.empty() &&  // a local peer has none
+                                         count_served([&](const peer_connection& other) {
+                                           return other.address == connection->address;
+                                         }) >= options.max_connections_per_address;
+      if (served < options.max_connections && !too_many_from_address) {
         serve(std::move(connection), std::move(socket), peer);
       } else {
         report(peer, {.error = errc::busy});
-        // Who is turned away lingers a moment. That many may; more are closed without a word.
-        constexpr std::size_t most = 64;
-        if (links.size() - served < most) turn_away(std::move(connection), std::move(socket));
+        // A rejected connection lingers for a moment: so many may, more are closed at once.
+        constexpr std::size_t max_lingering = 64;
+        if (connections.size() - served < max_lingering)
+          reject(std::move(connection), std::move(socket));
       }
     }
 
@@ -250,10 +251,12 @@ class server {
     template <class Which>
     std::size_t count_served(Which which) const {
       const auto counts = [&](const auto& l) { return l->served && which(*l); };
-      return static_cast<std::size_t>(std::count_if(links.begin(), links.end(), counts));
+      return static_cast<std::size_t>(
+          std::count_if(connections.begin(), connections.end(), counts));
     }
 
-    void serve(std::shared_ptr<link> connection, socket_type socket, const std::string& peer) {
+    void serve(std::shared_ptr<peer_connection> connection, socket_type socket,
+               const std::string& peer) {
       connection->served =
           std::make_unique<session_type>(stream_over(std::move(socket)), store, options.session);
       session_type& session = *connection->served;
@@ -267,22 +270,22 @@ class server {
       });
     }
 
-    void turn_away(std::shared_ptr<link> connection, socket_type socket) {
-      connection->turned_away = std::make_unique<Stream>(stream_over(std::move(socket)));
-      link& away = *connection;
-      auto say = [&away](std::error_code& ec) {
-        return detail::turn_away(away.lines, errc::busy, ec);
+    void reject(std::shared_ptr<peer_connection> connection, socket_type socket) {
+      connection->rejected = std::make_unique<Stream>(stream_over(std::move(socket)));
+      peer_connection& away = *connection;
+      auto reject_flow = [&away](std::error_code& ec) {
+        return detail::reject(away.lines, errc::busy, ec);
       };
       run(std::move(connection), [&](auto&& handler) {
-        detail::async_run<Timer>(*away.turned_away, {options.session.limits, {}}, say,
+        detail::async_run<Timer>(*away.rejected, {options.session.limits, {}}, reject_flow,
                                  std::forward<decltype(handler)>(handler));
       });
     }
 
     /// Keeps `connection` until what `start` starts has ended. It is started on its own strand.
     template <class Start>
-    void run(std::shared_ptr<link> connection, Start start) {
-      links.push_back(connection);
+    void run(std::shared_ptr<peer_connection> connection, Start start) {
+      connections.push_back(connection);
       const auto executor = connection->stream().get_executor();
       asio::cancellation_slot slot = connection->cancel.slot();
       auto ended = [s = this->shared_from_this(), connection](std::error_code) {
@@ -291,23 +294,23 @@ class server {
       try {
         start(asio::bind_cancellation_slot(slot, asio::bind_executor(executor, std::move(ended))));
       } catch (...) {
-        std::erase(links, connection);
+        std::erase(connections, connection);
         throw;
       }
     }
 
-    void drop(const std::shared_ptr<link>& connection) {
-      std::erase(links, connection);
+    void drop(const std::shared_ptr<peer_connection>& connection) {
+      std::erase(connections, connection);
       finish_if_stopped();
     }
 
     // -------------------------------------------------------------------------------------- stopping
 
-    void stop(std::unique_ptr<waiter> waiting) {
-      waiters.push_back(std::move(waiting));
+    void stop(std::unique_ptr<stop_waiter> waiting) {
+      stop_waiters.push_back(std::move(waiting));
       stop_accepting();
       emit(asio::cancellation_type::total);
-      if (!links.empty()) {
+      if (!connections.empty()) {
         grace.expires_after(options.grace);
         grace.async_wait(on_strand([s = this->shared_from_this()](std::error_code ec) {
           if (!ec) s->emit(asio::cancellation_type::terminal);
@@ -319,23 +322,23 @@ class server {
     void stop_accepting() {
       if (!acceptor.is_open()) return;
       // First the name: once nobody answers there, another server may take it.
-      detail::forget(local_endpoint, file);
+      detail::remove_socket_file(local_endpoint, file);
       std::error_code ignored;
       acceptor.close(ignored);
       pause.cancel();
     }
 
     void emit(asio::cancellation_type type) {
-      for (const auto& connection : links) {
+      for (const auto& connection : connections) {
         asio::dispatch(connection->stream().get_executor(),
                        [connection, type] { connection->cancel.emit(type); });
       }
     }
 
     void finish_if_stopped() {
-      if (acceptor.is_open() || !links.empty()) return;
+      if (acceptor.is_open() || !connections.empty()) return;
       grace.cancel();
-      for (auto& waiting : std::exchange(waiters, {})) waiting->complete();
+      for (auto& waiting : std::exchange(stop_waiters, {})) waiting->complete();
     }
 
     void report(const std::string& peer, const session_event& event) const {
@@ -353,8 +356,8 @@ class server {
     asio::any_io_executor work_executor;
     server_observer observer;
     std::function<Stream(socket_type)> make_stream;
-    std::vector<std::shared_ptr<link>> links;
-    std::vector<std::unique_ptr<waiter>> waiters;
+    std::vector<std::shared_ptr<peer_connection>> connections;
+    std::vector<std::unique_ptr<stop_waiter>> stop_waiters;
   };
 
   std::shared_ptr<state> state_;

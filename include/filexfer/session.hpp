@@ -40,9 +40,9 @@ class session {
   session(Stream&& stream, Store& store, const session_options& options = {})
       : stream_{std::forward<Stream>(stream)}, flow_{state_, store} {
     state_.options = options;
-    state_.link.chunk_size = options.chunk_size;
-    state_.link.small_file_size = options.small_file_size;
-    state_.link.sends_files = file_sending_stream<next_layer_type>;
+    state_.connection.chunk_size = options.chunk_size;
+    state_.connection.small_file_size = options.small_file_size;
+    state_.connection.sends_files = file_sending_stream<next_layer_type>;
   }
 
   /// A session stays where it is: its operation refers to it.

@@ -110,7 +110,7 @@ const std::string stored_abc = details_prompt + ready_words + test::abc.id + "\n
 // A batch on a script.
 struct batch_by_hand {
   explicit batch_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
-    state.link.chunk_size = state.link.small_file_size = 100'000;
+    state.connection.chunk_size = state.connection.small_file_size = 100'000;
   }
 
   template <class Files>
@@ -171,7 +171,7 @@ TEST_CASE("uploads leave at once, and are told in their order however the replie
     std::vector<to_upload> files{file_of("hello", "hello"), file_of("abc", "abc")};
     REQUIRE_FALSE(batch.upload(files));
     REQUIRE(batch.results == texts{"hello", "abc"});
-    REQUIRE(batch.state.in_step);
+    REQUIRE(batch.state.synchronized);
     REQUIRE(batch.driver.peer.said() == "FEATURES\n" + hello_up + abc_up);
   }
 }
@@ -180,7 +180,7 @@ TEST_CASE("a batch of nothing asks for nothing but what the server can do") {
   batch_by_hand batch{features};
   std::vector<to_upload> files;
   CHECK_FALSE(batch.upload(files));
-  CHECK(batch.state.in_step);
+  CHECK(batch.state.synchronized);
   CHECK(batch.driver.peer.said() == "FEATURES\n");
 }
 
@@ -219,7 +219,7 @@ TEST_CASE("to a server without nowait each file goes after the one before") {
 TEST_CASE("the blocking form sends each file after the one before, and asks for nothing") {
   batch_by_hand batch{test::upload_talk("hello;5", "Ready") +
                       dialogue{C("hello"), S(hello.id + "\n")}};
-  batch.state.link.sends_ahead = false;
+  batch.state.connection.can_pipeline = false;
   std::vector<to_upload> files{file_of("hello", "hello")};
   CHECK_FALSE(batch.upload(files));
   CHECK(batch.results == texts{"hello"});
@@ -240,7 +240,7 @@ TEST_CASE("a file that can't be sent is told in its turn, and costs the others n
                                told("empty", errc::source_changed)});
   using enum failure_origin;
   CHECK(batch.origins == std::vector{local, none, local, local, none, local});
-  CHECK(batch.state.in_step);
+  CHECK(batch.state.synchronized);
   CHECK(batch.driver.peer.said() == "FEATURES\n" + hello_up + abc_up);
 }
 
@@ -258,7 +258,7 @@ TEST_CASE("a larger file that fails when a part has left is told, and ends the b
     CHECK(batch.upload(files) == why);
     CHECK(batch.results == texts{"hello", told("large", why)});
     CHECK(batch.state.origin == failure_origin::local);
-    CHECK_FALSE(batch.state.in_step);
+    CHECK_FALSE(batch.state.synchronized);
     const auto& said = batch.driver.peer.said();
     CHECK(said.size() < said.find("large;") + 250'000);
   }
@@ -310,7 +310,7 @@ TEST_CASE("a refusal is told of the file that it is for, and the others go on") 
   CHECK(batch.results == texts{"hello", told("abc", errc::no_space), told("z", errc::mismatch)});
   using enum failure_origin;
   CHECK(batch.origins == std::vector{none, peer, peer});
-  CHECK(batch.state.in_step);
+  CHECK(batch.state.synchronized);
 }
 
 TEST_CASE("a digest that is another is told of its file, and the others go on") {
@@ -346,7 +346,7 @@ TEST_CASE("what ends the connection is no file's failure, and is not told of any
     CHECK(batch.upload(files) == e.ec);
     CHECK(batch.results.size() == e.told);
     CHECK(batch.state.origin == failure_origin::peer);
-    CHECK_FALSE(batch.state.in_step);
+    CHECK_FALSE(batch.state.synchronized);
   }
 }
 
@@ -357,7 +357,7 @@ TEST_CASE("what a server says beyond its replies is left for what follows") {
     std::vector<to_upload> files{file_of("hello", "hello")};
     CHECK_FALSE(batch.upload(files));
     CHECK(batch.results == texts{"hello"});
-    CHECK(batch.state.link.in.size() == more.size());
+    CHECK(batch.state.connection.in.size() == more.size());
   }
   {
     batch_by_hand batch{features + dialogue{C("UPLOAD\na;5;id=" + hello.id + ";have\n"),
@@ -379,7 +379,7 @@ TEST_CASE("a refusal before the last byte is told, and the connection is over") 
   std::vector<to_upload> files{file_of("large", pattern(250'000)), file_of("abc", "abc")};
   CHECK(batch.upload(files) == errc::truncated);
   CHECK(batch.results == texts{told("large", errc::too_large)});
-  CHECK_FALSE(batch.state.in_step);
+  CHECK_FALSE(batch.state.synchronized);
   CHECK(batch.driver.peer.said().size() < 150'000);  // no more was sent
 }
 
@@ -435,7 +435,7 @@ TEST_CASE("what a callback throws ends the batch") {
   batch.driver.run(main, ec);
   CHECK(ec == std::errc::io_error);
   CHECK(calls == 1);
-  CHECK_FALSE(batch.state.in_step);
+  CHECK_FALSE(batch.state.synchronized);
 }
 
 // ---------------------------------------------------------------------------------------- questions
@@ -456,7 +456,7 @@ TEST_CASE("questions leave at once, and each answer is told") {
     REQUIRE(batch.results ==
             texts{"a held", told("..", errc::bad_name), "b", told("c", errc::no_space)});
     REQUIRE(batch.driver.peer.said() == "FEATURES\n" + asked);
-    REQUIRE(batch.state.in_step);
+    REQUIRE(batch.state.synchronized);
   }
 }
 
@@ -497,7 +497,7 @@ TEST_CASE("downloads are asked for at once, and come however they are cut") {
     REQUIRE_FALSE(batch.download(files));
     REQUIRE(batch.results == texts{"hello", "abc"});
     REQUIRE(batch.driver.peer.said() == "FEATURES\n" + asks_for_both);
-    REQUIRE(batch.state.in_step);
+    REQUIRE(batch.state.synchronized);
   }
 }
 
@@ -510,7 +510,7 @@ TEST_CASE("a file that the server has not, or that is another, is told, and the 
   CHECK_FALSE(batch.download(files));
   CHECK(batch.results == texts{told("", errc::not_found), "abc", told("h", errc::digest_mismatch)});
   CHECK_FALSE(files[2].sink.committed);
-  CHECK(batch.state.in_step);
+  CHECK(batch.state.synchronized);
 }
 
 TEST_CASE("a sink that fails, at whatever point, costs the other files nothing") {
@@ -526,7 +526,7 @@ TEST_CASE("a sink that fails, at whatever point, costs the other files nothing")
     CHECK_FALSE(batch.download(files));
     CHECK(batch.results == texts{told("h", io), "abc"});
     CHECK_FALSE(sink.committed);
-    CHECK(batch.state.in_step);
+    CHECK(batch.state.synchronized);
   }
 }
 
@@ -538,7 +538,7 @@ TEST_CASE("a sink that fails with much to come ends the batch") {
   files[0].sink.announce_error = std::make_error_code(std::errc::io_error);
   CHECK(batch.download(files) == std::errc::io_error);
   CHECK(batch.results.size() == 1);
-  CHECK_FALSE(batch.state.in_step);
+  CHECK_FALSE(batch.state.synchronized);
 }
 
 TEST_CASE("a download that breaks off is told of nobody, and the files before it are there") {
@@ -549,7 +549,7 @@ TEST_CASE("a download that breaks off is told of nobody, and the files before it
     REQUIRE(batch.download(files) == errc::truncated);
     REQUIRE(batch.results == (end < hello_down.size() ? texts{} : texts{"hello"}));
     REQUIRE_FALSE(files[1].sink.committed);
-    REQUIRE_FALSE(batch.state.in_step);
+    REQUIRE_FALSE(batch.state.synchronized);
   }
 }
 

@@ -53,7 +53,7 @@ using kind = client_request::kind;
 // A client that operates on a script.
 struct client_by_hand {
   explicit client_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
-    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+    state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   client_state state;
@@ -85,7 +85,7 @@ TEST_CASE("a client says the same, and gets the same, however the replies are cu
       const auto out = client(d.asked);
       REQUIRE_FALSE(out.ec);
       REQUIRE(out.value == d.value);
-      REQUIRE(out.in_step);
+      REQUIRE(out.synchronized);
       REQUIRE(client.driver.peer.said() == said_by(who::client, d.talk));
       REQUIRE(client.driver.peer.has_ended());
       REQUIRE_FALSE(client.driver.stalled);
@@ -177,7 +177,7 @@ TEST_CASE("a stream that fails at any action fails the operation and leaves the 
               REQUIRE(out.ec == (ended ? make_error_code(errc::truncated) : error));
               REQUIRE(out.origin == (ended ? failure_origin::peer : failure_origin::stream));
             }
-            REQUIRE_FALSE(out.in_step);
+            REQUIRE_FALSE(out.synchronized);
             REQUIRE_FALSE(out.committed);
             REQUIRE(said_by(who::client, d.talk).starts_with(client.driver.peer.said()));
           }
@@ -200,7 +200,7 @@ TEST_CASE("an operation that is cancelled before any action ends as cancelled an
       const auto out = client(d.asked);
       CHECK(out.ec == std::errc::operation_canceled);
       CHECK(out.origin == failure_origin::stream);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
       CHECK_FALSE(out.committed);
     }
   }
@@ -225,7 +225,7 @@ TEST_CASE("a stream that ends in any byte of the replies is truncated, never a r
       client_by_hand client{cut};
       const auto out = client(d.asked);
       REQUIRE(out.ec == errc::truncated);
-      REQUIRE_FALSE(out.in_step);
+      REQUIRE_FALSE(out.synchronized);
       REQUIRE_FALSE(out.committed);
       REQUIRE_FALSE(client.driver.stalled);
     }
@@ -307,10 +307,10 @@ TEST_CASE(
         CHECK(out.origin == failure_origin::peer);
         CHECK(out.last_reply == line);
         const bool closes_commands = refused.code == errc::bad_request && place.to_a_command;
-        CHECK(out.in_step == (refused.goes_on && !closes_commands));
+        CHECK(out.synchronized == (refused.goes_on && !closes_commands));
         CHECK(client.driver.peer.said() == said_by(who::client, place.before));
         const auto next = client(list);
-        CHECK(next.ec == (out.in_step ? std::error_code{} : errc::connection_unusable));
+        CHECK(next.ec == (out.synchronized ? std::error_code{} : errc::connection_unusable));
       }
     }
   }
@@ -340,7 +340,7 @@ TEST_CASE("an ERROR line found after a write failed is the operation's error") {
       const auto out = client(place.asked);
       CHECK(out.ec == errc::shutting_down);
       CHECK(out.origin == failure_origin::peer);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
     }
   }
 }
@@ -359,7 +359,7 @@ TEST_CASE("an ERROR in any position of an upload's bytes is reported as that ref
         CHECK(out.ec == refused.code);
         CHECK(out.origin == failure_origin::peer);
         // It came before the last byte: the server closes, whatever the code.
-        CHECK_FALSE(out.in_step);
+        CHECK_FALSE(out.synchronized);
         const auto bytes = client.driver.peer.said().size() - said_by(who::client, big_talk).size();
         CHECK(bytes >= sent);
         CHECK(bytes < sent + test::chunk_size + 1);
@@ -374,7 +374,7 @@ TEST_CASE("an ERROR that comes with the ready line stops an upload before its fi
     client_by_hand client{upload_talk("f;" + size, ready + "\nERROR no-space full")};
     const auto out = client({kind::upload, "f", bytes});
     CHECK(out.ec == errc::no_space);
-    CHECK_FALSE(out.in_step);
+    CHECK_FALSE(out.synchronized);
     CHECK(client.driver.peer.said() == "UPLOAD\nf;" + size + "\n");
   }
 }
@@ -392,7 +392,7 @@ TEST_CASE("an ERROR that comes while a write of an upload's bytes fails is the u
       const auto out = client(upload_big);
       CHECK(out.ec == errc::io);
       CHECK(out.origin == failure_origin::peer);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
     }
   }
 }
@@ -405,7 +405,7 @@ TEST_CASE("a server that ends the stream in an upload's bytes has truncated it")
       const auto out = client(upload_big);
       CHECK(out.ec == errc::truncated);
       CHECK(out.origin == failure_origin::peer);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
     }
   }
 }
@@ -416,7 +416,7 @@ TEST_CASE("a yes before the last byte of an upload breaks the protocol") {
                                               S("b1687e0e02f8de74d1a7f1b909b6e494\n")}};
     const auto out = client(upload_big);
     CHECK(out.ec == errc::malformed_reply);
-    CHECK_FALSE(out.in_step);
+    CHECK_FALSE(out.synchronized);
   }
 }
 
@@ -581,7 +581,7 @@ TEST_CASE("a reply that breaks the protocol ends the operation, and the client w
       CHECK(out.ec == errc::malformed_reply);
       CHECK(out.ec == filexfer::condition::protocol_violation);
       CHECK(out.origin == failure_origin::peer);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
       CHECK_FALSE(out.committed);
       CHECK(client(list).ec == errc::connection_unusable);
       CHECK(said_by(who::client, reply.talk).starts_with(client.driver.peer.said()));
@@ -596,7 +596,7 @@ TEST_CASE("features without end are broken off") {
     client_by_hand client{{C("FEATURES\n"), S(endless)}};
     const auto out = client(features);
     CHECK(out.ec == errc::malformed_reply);
-    CHECK_FALSE(out.in_step);
+    CHECK_FALSE(out.synchronized);
     CHECK(client.driver.steps.size() < 100);
   }
 }
@@ -609,7 +609,7 @@ TEST_CASE("a list without end ends at the number of entries that the caller allo
   const auto out = client(list);
   CHECK(out.ec == errc::too_many_entries);
   CHECK(out.origin == failure_origin::local);
-  CHECK_FALSE(out.in_step);
+  CHECK_FALSE(out.synchronized);
   // As many as that are fine.
   client_by_hand exact{{C("LIST_FILES\n"), S(hello.id + ";a;5\n" + abc.id + ";b;3\n\n")}};
   exact.state.options.max_entries = 2;
@@ -624,7 +624,7 @@ TEST_CASE("bytes that hash to something else are not committed, and the client g
   CHECK(out.ec == filexfer::condition::verification_failed);
   CHECK(out.origin == failure_origin::peer);
   CHECK_FALSE(out.committed);
-  CHECK(out.in_step);
+  CHECK(out.synchronized);
   CHECK_FALSE(client(list).ec);
 }
 
@@ -642,7 +642,7 @@ TEST_CASE(
   CHECK(ec == errc::digest_mismatch);
   CHECK(result.computed_here.to_string() == hello.id);
   CHECK(result.computed_there.to_string() == abc.id);
-  CHECK(client.state.in_step);
+  CHECK(client.state.synchronized);
 }
 
 TEST_CASE("a server that can't be told the expected digest does not make other bytes a success") {
@@ -654,7 +654,7 @@ TEST_CASE("a server that can't be told the expected digest does not make other b
   const auto out = client(other_expected);
   CHECK(out.ec == errc::source_changed);
   CHECK(out.origin == failure_origin::local);
-  CHECK(out.in_step);
+  CHECK(out.synchronized);
 }
 
 TEST_CASE("a server that has the file, but answers another id, is not believed") {
@@ -671,7 +671,7 @@ TEST_CASE("a server with digests of another kind gets no id, ever") {
     const auto out = client(upload_hello_with_id);
     CHECK(out.ec == errc::wrong_digest_kind);
     CHECK(out.origin == failure_origin::peer);
-    CHECK(out.in_step);
+    CHECK(out.synchronized);
   }
   CHECK(client.driver.peer.said() == "FEATURES\n");
   CHECK_FALSE(client(list).ec);
@@ -703,7 +703,7 @@ TEST_CASE("a name that is none is refused before anything is sent") {
     const auto out = client({kind::upload, name, hello.bytes});
     CHECK(out.ec == errc::bad_name);
     CHECK(out.origin == failure_origin::local);
-    CHECK(out.in_step);
+    CHECK(out.synchronized);
     CHECK(client.driver.peer.said().empty());
     CHECK_FALSE(client(list).ec);
   }
@@ -747,7 +747,7 @@ std::error_code upload_error(client_by_hand& client, brittle_source& source) {
       },
       ec);
   CHECK(client.state.origin == failure_origin::local);
-  CHECK_FALSE(client.state.in_step);
+  CHECK_FALSE(client.state.synchronized);
   CHECK_FALSE(client.state.running);
   return ec;
 }
@@ -790,7 +790,7 @@ TEST_CASE("a source that changed meanwhile never lets the server finish the file
     if (size > 0) {
       CHECK(client.driver.peer.said().size() < said_by(who::client, talk).size() + size);
     }
-    CHECK_FALSE(client.state.in_step);
+    CHECK_FALSE(client.state.synchronized);
   }
 }
 
@@ -821,7 +821,7 @@ TEST_CASE("a sink that fails ends the download uncommitted, with the sink's erro
     sink.announce_error = errc::file_exists;
     CHECK(download_error(client, sink) == errc::file_exists);
     CHECK(sink.bytes.empty());
-    CHECK_FALSE(client.state.in_step);
+    CHECK_FALSE(client.state.synchronized);
   }
   for (const std::size_t chunk : {std::size_t{1}, any_number}) {
     client_by_hand client{talk};
@@ -830,14 +830,14 @@ TEST_CASE("a sink that fails ends the download uncommitted, with the sink's erro
     sink.failing_write = 0;
     sink.write_error = full;
     CHECK(download_error(client, sink) == full);
-    CHECK_FALSE(client.state.in_step);
+    CHECK_FALSE(client.state.synchronized);
   }
   {
     client_by_hand client{talk};
     recording_sink sink;
     sink.commit_error = full;
     CHECK(download_error(client, sink) == full);
-    CHECK(client.state.in_step);  // all bytes are read
+    CHECK(client.state.synchronized);  // all bytes are read
   }
 }
 
@@ -861,7 +861,7 @@ TEST_CASE("a sink that fails at any chunk ends the download there") {
     sink.write_error = std::make_error_code(std::errc::no_space_on_device);
     CHECK(download_error(client, sink, s.id) == std::errc::no_space_on_device);
     CHECK(sink.writes == write + 1);
-    CHECK_FALSE(client.state.in_step);
+    CHECK_FALSE(client.state.synchronized);
   }
 }
 
@@ -878,7 +878,7 @@ TEST_CASE("a sink that has thrown gets no bytes from behind the gap") {
   };
   client_by_hand client{download_talk(hello.id) +
                         dialogue{S(hello.id + ";a;1000\n"), S(pattern(1000))}};
-  client.state.link.chunk_size = client.state.link.small_file_size = 100;
+  client.state.connection.chunk_size = client.state.connection.small_file_size = 100;
   client.driver.chunk = 50;
   throwing_sink sink;
   std::error_code ec;
@@ -911,7 +911,7 @@ TEST_CASE("a sink that fails ends a download of a part") {
         ec);
     CHECK(ec == errc::file_exists);
     CHECK(client.state.origin == failure_origin::local);
-    CHECK_FALSE(client.state.in_step);
+    CHECK_FALSE(client.state.synchronized);
   }
 }
 
@@ -920,7 +920,7 @@ TEST_CASE("a part of a file is not asked of a server without ranges, and the cli
       {C("FEATURES\n"), S("ERROR unknown-command\n"), C("LIST_FILES\n"), S("none\n\n")}};
   const auto out = client({kind::range, "", "", hello.id, 1, 3});
   CHECK(out.ec == errc::unknown_command);
-  CHECK(out.in_step);
+  CHECK(out.synchronized);
   CHECK_FALSE(client(list).ec);
 }
 
@@ -945,13 +945,13 @@ TEST_CASE("whoever takes the entries one by one can break off, and may throw") {
   CHECK(list_into(first, keep_one) == errc::too_many_entries);
   CHECK(names == std::vector<std::string>{"a"});
   CHECK(first.state.origin == failure_origin::local);
-  CHECK_FALSE(first.state.in_step);
+  CHECK_FALSE(first.state.synchronized);
 
   client_by_hand second{talk};
   const auto out_of_memory = [](auto&&, std::error_code&) { throw std::bad_alloc{}; };
   CHECK(list_into(second, out_of_memory) == std::errc::not_enough_memory);
   CHECK(second.state.origin == failure_origin::local);
-  CHECK_FALSE(second.state.in_step);
+  CHECK_FALSE(second.state.synchronized);
 }
 
 TEST_CASE("one operation at a time: a second one is told so, and does not disturb the first") {
@@ -982,7 +982,7 @@ TEST_CASE("an operation that is dropped in any state leaves the client unusable,
       client.driver.dropped_at = action;
       CHECK_THROWS_AS(client(d.asked), test::flow_dropped);
       CHECK_FALSE(client.state.running);
-      CHECK_FALSE(client.state.in_step);
+      CHECK_FALSE(client.state.synchronized);
     }
   }
 }

@@ -89,7 +89,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+      state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.exchanges = false;
       filexfer::memory_source source{s.bytes};
@@ -109,7 +109,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
       CHECK((more ? ec == std::errc::not_enough_memory : !ec));
       CHECK_FALSE(state.running);
       if (ec && !driver.steps.empty()) {
-        CHECK_FALSE(state.in_step);
+        CHECK_FALSE(state.synchronized);
         CHECK(state.origin == filexfer::failure_origin::local);
       }
     }
@@ -126,7 +126,7 @@ TEST_CASE("a client that lacks memory at any moment of a download commits nothin
     for (; more; ++nth) {
       CAPTURE(nth);
       filexfer::detail::client_state state;
-      state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+      state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
       hand_driver driver{scripted_peer{talk, who::client}};
       driver.steps.reserve(100);
       driver.peer.reserve(1000);
@@ -160,7 +160,7 @@ TEST_CASE(
         CAPTURE(nth);
         brittle_store store;
         filexfer::detail::session_state state;
-        state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+        state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
         std::error_code last_told;
         state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
         hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};

@@ -70,7 +70,7 @@ std::vector<cut> cuts(const dialogue& talk) {
 struct client_on_a_stream {
   client_on_a_stream(driver_kind kind, const dialogue& talk)
       : driver{kind, scripted_peer{talk, who::client}} {
-    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+    state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
   }
   client_outcome operator()(const client_request& asked) { return perform(asked, state, driver); }
   filexfer::detail::client_state state;
@@ -81,7 +81,7 @@ struct session_on_a_stream {
   session_on_a_stream(driver_kind kind, const session_dialogue& d)
       : driver{kind, scripted_peer{d.talk, who::server}} {
     state.options.max_size = 1'000'000;
-    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+    state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
     int name = 0;
     for (const auto& file : d.before) put(store.held, std::to_string(name++), file);
   }
@@ -119,7 +119,7 @@ TEST_CASE("a client does over a stream what it does by hand, however calls are c
         const auto out = client(d.asked);
         REQUIRE_FALSE(out.ec);
         REQUIRE(out.value == d.value);
-        REQUIRE(out.in_step);
+        REQUIRE(out.synchronized);
         REQUIRE(client.driver.stream.peer.said() == said_by(who::client, d.talk));
         REQUIRE_FALSE(client.driver.stream.stalled);
       }
@@ -158,7 +158,7 @@ TEST_CASE("a stream that fails at any call fails the operation and the client") 
               // A write that "ends" is no orderly end, whatever a stream means by it.
               REQUIRE((out.ec == errc::truncated || out.ec == errc::end_of_stream));
             }
-            REQUIRE_FALSE(out.in_step);
+            REQUIRE_FALSE(out.synchronized);
             REQUIRE_FALSE(out.committed);
             REQUIRE(said_by(who::client, d.talk).starts_with(stream.peer.said()));
           }
@@ -191,7 +191,7 @@ TEST_CASE("an early refusal of an upload is reported, wherever it comes") {
         CHECK(out.origin == failure_origin::peer);
         const auto said = stream.peer.said().size() - said_before;
         // Once all bytes have left, nobody can tell whether it came before the last one.
-        CHECK(out.in_step == (said == bytes.size()));
+        CHECK(out.synchronized == (said == bytes.size()));
         CHECK(said - sent <= 2 * test::chunk_size);
       }
     }
@@ -212,7 +212,7 @@ TEST_CASE("an early refusal is reported though the stream breaks in that very wr
       stream.error_after_the_end = asio::error::connection_reset;
       const auto out = client({client_request::kind::upload, "f", bytes});
       CHECK(out.ec == errc::io);
-      CHECK_FALSE(out.in_step);
+      CHECK_FALSE(out.synchronized);
     }
   }
 }

@@ -61,7 +61,7 @@ struct session {
       : driver{scripted_peer{talk, who::server, how}} {
     state.options.max_size = 1'000'000;
     state.on_end = [this](const session_event& event) { events.push_back(event); };
-    state.link.chunk_size = state.link.small_file_size = test::chunk_size;
+    state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
   }
 
   std::error_code run() {
@@ -820,7 +820,7 @@ TEST_CASE("a client that is not served is told why") {
     hand_driver driver{scripted_peer{{C("LIST_FILES\n")}, who::server, talks::ahead}};
     filexfer::detail::connection link;
     std::error_code ec;
-    driver.run([&](std::error_code& e) { return filexfer::detail::turn_away(link, why, e); }, ec);
+    driver.run([&](std::error_code& e) { return filexfer::detail::reject(link, why, e); }, ec);
     CHECK_FALSE(ec);
     CHECK(driver.peer.said() == refusal(why));
     CHECK(driver.sending_ended);

@@ -39,10 +39,10 @@ inline flow<void> ask_features(client_state& state, std::error_code& ec) {
     const std::string_view feature = co_await read_reply(state, limit, reply_to::command, ec);
     if (ec || feature.empty()) break;
     learnt = with_feature(std::move(learnt), feature, ec);
-    if (ec || lines == max_feature_lines) break_off(state, ec);
+    if (ec || lines == max_feature_lines) fail_protocol(state, ec);
     limit = deadline::line;
   }
-  if (ec == errc::unknown_command && state.in_step) {
+  if (ec == errc::unknown_command && state.synchronized) {
     learnt = {};
     ec.clear();
     state.origin = failure_origin::none;
@@ -57,9 +57,9 @@ flow<void> learn_features(client_state& state, std::error_code& ec) {
   if (!state.features) co_await ask_features(state, ec);
   if (ec) co_return;
   if (!state.features->digest.empty() && state.features->digest != Hasher::name()) {
-    decline(state, failure_origin::peer, errc::wrong_digest_kind, ec);
+    fail_synchronized(state, failure_origin::peer, errc::wrong_digest_kind, ec);
   } else {
-    state.in_step = false;
+    state.synchronized = false;
   }
 }
 
@@ -69,7 +69,7 @@ inline flow<server_features> get_features(client_state& state, std::error_code& 
   state.features.reset();
   co_await ask_features(state, ec);
   if (ec) co_return server_features{};
-  state.in_step = true;
+  state.synchronized = true;
   co_return *state.features;
 }
 
@@ -82,7 +82,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
   operation entered{state, ec};
   if (!entered) co_return;
   if (wanted.prefix.size() > max_name_length) {  // no name begins so, and no line may hold it
-    decline(state, failure_origin::local, errc::bad_name, ec);
+    fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
     co_return;
   }
   list_request asked;
@@ -104,7 +104,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
     if (entry.empty()) break;
     const bool words = entry.find(';') == std::string_view::npos;
     if (must_end || (words && !may_be_words)) {
-      break_off(state, ec);
+      fail_protocol(state, ec);
       co_return;
     }
     may_be_words = false;
@@ -112,14 +112,14 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
     if (words) continue;
     auto parsed = parse_entry<typename Hasher::digest_type>(entry, ec);
     if (ec) {
-      break_off(state, ec);
+      fail_protocol(state, ec);
       co_return;
     }
     if (most-- == 0) ec = errc::too_many_entries;
     else if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
     if (ec) state.origin = failure_origin::local;
   }
-  if (!ec) state.in_step = true;
+  if (!ec) state.synchronized = true;
 }
 
 /// LIST_FILES into a vector of at most `client_options::max_entries`.
@@ -145,31 +145,31 @@ upload_details<Digest> details_of(const client_state& state, const name_request<
 /// UPLOAD of what the server may hold already, without bytes: whether it does, and has it under
 /// that name now.
 template <hasher Hasher>
-flow<bool> ask_for(client_state& state, const name_request<typename Hasher::digest_type>& asked,
-                   std::error_code& ec) {
+flow<bool> query_have(client_state& state, const name_request<typename Hasher::digest_type>& asked,
+                      std::error_code& ec) {
   if (!is_name(asked.name)) {
-    decline(state, failure_origin::local, errc::bad_name, ec);
+    fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
     co_return false;
   }
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return false;
   if (!state.features->have || state.features->version == 0) {
-    state.in_step = true;
+    state.synchronized = true;
     co_return false;
   }
   std::string line = format_upload_details(details_of(state, asked));
   const std::string_view reply = co_await ask(state, command::upload, std::move(line), ec);
-  if (ec == errc::not_found && state.in_step) {
+  if (ec == errc::not_found && state.synchronized) {
     ec.clear();
     state.origin = failure_origin::none;
     co_return false;
   }
   if (ec) co_return false;
   if (Hasher::digest_type::from_hex(reply) != asked.id) {
-    break_off(state, ec);
+    fail_protocol(state, ec);
     co_return false;
   }
-  state.in_step = true;
+  state.synchronized = true;
   co_return true;
 }
 
@@ -178,7 +178,7 @@ flow<bool> add_name(client_state& state, name_request<typename Hasher::digest_ty
                     std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return false;
-  co_return co_await ask_for<Hasher>(state, asked, ec);
+  co_return co_await query_have<Hasher>(state, asked, ec);
 }
 
 /// UPLOAD of what `source` holds, by an operation that has entered.
@@ -189,7 +189,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
   using digest_type = typename Hasher::digest_type;
   upload_result<digest_type> result;
   if (!is_name(wanted.name)) {
-    decline(state, failure_origin::local, errc::bad_name, ec);
+    fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
     co_return result;
   }
   upload_details<digest_type> details{std::move(wanted.name), source.size(), std::nullopt};
@@ -209,7 +209,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
   result.offset = there.value_or(0);
   if (ec || result.offset > details.size ||
       (there && (!details.id || (result.offset < details.size && !resumes)))) {
-    break_off(state, ec);
+    fail_protocol(state, ec);
     co_return result;
   }
 
@@ -219,27 +219,27 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
     if constexpr (seekable_source<Source>) {
       if (result.offset > 0) source.seek(result.offset, ec);
       if (ec) {
-        blame(state, failure_origin::local, ec, ec);
+        fail(state, failure_origin::local, ec, ec);
         co_return result;
       }
     }
     Hasher hash;
     const auto see = [&](std::span<const std::byte> bytes) { hash.update(bytes); };
     const std::uint64_t count = details.size - result.offset;
-    const transfer sent = co_await send_bytes(state.link, {}, source, see, count, watch::yes);
+    const transfer sent = co_await send_bytes(state.connection, {}, source, see, count, watch::yes);
     result.bytes = sent.bytes;
     if (sent.local_error) {
-      blame(state, failure_origin::local, sent.local_error, ec);
+      fail(state, failure_origin::local, sent.local_error, ec);
       co_return result;
     }
     if (sent.stream_error || sent.bytes < count) {
       co_await read_reply(state, deadline::linger, reply_to::bytes, ec);
-      state.in_step = false;
+      state.synchronized = false;
       const bool broke = sent.stream_error && sent.stream_error != errc::end_of_stream;
       if (broke && ec != condition::refused) {
-        blame(state, failure_origin::stream, sent.stream_error, ec);
+        fail(state, failure_origin::stream, sent.stream_error, ec);
       } else if (!ec) {
-        break_off(state, ec);
+        fail_protocol(state, ec);
       }
       co_return result;
     }
@@ -249,16 +249,16 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
   if (ec) co_return result;
   const auto id = digest_type::from_hex(reply);
   if (!id) {
-    break_off(state, ec);
+    fail_protocol(state, ec);
     co_return result;
   }
   result.computed_there = *id;
-  state.in_step = true;
+  state.synchronized = true;
   if (result.computed_there != result.computed_here) {
-    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
+    fail(state, failure_origin::peer, errc::digest_mismatch, ec);
   } else if (wanted.expected &&
              result.computed_here != *wanted.expected) {  // the server could not be told
-    blame(state, failure_origin::local, errc::source_changed, ec);
+    fail(state, failure_origin::local, errc::source_changed, ec);
   }
   co_return result;
 }
@@ -274,7 +274,7 @@ flow<upload_result<typename Hasher::digest_type>> upload(
 
 /// Reads a download's entry line, which is checked against what was asked for.
 template <class Digest>
-download_entry<Digest> judge_entry(client_state& state, std::string_view line,
+download_entry<Digest> check_entry(client_state& state, std::string_view line,
                                    const download_request<Digest>& wanted, std::error_code& ec) {
   const auto entry = parse_entry<Digest>(line, ec);
   const std::uint64_t offset = wanted.offset.value_or(0);
@@ -283,7 +283,7 @@ download_entry<Digest> judge_entry(client_state& state, std::string_view line,
                         offset <= entry.file.size;
   if (!as_asked ||
       (wanted.length && *entry.length != std::min(*wanted.length, entry.file.size - offset))) {
-    break_off(state, ec);
+    fail_protocol(state, ec);
   }
   return entry;
 }
@@ -296,7 +296,7 @@ flow<download_entry<Digest>> open_download(client_state& state,
   std::string id_line = format_download_request(wanted);
   const std::string_view line = co_await ask(state, command::download, std::move(id_line), ec);
   if (ec) co_return download_entry<Digest>{};
-  co_return judge_entry(state, line, wanted, ec);
+  co_return check_entry(state, line, wanted, ec);
 }
 
 template <class Digest, class Sink>
@@ -304,16 +304,16 @@ void announce(Sink& sink, const file_info<Digest>& file, std::error_code& ec) {
   if constexpr (announced_sink<Sink, Digest>) sink.announce(file, ec);
 }
 
-/// Receives a download's bytes into `sink`; whatever fails leaves the client out of step. Returns
+/// Receives a download's bytes into `sink`; any failure leaves the client not synchronized. Returns
 /// how many came.
 template <class Sink, class Hasher>
 flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& hash,
                                      std::uint64_t count, std::error_code& ec) {
-  const transfer arrived = co_await receive_bytes(state.link, sink, hash, count);
+  const transfer arrived = co_await receive_bytes(state.connection, sink, hash, count);
   if (arrived.local_error) {
-    blame(state, failure_origin::local, arrived.local_error, ec);
+    fail(state, failure_origin::local, arrived.local_error, ec);
   } else if (arrived.stream_error == errc::end_of_stream) {
-    blame(state, failure_origin::peer, errc::truncated, ec);
+    fail(state, failure_origin::peer, errc::truncated, ec);
   } else {
     ec = arrived.stream_error;
   }
@@ -331,16 +331,16 @@ flow<download_result<typename Hasher::digest_type>> receive_file(
   work announcing{[&](std::error_code& failed) { announce(sink, result.file, failed); }};
   announcing.run();
   if (announcing.error()) {
-    blame(state, failure_origin::local, announcing.error(), ec);
+    fail(state, failure_origin::local, announcing.error(), ec);
     co_return result;
   }
   const std::uint64_t count = entry.length.value_or(result.file.size - entry.offset.value_or(0));
   result.bytes = co_await receive_download(state, sink, hash, count, ec);
   if (ec) co_return result;
-  state.in_step = true;
+  state.synchronized = true;
   result.computed_here = hash.finish();
   if (result.computed_here != result.file.id) {
-    blame(state, failure_origin::peer, errc::digest_mismatch, ec);
+    fail(state, failure_origin::peer, errc::digest_mismatch, ec);
   }
   co_return result;
 }
@@ -358,9 +358,9 @@ flow<download_result<typename Hasher::digest_type>> download_one(client_state& s
   if constexpr (resumable_sink<Sink>) {
     const bool in_ranges = state.features && state.features->version > 0;
     if (!in_ranges) sink.drop_held(ec);
-    else if (sink.held() > 0) wanted.offset = co_await hash_held(state.link, sink, hash, ec);
+    else if (sink.held() > 0) wanted.offset = co_await hash_held(state.connection, sink, hash, ec);
     if (ec) {
-      decline(state, failure_origin::local, ec, ec);
+      fail_synchronized(state, failure_origin::local, ec, ec);
       co_return download_result<digest_type>{};
     }
   }
@@ -370,7 +370,7 @@ flow<download_result<typename Hasher::digest_type>> download_one(client_state& s
   if (ec) co_return result;
   work committing{[&](std::error_code& failed) { sink.commit(failed); }};
   co_await perform(committing);
-  if (committing.error()) blame(state, failure_origin::local, committing.error(), ec);
+  if (committing.error()) fail(state, failure_origin::local, committing.error(), ec);
   co_return result;
 }
 
@@ -398,7 +398,7 @@ flow<download_entry<typename Hasher::digest_type>> download_range(
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return entry;
   if (state.features->version == 0) {
-    decline(state, failure_origin::peer, errc::unknown_command, ec);
+    fail_synchronized(state, failure_origin::peer, errc::unknown_command, ec);
     co_return entry;
   }
   entry = co_await open_download(state, wanted, ec);
@@ -410,7 +410,7 @@ flow<download_entry<typename Hasher::digest_type>> download_range(
   }
   no_hash unverified;
   co_await receive_download(state, sink, unverified, entry.bytes(), ec);
-  if (!ec) state.in_step = true;
+  if (!ec) state.synchronized = true;
   co_return entry;
 }
 

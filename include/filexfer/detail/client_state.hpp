@@ -30,12 +30,12 @@ struct client_state {
   client_state& operator=(const client_state&) = delete;
   inline ~client_state();
 
-  connection link;
+  detail::connection connection;
   client_options options;
   operation* running = nullptr;
-  /// Whether the next byte on the stream begins a reply. Cleared when an operation starts, set
-  /// again where its final reply has been read.
-  bool in_step = true;
+  /// Whether the next byte on the stream starts the reply to the next command. Cleared when an
+  /// operation starts, set again once its final reply has been read.
+  bool synchronized = true;
   std::optional<server_features> features;
   std::string last_reply;
   failure_origin origin = failure_origin::none;
@@ -48,11 +48,11 @@ class operation {
   operation(client_state& state, std::error_code& ec) noexcept : ec_{ec} {
     ec.clear();
     if (state.running != nullptr) ec = errc::operation_in_progress;
-    else if (!state.in_step) ec = errc::connection_unusable;
+    else if (!state.synchronized) ec = errc::connection_unusable;
     if (ec) return;
     state_ = &state;
     state.running = this;
-    state.in_step = false;
+    state.synchronized = false;
     state.last_reply.clear();
     state.origin = failure_origin::none;
   }
@@ -80,21 +80,21 @@ client_state::~client_state() {
   if (running != nullptr) running->client_is_gone();
 }
 
-inline void blame(client_state& state, failure_origin origin, std::error_code error,
-                  std::error_code& ec) noexcept {
+inline void fail(client_state& state, failure_origin origin, std::error_code error,
+                 std::error_code& ec) noexcept {
   state.origin = origin;
   ec = error;
 }
 
-/// Ends an operation at a point where all that was sent has been answered.
-inline void decline(client_state& state, failure_origin origin, std::error_code error,
-                    std::error_code& ec) noexcept {
-  blame(state, origin, error, ec);
-  state.in_step = true;
+/// Fails an operation where everything sent has been answered, so that the connection stays usable.
+inline void fail_synchronized(client_state& state, failure_origin origin, std::error_code error,
+                              std::error_code& ec) noexcept {
+  fail(state, origin, error, ec);
+  state.synchronized = true;
 }
 
-/// Whether a server goes on after it has refused a line (section 8).
-inline bool goes_on(errc refusal, bool command_line) noexcept {
+/// Whether the server keeps the connection after it has refused a line (section 8).
+inline bool connection_survives(errc refusal, bool command_line) noexcept {
   switch (refusal) {
     case errc::line_too_long:
     case errc::superseded:
@@ -108,50 +108,51 @@ inline bool goes_on(errc refusal, bool command_line) noexcept {
 
 enum class reply_to { command, argument, bytes };
 
-/// Judges a reply line. A refusal becomes `ec`, and the client is in step again if the server is.
-inline void judge_reply(client_state& state, std::string_view line, reply_to what,
+/// Checks a reply line. A refusal becomes `ec`; the client is then synchronized if the server keeps
+/// the connection.
+inline void check_reply(client_state& state, std::string_view line, reply_to what,
                         std::error_code& ec) {
   if (!is_clean_line(line)) {
-    blame(state, failure_origin::peer, errc::malformed_reply, ec);
+    fail(state, failure_origin::peer, errc::malformed_reply, ec);
     return;
   }
   constexpr std::size_t shown_length = 512;
   state.last_reply = printable(line, shown_length);
   if (const auto refusal = parse_error(line)) {
-    blame(state, failure_origin::peer, *refusal, ec);
-    state.in_step = goes_on(*refusal, what == reply_to::command);
+    fail(state, failure_origin::peer, *refusal, ec);
+    state.synchronized = connection_survives(*refusal, what == reply_to::command);
   }
 }
 
-/// Reads a reply line, and judges it.
+/// Reads a reply line and checks it.
 inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
                                          std::error_code& ec) {
-  const std::string_view line = co_await read_line(state.link, limit, interruptible::no, ec);
+  const std::string_view line = co_await read_line(state.connection, limit, interruptible::no, ec);
   if (ec == errc::end_of_stream) ec = errc::truncated;
   if (ec == errc::line_too_long) ec = errc::malformed_reply;
   if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
   if (ec) co_return std::string_view{};
-  judge_reply(state, line, what, ec);
+  check_reply(state, line, what, ec);
   co_return line;
 }
 
-inline void break_off(client_state& state, std::error_code& ec) noexcept {
-  blame(state, failure_origin::peer, errc::malformed_reply, ec);
+inline void fail_protocol(client_state& state, std::error_code& ec) noexcept {
+  fail(state, failure_origin::peer, errc::malformed_reply, ec);
 }
 
-/// Whether lines are sent once those before are answered, or ahead.
-enum class pace { in_turn, ahead };
+/// Whether a command is sent after the reply to the one before, or earlier.
+enum class pace { one_by_one, pipelined };
 
 /// Writes `lines`, which end in LF. Where that fails, an ERROR line that has come is the reason.
 inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec,
-                          pace how = pace::in_turn) {
-  if (how == pace::ahead) co_await write_ahead(state.link, lines, ec);
-  else co_await write_text(state.link, lines, ec);
+                          pace how = pace::one_by_one) {
+  if (how == pace::pipelined) co_await write_pipelined(state.connection, lines, ec);
+  else co_await write_text(state.connection, lines, ec);
   if (!ec) co_return;
   const std::error_code write_error = ec;
   co_await read_reply(state, deadline::linger, reply_to::bytes, ec);
-  if (ec != condition::refused) blame(state, failure_origin::stream, write_error, ec);
-  state.in_step = false;
+  if (ec != condition::refused) fail(state, failure_origin::stream, write_error, ec);
+  state.synchronized = false;
 }
 
 /// Sends a command and `argument`, a whole line without its end, and reads the prompt: after it has
@@ -159,14 +160,15 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
 /// until the next read.
 inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
                                   std::error_code& ec) {
-  const bool at_once = state.link.sends_ahead && state.features && state.features->version > 0;
+  const bool at_once =
+      state.connection.can_pipeline && state.features && state.features->version > 0;
   std::string line = std::string{to_string(verb)} + '\n';
   argument += '\n';
   if (at_once) line += argument;
-  co_await request(state, line, ec, at_once ? pace::ahead : pace::in_turn);
+  co_await request(state, line, ec, at_once ? pace::pipelined : pace::one_by_one);
   if (!ec) co_await read_reply(state, deadline::reply, reply_to::command, ec);
   if (ec) {
-    state.in_step = state.in_step && !at_once;
+    state.synchronized = state.synchronized && !at_once;
     co_return std::string_view{};
   }
   if (!at_once) co_await request(state, argument, ec);

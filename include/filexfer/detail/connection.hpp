@@ -112,7 +112,7 @@ struct connection {
   /// Set by whoever drives: the stream can do `io_kind::send_file`.
   bool sends_files = false;
   /// Set by whoever drives: a `read_write` reads while it writes, so lines may be sent ahead.
-  bool sends_ahead = true;
+  bool can_pipeline = true;
 };
 
 /// Where the next read has to go.
@@ -178,7 +178,7 @@ inline flow<void> write_text(connection& c, std::string_view text, std::error_co
 
 /// Writes lines before the replies to those before have come, which are read meanwhile: the peer
 /// may not take the last line before its replies to the first are taken.
-inline flow<void> write_ahead(connection& c, std::string_view text, std::error_code& ec) {
+inline flow<void> write_pipelined(connection& c, std::string_view text, std::error_code& ec) {
   action both;
   both.io = io_kind::read_write;
   both.write_buffers[0] = as_bytes(text);

@@ -1,12 +1,12 @@
 #ifndef FILEXFER_DETAIL_DOWNLOAD_BATCH_HPP
 #define FILEXFER_DETAIL_DOWNLOAD_BATCH_HPP
 
-// Many downloads, asked for ahead of their bytes.
+// Many downloads, pipelined.
 
 #include <filexfer/detail/client_flows.hpp>
 #include <filexfer/detail/client_state.hpp>
 #include <filexfer/detail/flow.hpp>
-#include <filexfer/detail/send_ahead.hpp>
+#include <filexfer/detail/pipeline.hpp>
 #include <filexfer/detail/transfer.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
@@ -28,81 +28,76 @@
 
 namespace filexfer::detail {
 
-/// Bytes of a file that can't be kept that are read all the same, for those behind it.
+/// Most bytes of a file that can't be stored here that are read and dropped for the sake of the
+/// files after it.
 inline constexpr std::uint64_t max_dropped_size = std::uint64_t{1024} * 1024;
-
-/// Small files that have arrived and wait to be committed together, at most. It is the hand-over to
-/// the work executor that costs.
-inline constexpr std::size_t gathered_files = 16;
-/// How long one piece of work goes on committing.
-inline constexpr std::chrono::milliseconds committing_time{10};
 
 template <class File>
 struct download_in_flight {
   File* file;
-  bool was_prompted = false;
+  bool prompt_received = false;
 };
 
 template <hasher Hasher, class Files, class OnResult>
-class downloads_ahead : public requests_of<Files, download_in_flight<element_of<Files>>> {
+class download_pipeline : public pipelined_requests<Files, download_in_flight<element_of<Files>>> {
   using digest_type = typename Hasher::digest_type;
   using file_type = element_of<Files>;
-  using base = requests_of<Files, download_in_flight<file_type>>;
-  using base::filled_;
+  using base = pipelined_requests<Files, download_in_flight<file_type>>;
   using base::in_flight_;
+  using base::prepared_;
 
  public:
-  downloads_ahead(client_state& state, Files& files, OnResult& on_result)
+  download_pipeline(client_state& state, Files& files, OnResult& on_result)
       : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
 
-  void fill(byte_buffer& out) {
-    filled_.clear();
-    while (!this->is_full()) {
+  void prepare(byte_buffer& out) {
+    prepared_.clear();
+    while (!this->batch_is_full()) {
       auto* const file = this->next();
       if (file == nullptr) break;
-      filled_.push_back({file});
-      this->pass();
+      prepared_.push_back({file});
+      this->advance();
       append(out, std::string{to_string(command::download)} + '\n');
       append(out, format_download_request(request_of(*file)) + '\n');
     }
   }
 
-  void leaves() { in_flight_.insert(in_flight_.end(), filled_.begin(), filled_.end()); }
+  void on_sent() { in_flight_.insert(in_flight_.end(), prepared_.begin(), prepared_.end()); }
 
-  flow<void> take(std::string_view line, std::error_code& ec) {
-    auto& first = in_flight_.front();
-    judge_reply_ahead(state_, line, first.was_prompted, ec);
-    if (!ec && !std::exchange(first.was_prompted, true)) co_return;
-    file_type& file = *first.file;
+  flow<void> on_reply(std::string_view line, std::error_code& ec) {
+    auto& front = in_flight_.front();
+    check_pipelined_reply(state_, line, front.prompt_received, ec);
+    if (!ec && !std::exchange(front.prompt_received, true)) co_return;
+    file_type& file = *front.file;
     download_result<digest_type> result;
     if (!ec) {
-      auto entry = judge_entry(state_, line, request_of(file), ec);
-      // Nothing that has arrived waits for the stream.
-      if (!ec && state_.link.in.size() < entry.bytes()) co_await finish(ec);
+      auto entry = check_entry(state_, line, request_of(file), ec);
+      // What has arrived is not kept waiting for the stream.
+      if (!ec && state_.connection.in.size() < entry.bytes()) co_await on_drained(ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
     if (!ec) {
       in_flight_.pop_front();
       arrived_.push_back({&file, std::move(result), {}});
-      if (arrived_.size() >= gathered_files) co_await finish(ec);
+      if (arrived_.size() >= max_commit_batch) co_await on_drained(ec);
       co_return;
     }
     const std::error_code failed = ec;
     const failure_origin origin = state_.origin;
-    const bool in_step = state_.in_step;
-    co_await finish(ec);
-    blame(state_, origin, failed, ec);
-    state_.in_step = in_step;
-    if (in_step || origin == failure_origin::local) in_flight_.pop_front();
-    goes_on_after(state_, ec, [&] { on_result_(file, ec, result); });
+    const bool synchronized = state_.synchronized;
+    co_await on_drained(ec);
+    fail(state_, origin, failed, ec);
+    state_.synchronized = synchronized;
+    if (synchronized || origin == failure_origin::local) in_flight_.pop_front();
+    report_and_continue(state_, ec, [&] { on_result_(file, ec, result); });
   }
 
-  /// Commits what has arrived, and tells it.
-  flow<void> finish(std::error_code& ec) {
+  /// Commits the files that have arrived, and reports them.
+  flow<void> on_drained(std::error_code& ec) {
     if (arrived_.empty()) co_return;
     std::size_t next = 0;
     work committing{[&](std::error_code&) {
-      const auto end = std::chrono::steady_clock::now() + committing_time;
+      const auto end = std::chrono::steady_clock::now() + commit_slice;
       do {
         commit(arrived_[next++]);
       } while (next < arrived_.size() && std::chrono::steady_clock::now() < end);
@@ -115,15 +110,15 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
       on_result_(*one.file, one.failed, one.result);
     }
     state_.origin = failure_origin::none;
-    state_.in_step = false;
+    state_.synchronized = false;
   }
 
  private:
-  /// A file whose digest is right.
+  /// A file that has arrived, with the right digest.
   struct arrived_file {
     file_type* file;
     download_result<digest_type> result;
-    std::error_code failed;  ///< To be committed.
+    std::error_code failed;  ///< Of its commit.
   };
 
   static void commit(arrived_file& one) noexcept {
@@ -146,12 +141,12 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
     Hasher hash;
     auto result = co_await receive_file(state_, file.sink, hash, std::move(entry), ec);
     const std::uint64_t left = count - result.bytes;
-    const bool failed_here = ec && !state_.in_step && state_.origin == failure_origin::local;
+    const bool failed_here = ec && !state_.synchronized && state_.origin == failure_origin::local;
     if (failed_here && left <= max_dropped_size) {
       const std::error_code why = ec;
-      co_await drop_bytes(state_.link, left, ec);
+      co_await drop_bytes(state_.connection, left, ec);
       if (ec) state_.origin = failure_origin::stream;
-      else decline(state_, failure_origin::local, why, ec);
+      else fail_synchronized(state_, failure_origin::local, why, ec);
     }
     co_return result;
   }
@@ -161,7 +156,7 @@ class downloads_ahead : public requests_of<Files, download_in_flight<element_of<
   std::vector<arrived_file> arrived_;
 };
 
-/// DOWNLOAD of all that `files` has.
+/// DOWNLOAD of all `files`, pipelined if the driver and the server can.
 template <hasher Hasher, class Files, class OnResult>
 flow<void> download_all(client_state& state, Files& files, OnResult on_result,
                         std::error_code& ec) {
@@ -169,19 +164,19 @@ flow<void> download_all(client_state& state, Files& files, OnResult on_result,
   if (!entered) co_return;
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return;
-  if (state.link.sends_ahead && state.features->version > 0) {
-    downloads_ahead<Hasher, Files, OnResult> ahead{state, files, on_result};
-    state.link.in.widen();
-    co_await send_ahead(state, ahead, ec);
-    state.link.in.narrow();
-    state.in_step = !ec;
+  if (state.connection.can_pipeline && state.features->version > 0) {
+    download_pipeline<Hasher, Files, OnResult> pipeline{state, files, on_result};
+    state.connection.in.widen();
+    co_await run_pipeline(state, pipeline, ec);
+    state.connection.in.narrow();
+    state.synchronized = !ec;
     co_return;
   }
   for (auto& file : files) {
     const auto result = co_await download_one<Hasher>(state, file.id, file.sink, ec);
-    if (!goes_on_after(state, ec, [&] { on_result(file, ec, result); })) co_return;
+    if (!report_and_continue(state, ec, [&] { on_result(file, ec, result); })) co_return;
   }
-  state.in_step = true;
+  state.synchronized = true;
 }
 
 }  // namespace filexfer::detail

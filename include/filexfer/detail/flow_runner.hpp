@@ -172,7 +172,7 @@ class flow_runner
       action_ = advance(context_);
       if (action_ == nullptr) {
         flow_ended_ = true;
-        end_what_stands();
+        cancel_standing();
         return;
       }
       if (!start_parts()) return;
@@ -515,7 +515,7 @@ class flow_runner
       }
       abort_reason_ = errc::timed_out;
     } else {
-      deadline_.looked();
+      deadline_.polled();
       abort_reason_ = start_safely([this] { start_timer(); });
     }
     if (abort_reason_) abort_io();
@@ -530,7 +530,7 @@ class flow_runner
         .emit(asio::cancellation_type::terminal);
   }
 
-  void end_what_stands() {
+  void cancel_standing() {
     if (read_under_way_) read_signal_.emit(asio::cancellation_type::terminal);
     if (timer_under_way_) timer_.cancel();
   }

@@ -61,9 +61,9 @@ no_file bind_and_listen(Acceptor& acceptor, const asio::ip::tcp::endpoint& endpo
   return {};
 }
 
-inline void forget(const asio::ip::tcp::endpoint&, no_file) {}
+inline void remove_socket_file(const asio::ip::tcp::endpoint&, no_file) {}
 
-/// Keeps other servers from judging, making or removing a socket in the same folder. It does
+/// Keeps other servers from probing, making or removing a socket in the same folder. It does
 /// without where the folder can't be locked, or somebody keeps it locked for a second.
 inline descriptor lock_folder_of(const asio::local::stream_protocol::endpoint& endpoint) {
   const auto above = std::filesystem::path{endpoint.path()}.parent_path();
@@ -77,7 +77,7 @@ inline descriptor lock_folder_of(const asio::local::stream_protocol::endpoint& e
 /// Whether `endpoint` is a socket that nobody listens on any more. Connecting to a file that is no
 /// socket is refused too: that one is not ours to remove. Nor is the socket of a server that can
 /// take no further connection now; a blocking connect would wait for it.
-inline bool is_left_behind(const asio::local::stream_protocol::endpoint& endpoint) {
+inline bool is_stale_socket(const asio::local::stream_protocol::endpoint& endpoint) {
   struct stat status {};
   if (::lstat(endpoint.path().c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const descriptor probe{::socket(AF_UNIX, SOCK_STREAM, 0)};
@@ -95,7 +95,7 @@ struct stat bind_and_listen(Acceptor& acceptor,
   acceptor.open(endpoint.protocol());
   std::error_code bind_error;
   acceptor.bind(endpoint, bind_error);
-  if (bind_error == asio::error::address_in_use && is_left_behind(endpoint)) {
+  if (bind_error == asio::error::address_in_use && is_stale_socket(endpoint)) {
     ::unlink(endpoint.path().c_str());
     acceptor.bind(endpoint, bind_error);
   }
@@ -107,8 +107,8 @@ struct stat bind_and_listen(Acceptor& acceptor,
 }
 
 /// Removes the socket file, if it is still the one that was `made`.
-inline void forget(const asio::local::stream_protocol::endpoint& endpoint,
-                   const struct stat& made) {
+inline void remove_socket_file(const asio::local::stream_protocol::endpoint& endpoint,
+                               const struct stat& made) {
   const descriptor locked = lock_folder_of(endpoint);
   struct stat now {};
   if (::lstat(endpoint.path().c_str(), &now) == 0 && same_file(now, made)) {

@@ -13,7 +13,7 @@
 namespace filexfer::detail {
 
 /// How often a driver looks whether an action's I/O was revoked.
-inline constexpr std::chrono::milliseconds look_interval{250};
+inline constexpr std::chrono::milliseconds revoked_poll_interval{250};
 
 /// The deadline of one action after the other, as points of `Clock`'s time.
 template <class Clock>
@@ -27,7 +27,7 @@ class running_deadline {
   void begin(const action& wanted, std::uint64_t bytes) {
     if (wanted.continues_deadline) return;
     const auto now = Clock::now();
-    look_ = wanted.revoked != nullptr ? after(now, look_interval) : time_point::max();
+    next_poll_ = wanted.revoked != nullptr ? after(now, revoked_poll_interval) : time_point::max();
     if (wanted.io == io_kind::pause) {
       when_ = after(now, wanted.pause);
       return;
@@ -54,12 +54,12 @@ class running_deadline {
   }
 
   /// The driver has looked whether the I/O was revoked.
-  void looked() {
-    if (look_ != time_point::max()) look_ = after(Clock::now(), look_interval);
+  void polled() {
+    if (next_poll_ != time_point::max()) next_poll_ = after(Clock::now(), revoked_poll_interval);
   }
 
   /// When something is to be done: the deadline, or another look.
-  time_point when() const noexcept { return std::min(when_, look_); }
+  time_point when() const noexcept { return std::min(when_, next_poll_); }
   bool passed() const { return Clock::now() >= when_; }
 
  private:
@@ -77,7 +77,7 @@ class running_deadline {
   time_limits limits_;
   time_point when_{};
   time_point latest_{};
-  time_point look_ = time_point::max();
+  time_point next_poll_ = time_point::max();
 };
 
 }  // namespace filexfer::detail

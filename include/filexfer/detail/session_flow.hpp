@@ -3,8 +3,8 @@
 
 // The server's side of the protocol: one connection, from its first line to its close.
 //
-// Replies are gathered, and leave before the session waits for its peer: whoever sends many
-// commands ahead is answered in few writes, and nobody waits for a reply that was not sent.
+// Replies are buffered, and written before the session waits for its peer: a client that pipelines
+// its commands is answered in few writes, and never waits for a reply that was not written.
 
 #include <filexfer/detail/connection.hpp>
 #include <filexfer/detail/flow.hpp>
@@ -33,25 +33,20 @@ namespace filexfer::detail {
 /// What a session's flow keeps over its life. `on_start` is called when a command line has come,
 /// `on_end` when that command was answered or broke.
 struct session_state {
-  connection link;
+  detail::connection connection;
   session_options options;
   std::function<void()> on_start;
   session_observer on_end;
 };
 
-/// Bytes of replies, small files among them, that are gathered before they are written.
+/// Bytes of replies, small files among them, that are buffered before they are written.
 inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
-/// Small uploads that are there and wait to be shown together, at most: each holds a descriptor. It
-/// is the hand-over to the work executor that costs.
-inline constexpr std::size_t gathered_uploads = 16;
-/// How long one piece of work goes on showing them.
-inline constexpr std::chrono::milliseconds showing_time{10};
 /// Room for replies that an idle connection keeps.
 inline constexpr std::size_t kept_reply_size = 1024;
 /// Entries, be they asked for or not, that are looked at in one piece of work.
 inline constexpr std::size_t list_batch_entries = 1024;
 
-/// How often an upload that takes over another's token looks whether that one has given up.
+/// How often an upload that takes over another's token looks whether that one has released it.
 inline constexpr std::chrono::milliseconds takeover_pause{50};
 
 template <class Store, hasher Hasher>
@@ -68,7 +63,7 @@ class session_flow {
     while (goes_on) {
       event_ = {};
       in_command_ = false;
-      is_told_later_ = false;
+      reports_later_ = false;
       bool threw = false;
       try {
         goes_on = co_await serve_line(ec);
@@ -81,15 +76,15 @@ class session_flow {
         action closing;
         closing.io = io_kind::close;
         co_await closing;
-        drop_uploads(ec);
+        fail_pending(ec);
       }
       if (ec && !event_.error) event_.error = ec;
-      if (state_.on_end && (in_command_ || ec) && !is_told_later_) state_.on_end(event_);
+      if (state_.on_end && (in_command_ || ec) && !reports_later_) state_.on_end(event_);
     }
   }
 
  private:
-  connection& link() noexcept { return state_.link; }
+  detail::connection& connection() noexcept { return state_.connection; }
 
   /// Reads a command line and answers it; false if the connection is over.
   flow<bool> serve_line(std::error_code& ec) {
@@ -111,7 +106,7 @@ class session_flow {
   }
 
   flow<void> answer(const command_line& asked, std::error_code& ec) {
-    if (asked.verb != command::upload) co_await show_uploads();
+    if (asked.verb != command::upload) co_await commit_pending();
     switch (asked.verb) {
       case command::list_files: co_await answer_list(asked.params, ec); break;
       case command::upload: co_await answer_upload(ec); break;
@@ -122,33 +117,33 @@ class session_flow {
 
   // ------------------------------------------------------------------------------ lines and refusals
 
-  /// Where the next reply goes.
+  /// The buffer that the next reply belongs in.
   std::string& replies() noexcept {
-    return uploads_there_.empty() ? out_ : uploads_there_.back().replies_behind;
+    return pending_commits_.empty() ? out_ : pending_commits_.back().later_replies;
   }
 
-  /// Writes what was gathered; if that fails, closes.
+  /// Writes the buffered replies; if that fails, closes.
   flow<void> flush(std::error_code& ec) {
     ec.clear();
-    co_await show_uploads();
+    co_await commit_pending();
     if (out_.empty()) co_return;
-    co_await write_text(link(), out_, ec);
+    co_await write_text(connection(), out_, ec);
     out_.clear();
     if (out_.capacity() > kept_reply_size) out_ = {};
-    if (ec) co_await close(link());
+    if (ec) co_await close(connection());
   }
 
   /// Reads a line, without its end; valid until the next read. Nothing if the connection is over,
   /// with `ec` clear if that was orderly.
   flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
-    const bool waits = !link().in.holds_line();
-    if (link().in.empty()) link().in.narrow();
+    const bool waits = !connection().in.holds_line();
+    if (connection().in.empty()) connection().in.narrow();
     if (waits || out_.size() >= reply_buffer_size) co_await flush(ec);
     if (ec) co_return std::nullopt;
-    const std::string_view line = co_await read_line(link(), deadline::line, stop, ec);
+    const std::string_view line = co_await read_line(connection(), deadline::line, stop, ec);
     if (!ec) co_return line;
     const bool ended = ec == errc::end_of_stream;
-    co_await leave(ec);
+    co_await end_after(ec);
     if (ended && in_command_) ec = errc::truncated;
     co_return std::nullopt;
   }
@@ -164,11 +159,11 @@ class session_flow {
   /// Answers with an ERROR line and ends the connection; `ec` is the refusal.
   flow<void> refuse_and_close(errc refusal, std::error_code& ec) {
     event_.error = refusal;
-    co_await show_uploads();
+    co_await commit_pending();
     out_ += format_error(refusal, text_of(refusal)) + '\n';
     std::error_code ignored;
-    co_await write_text(link(), out_, ignored);
-    co_await end_connection(link(), ignored);
+    co_await write_text(connection(), out_, ignored);
+    co_await end_connection(connection(), ignored);
     ec = refusal;
   }
 
@@ -181,10 +176,10 @@ class session_flow {
     return text;
   }
 
-  /// Ends the connection after a line could not be read.
-  flow<void> leave(std::error_code& ec) {
+  /// Ends the connection after a line could not be read; `ec` says why.
+  flow<void> end_after(std::error_code& ec) {
     const std::error_code why = ec;
-    const bool between_lines = link().in.empty();
+    const bool between_lines = connection().in.empty();
     if (why == errc::line_too_long) {
       co_await refuse_and_close(errc::line_too_long, ec);
     } else if (why == errc::timed_out && between_lines) {
@@ -193,7 +188,7 @@ class session_flow {
       co_await refuse_and_close(errc::shutting_down, ec);
       ec.clear();
     } else {
-      co_await close(link());
+      co_await close(connection());
       if (why == errc::end_of_stream) ec.clear();
     }
   }
@@ -218,7 +213,7 @@ class session_flow {
     }
     std::optional<typename Store::cursor> cursor;
     bool ended = false;
-    work gathering{[&](std::error_code& failed) {
+    work listing{[&](std::error_code& failed) {
       if (!cursor) cursor.emplace(store_.list(failed));
       std::size_t seen = 0;
       while (!failed && !ended && out_.size() < reply_buffer_size && ++seen <= list_batch_entries) {
@@ -232,11 +227,11 @@ class session_flow {
       }
     }};
     while (!ended) {
-      co_await perform(gathering);
-      if (gathering.error()) {
-        const errc refusal = to_refusal(gathering.error());
+      co_await perform(listing);
+      if (listing.error()) {
+        const errc refusal = to_refusal(listing.error());
         event_.error = refusal;
-        event_.cause = gathering.error();
+        event_.cause = listing.error();
         out_ += format_error(refusal, text_of(refusal)) + '\n';
         ended = true;
       } else if (ended) {
@@ -276,7 +271,8 @@ class session_flow {
       co_await refuse_upload(details, to_refusal(ec), {}, ec);
       co_return;
     }
-    // What comes in any case is judged once it is there, and begins afresh.
+    // With `nowait` the bytes follow in any case: they are checked once they have arrived, and the
+    // upload is not resumed.
     const auto expected = details.nowait ? std::exchange(details.id, std::nullopt) : details.id;
 
     std::optional<typename Store::upload> upload;
@@ -290,12 +286,12 @@ class session_flow {
       else upload = begin_upload(details, failed);
     }};
     if (details.id || !details.resume.empty()) {
-      co_await show_uploads();    // it may be about one of them
+      co_await commit_pending();  // the same file may be among them
       co_await perform(opening);  // may flush
     } else {
       opening.run();
     }
-    // Another connection has the token: it is being told to give up.
+    // Another connection holds the token, and is being revoked.
     std::chrono::milliseconds waited{0};
     while (!opening.error() && !held && !upload && waited < state_.options.limits.reply) {
       co_await wait(takeover_pause);
@@ -320,7 +316,7 @@ class session_flow {
   flow<void> refuse_upload(const upload_details<digest_type>& details, errc refusal,
                            std::error_code cause, std::error_code& ec) {
     ec.clear();
-    if (details.nowait) co_await give_up(details.size, refusal, cause, ec);
+    if (details.nowait) co_await drain_and_refuse(details.size, refusal, cause, ec);
     else refuse(refusal, cause, ec);
   }
 
@@ -337,40 +333,40 @@ class session_flow {
                      std::optional<typename Store::upload>& upload, std::error_code& ec) {
     Hasher hash;
     std::uint64_t offset = 0;
-    if constexpr (resumes) offset = co_await hash_held(link(), *upload, hash, ec);
+    if constexpr (resumes) offset = co_await hash_held(connection(), *upload, hash, ec);
     if (ec) {
       const std::error_code unread = ec;
-      drop_or_keep(details, upload, unread);
+      keep_or_discard(details, upload, unread);
       co_await refuse_upload(details, errc::io, unread, ec);
       co_return;
     }
     const std::uint64_t count = details.size - offset;
     replies() += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
-    if (!details.nowait || link().in.size() < count) co_await flush(ec);
+    if (!details.nowait || connection().in.size() < count) co_await flush(ec);
     if (ec) {
-      drop_or_keep(details, upload, {});
+      keep_or_discard(details, upload, {});
       co_return;
     }
     if (details.nowait) co_await read_ahead(count, ec);
     if (ec) {
-      drop_or_keep(details, upload, {});
-      co_await abandon(ec, ec);
+      keep_or_discard(details, upload, {});
+      co_await abort_upload(ec, ec);
       co_return;
     }
     const std::atomic<bool>* revoked = nullptr;
     if constexpr (resumes) revoked = &upload->revoked();
-    const transfer arrived = co_await receive_bytes(link(), *upload, hash, count, revoked);
+    const transfer arrived = co_await receive_bytes(connection(), *upload, hash, count, revoked);
     event_.bytes = arrived.bytes;
     event_.cause = arrived.local_error;
     if (arrived.stream_error) {
-      drop_or_keep(details, upload, arrived.local_error);
-      co_await abandon(arrived.stream_error, ec);
+      keep_or_discard(details, upload, arrived.local_error);
+      co_await abort_upload(arrived.stream_error, ec);
       co_return;
     }
     if (arrived.local_error) {
       upload.reset();
-      co_await give_up(count - arrived.bytes, to_refusal(arrived.local_error), arrived.local_error,
-                       ec);
+      co_await drain_and_refuse(count - arrived.bytes, to_refusal(arrived.local_error),
+                                arrived.local_error, ec);
       co_return;
     }
     const digest_type id = hash.finish();
@@ -380,68 +376,71 @@ class session_flow {
       refuse(errc::mismatch, {}, ec);
       co_return;
     }
-    uploads_there_.push_back({std::move(*upload), id, event_});
-    is_told_later_ = true;
-    const bool more_follow = details.nowait && count <= link().small_file_size &&
-                             link().in.holds_line() && uploads_there_.size() < gathered_uploads;
-    if (!more_follow) co_await show_uploads();
+    pending_commits_.push_back({std::move(*upload), id, event_});
+    reports_later_ = true;
+    const bool more_follow = details.nowait && count <= connection().small_file_size &&
+                             connection().in.holds_line() &&
+                             pending_commits_.size() < max_commit_batch;
+    if (!more_follow) co_await commit_pending();
   }
 
-  /// An upload of which all bytes are there, and are what they should be.
-  struct upload_there {
+  /// An upload that has arrived completely and verified, and is not committed yet.
+  struct pending_commit {
     std::optional<typename Store::upload> upload;
     digest_type id;
     session_event event;
     std::error_code failed{};
     errc refusal{};
-    std::string replies_behind{};  ///< To what came after it.
+    std::string later_replies{};  ///< To commands after it.
   };
 
-  /// Shows them under their names, and gives their final replies.
-  flow<void> show_uploads() {
-    if (uploads_there_.empty()) co_return;
+  /// Commits them, and appends their final replies.
+  flow<void> commit_pending() {
+    if (pending_commits_.empty()) co_return;
     std::size_t next = 0;
-    work showing{[&](std::error_code&) {
-      const auto end = std::chrono::steady_clock::now() + showing_time;
+    work committing{[&](std::error_code&) {
+      const auto end = std::chrono::steady_clock::now() + commit_slice;
       do {
-        show(uploads_there_[next++]);
-      } while (next < uploads_there_.size() && std::chrono::steady_clock::now() < end);
+        commit(pending_commits_[next++]);
+      } while (next < pending_commits_.size() && std::chrono::steady_clock::now() < end);
     }};
-    while (next < uploads_there_.size() && !showing.error()) co_await perform(showing);
-    for (; next < uploads_there_.size(); ++next) uploads_there_[next].failed = showing.error();
-    std::string said;
-    for (upload_there& one : uploads_there_) {
-      if (one.failed) refused_at_last(one, one.failed);
-      said += one.failed ? format_error(one.refusal, text_of(one.refusal)) : one.id.to_string();
-      said.append("\n") += one.replies_behind;
+    while (next < pending_commits_.size() && !committing.error()) co_await perform(committing);
+    for (; next < pending_commits_.size(); ++next)
+      pending_commits_[next].failed = committing.error();
+    std::string final_replies;
+    for (pending_commit& one : pending_commits_) {
+      if (one.failed) reject_commit(one, one.failed);
+      final_replies +=
+          one.failed ? format_error(one.refusal, text_of(one.refusal)) : one.id.to_string();
+      final_replies.append("\n") += one.later_replies;
     }
-    out_ += said;
-    tell_of_uploads();
+    out_ += final_replies;
+    report_pending();
   }
 
-  static void refused_at_last(upload_there& one, std::error_code why) {
+  static void reject_commit(pending_commit& one, std::error_code why) {
     one.failed = why;
     one.refusal = to_refusal(why);
     one.event.error = one.refusal;
     one.event.cause = why;
   }
 
-  /// Tells how those ended that were there, and forgets them.
-  void tell_of_uploads() {
-    for (const upload_there& one : uploads_there_) {
+  /// Reports how they ended, and forgets them.
+  void report_pending() {
+    for (const pending_commit& one : pending_commits_) {
       if (state_.on_end) state_.on_end(one.event);
     }
-    uploads_there_.clear();
-    uploads_there_.shrink_to_fit();
+    pending_commits_.clear();
+    pending_commits_.shrink_to_fit();
   }
 
-  /// They come to nothing.
-  void drop_uploads(std::error_code why) {
-    for (upload_there& one : uploads_there_) refused_at_last(one, why);
-    tell_of_uploads();
+  /// Reports all of them as failed.
+  void fail_pending(std::error_code why) {
+    for (pending_commit& one : pending_commits_) reject_commit(one, why);
+    report_pending();
   }
 
-  static void show(upload_there& one) {
+  static void commit(pending_commit& one) {
     try {
       one.upload->commit(one.id, one.failed);
     } catch (...) {
@@ -450,9 +449,9 @@ class session_flow {
     one.upload.reset();
   }
 
-  /// Of small files that follow one another, several are read at once.
+  /// Reads several of a series of small files at once.
   flow<void> read_ahead(std::uint64_t count, std::error_code& ec) {
-    line_buffer& in = link().in;
+    line_buffer& in = connection().in;
     if (in.size() >= count || count > wide_buffer_size) co_return;
     in.widen();
     action reading;
@@ -463,9 +462,9 @@ class session_flow {
     ec = read.error;
   }
 
-  /// Ends an upload whose connection was lost, after what came was stored or `failed` to be.
-  void drop_or_keep(const upload_details<digest_type>& details,
-                    std::optional<typename Store::upload>& upload, std::error_code failed) {
+  /// Ends an upload whose connection was lost. Keeps what was stored, unless storing it `failed`.
+  void keep_or_discard(const upload_details<digest_type>& details,
+                       std::optional<typename Store::upload>& upload, std::error_code failed) {
     if constexpr (resumes) {
       const bool whole = !failed || failed == std::errc::operation_canceled;
       if (whole && !details.resume.empty()) upload->keep();
@@ -474,27 +473,28 @@ class session_flow {
   }
 
   /// Refuses an upload of which `left` bytes still come (section 5, "failure during the bytes").
-  flow<void> give_up(std::uint64_t left, errc refusal, std::error_code cause, std::error_code& ec) {
+  flow<void> drain_and_refuse(std::uint64_t left, errc refusal, std::error_code cause,
+                              std::error_code& ec) {
     event_.cause = cause;
     if (left > state_.options.max_drain_size) {
       co_await refuse_and_close(refusal, ec);
       co_return;
     }
-    if (link().in.size() < left) co_await flush(ec);
+    if (connection().in.size() < left) co_await flush(ec);
     if (ec) co_return;
-    co_await drop_bytes(link(), left, ec);
-    if (ec) co_await abandon(ec, ec);
+    co_await drop_bytes(connection(), left, ec);
+    if (ec) co_await abort_upload(ec, ec);
     else refuse(refusal, cause, ec);
   }
 
   /// The stream failed during an upload's bytes.
-  flow<void> abandon(std::error_code why, std::error_code& ec) {
+  flow<void> abort_upload(std::error_code why, std::error_code& ec) {
     if (why == errc::timed_out || why == errc::superseded) {
       const errc refusal = why == errc::timed_out ? errc::timeout : errc::superseded;
       co_await refuse_and_close(refusal, ec);
       co_return;
     }
-    co_await close(link());
+    co_await close(connection());
     ec = why == errc::end_of_stream ? make_error_code(errc::truncated) : why;
   }
 
@@ -536,23 +536,23 @@ class session_flow {
     download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
     if (wanted.length) entry.length = count;
     if (!wanted.mtime) entry.file.modified.reset();
-    if (count <= link().small_file_size) {
-      gather(format_entry(entry) + '\n', file->reader, static_cast<std::size_t>(count), ec);
+    if (count <= connection().small_file_size) {
+      append_file(format_entry(entry) + '\n', file->reader, static_cast<std::size_t>(count), ec);
     } else {
       out_ += format_entry(entry) + '\n';
       co_await send(file->reader, wanted.offset.value_or(0), count, ec);
     }
   }
 
-  /// Adds a small file to the replies, or a refusal if it can't be read.
-  void gather(std::string entry_line, typename Store::reader& reader, std::size_t count,
-              std::error_code& ec) {
+  /// Appends a small file to the replies, or a refusal if it can't be read.
+  void append_file(std::string entry_line, typename Store::reader& reader, std::size_t count,
+                   std::error_code& ec) {
     const std::size_t before = out_.size();
     out_ += entry_line;
     out_.resize(out_.size() + count);
     const auto into = std::as_writable_bytes(std::span{out_}).last(count);
-    const auto nobody = [](std::span<const std::byte>) {};
-    fetching_state<typename Store::reader, decltype(nobody)> state{reader, nobody, count, {}};
+    const auto ignore = [](std::span<const std::byte>) {};
+    fetching_state<typename Store::reader, decltype(ignore)> state{reader, ignore, count, {}};
     fetch_call<decltype(state)>{state, into}(ec);
     event_.bytes = ec ? 0 : count;
     if (!ec) return;
@@ -561,40 +561,40 @@ class session_flow {
     refuse(errc::io, unread, ec);
   }
 
-  /// Writes `out_` and then `count` bytes. After a failure the stream is of no more use.
+  /// Writes `out_` and then `count` bytes. After a failure the stream is unusable.
   flow<void> send(typename Store::reader& reader, std::uint64_t offset, std::uint64_t count,
                   std::error_code& ec) {
     transfer sent;
-    bool by_the_system = false;
+    bool by_sendfile = false;
     if constexpr (descriptor_source<typename Store::reader>) {
-      by_the_system = link().sends_files;
-      if (by_the_system) {
+      by_sendfile = connection().sends_files;
+      if (by_sendfile) {
         const file_range range{reader.native_handle(), offset, count};
-        sent = co_await send_file_bytes(link(), as_bytes(out_), reader, range);
+        sent = co_await send_file_bytes(connection(), as_bytes(out_), reader, range);
       }
     }
-    if (!by_the_system) {
-      const auto nobody = [](std::span<const std::byte>) {};
-      sent = co_await send_bytes(link(), as_bytes(out_), reader, nobody, count, watch::no);
+    if (!by_sendfile) {
+      const auto ignore = [](std::span<const std::byte>) {};
+      sent = co_await send_bytes(connection(), as_bytes(out_), reader, ignore, count, watch::no);
     }
     out_ = {};
     event_.bytes = sent.bytes;
     event_.cause = sent.local_error;
     ec = sent.local_error ? sent.local_error : sent.stream_error;
-    if (ec) co_await close(link());
+    if (ec) co_await close(connection());
   }
 
   session_state& state_;
   Store& store_;
   session_event event_;
-  bool in_command_ = false;     ///< Else it waits for a line.
-  bool is_told_later_ = false;  ///< The command's end.
-  std::vector<upload_there> uploads_there_;
+  bool in_command_ = false;     ///< False while it waits for a command.
+  bool reports_later_ = false;  ///< `commit_pending` will report the command's end.
+  std::vector<pending_commit> pending_commits_;
   std::string out_;
 };
 
-/// Tells a peer that it is not served, and closes (section 1, `busy` and the like).
-inline flow<void> turn_away(connection& c, errc refusal, std::error_code& ec) {
+/// Answers a peer that is not served with an ERROR, and closes (section 1, `busy` and the like).
+inline flow<void> reject(connection& c, errc refusal, std::error_code& ec) {
   const std::string line = format_error(refusal, make_error_code(refusal).message()) + '\n';
   co_await write_text(c, line, ec);
   co_await end_connection(c, ec);

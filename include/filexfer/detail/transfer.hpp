@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -44,6 +45,12 @@ inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noe
   const std::uint64_t most = std::max<std::uint64_t>({c.chunk_size, c.small_file_size, 1});
   return static_cast<std::size_t>(std::min(count, most));
 }
+
+/// Small files that have arrived are committed together, at most so many: each holds a descriptor.
+/// (The hand-over to the work executor is what costs.)
+inline constexpr std::size_t max_commit_batch = 16;
+/// How long one piece of work goes on committing, before another connection's has its turn.
+inline constexpr std::chrono::milliseconds commit_slice{10};
 
 /// How far a transfer came. When it ends early one of the errors is set; both, if the stream broke
 /// before it was seen that the sink had failed.

@@ -116,7 +116,7 @@ struct client_request {
 struct client_outcome {
   std::string value;
   std::error_code ec;
-  bool in_step = false;
+  bool synchronized = false;
   filexfer::failure_origin origin = filexfer::failure_origin::none;
   std::string last_reply;
   bool committed = false;
@@ -134,7 +134,7 @@ class client_performance {
     out.value = value_of(asked, sink, out.ec);
     CHECK_FALSE(state_.running);
     if (out.ec) out.value.clear();
-    out.in_step = state_.in_step;
+    out.synchronized = state_.synchronized;
     out.origin = state_.origin;
     out.last_reply = state_.last_reply;
     out.committed = sink.committed;
