@@ -59,7 +59,7 @@ class parameters {
       const bool lacks_value = next.value && next.value->empty();
       good = is_key(next.key) && !lacks_value;
     }
-    if (good && !has_twins(text)) return parameters{text};
+    if (good && !has_duplicate_keys(text)) return parameters{text};
     ec = errc::bad_request;
     return {};
   }
@@ -101,7 +101,7 @@ class parameters {
 
   /// Whether a key is there twice. Sorts them: a line can hold more than a thousand, and comparing
   /// each with each would cost a server milliseconds for every such line.
-  static bool has_twins(std::string_view text) noexcept {
+  static bool has_duplicate_keys(std::string_view text) noexcept {
     std::array<std::uint16_t, max_line_length / 2> begins;  // a parameter has two bytes at least
     std::size_t count = 0;
     for (auto rest = text; !rest.empty(); take(rest)) {

@@ -226,7 +226,7 @@ class file_sink {
 
   void create_temporary(std::error_code& ec);
   void open_part(std::error_code& ec);
-  int show_without_replacing() noexcept;
+  int publish_without_replacing() noexcept;
 
   void remove_temporary() noexcept {
     if (!temporary_.empty()) ::unlinkat(folder_.get(), temporary_.c_str(), 0);
@@ -306,7 +306,7 @@ inline void file_sink::create_temporary(std::error_code& ec) {
 
 /// Without an error and without a part if somebody else holds it.
 inline void file_sink::open_part(std::error_code& ec) {
-  mode_ = detail::tries_mode(folder_.get(), 0666, ec);
+  mode_ = detail::supports_mode(folder_.get(), 0666, ec);
   if (ec) return;
   detail::temporary part{folder_.get(), part_, ec};
   if (ec == std::errc::operation_would_block) {
@@ -327,7 +327,7 @@ inline void file_sink::commit(std::error_code& ec) {
   if (!failure_) detail::flush(file_.get(), failure_);
   ec = failure_;
   if (ec) return;
-  const int shown = policy_ == on_existing::keep ? show_without_replacing()
+  const int shown = policy_ == on_existing::keep ? publish_without_replacing()
                                                  : ::renameat(folder_.get(), temporary_.c_str(),
                                                               folder_.get(), target_.c_str());
   if (shown != 0) {
@@ -340,7 +340,7 @@ inline void file_sink::commit(std::error_code& ec) {
 }
 
 /// Links, or renames, the temporary file to the target's name unless that is taken.
-inline int file_sink::show_without_replacing() noexcept {
+inline int file_sink::publish_without_replacing() noexcept {
   const int folder = folder_.get();
   if (detail::rename_no_replace(folder, temporary_.c_str(), folder, target_.c_str()) == 0) {
     temporary_.clear();

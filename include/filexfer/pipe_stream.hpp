@@ -278,7 +278,7 @@ inline int duplicate_above_stderr(int of) {
   return copy.release();
 }
 
-inline void replace_by_nothing(int standard, int mode) {
+inline void replace_by_null_device(int standard, int mode) {
   const int nothing = ::open("/dev/null", mode);
   if (nothing == -1) throw std::system_error{last_error(), "/dev/null"};
   if (nothing == standard) return;
@@ -295,8 +295,8 @@ inline void replace_by_nothing(int standard, int mode) {
 inline standard_streams take_standard_streams() {
   const standard_streams taken{detail::duplicate_above_stderr(STDIN_FILENO),
                                detail::duplicate_above_stderr(STDOUT_FILENO)};
-  detail::replace_by_nothing(STDIN_FILENO, O_RDONLY);
-  detail::replace_by_nothing(STDOUT_FILENO, O_WRONLY);
+  detail::replace_by_null_device(STDIN_FILENO, O_RDONLY);
+  detail::replace_by_null_device(STDOUT_FILENO, O_WRONLY);
   return taken;
 }
 

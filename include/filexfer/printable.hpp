@@ -13,7 +13,7 @@
 namespace filexfer {
 namespace detail {
 
-constexpr bool moves_the_terminal(char32_t c) noexcept {
+constexpr bool is_terminal_control(char32_t c) noexcept {
   const bool control = c < 0x20 || (c >= 0x7F && c <= 0x9F);
   const bool separator = c == 0x2028 || c == 0x2029;
   const bool bidirectional = c == 0x061C || c == 0x200E || c == 0x200F ||
@@ -39,7 +39,7 @@ inline std::string printable(std::string_view text, std::size_t limit = 4096) {
     const std::size_t bytes = point.bytes == 0 ? 1 : point.bytes;
     if (point.value == U'\\') {
       result += "\\\\";
-    } else if (point.bytes != 0 && !detail::moves_the_terminal(point.value)) {
+    } else if (point.bytes != 0 && !detail::is_terminal_control(point.value)) {
       result += text.substr(0, bytes);
     } else {
       for (const char c : text.substr(0, bytes)) {

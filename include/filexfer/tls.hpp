@@ -91,11 +91,11 @@ class tls_stream {
 
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
     ec.clear();
-    if (what != asio::socket_base::shutdown_receive) say_that_all_was_sent();
+    if (what != asio::socket_base::shutdown_receive) send_close_notify();
   }
 
   void close(std::error_code& ec) {
-    say_that_all_was_sent();
+    send_close_notify();
     stream_->lowest_layer().close(ec);
   }
 
@@ -175,7 +175,7 @@ class tls_stream {
 
   /// Sends what TLS calls close_notify, if that can be done at once. It does not wait for the
   /// other side's, which a non-blocking socket would have to have already.
-  void say_that_all_was_sent() {
+  void send_close_notify() {
     if (state_ != state::established) return;
     state_ = state::ended;
     std::error_code ignored;

@@ -111,7 +111,7 @@ class tree_sink {
   /// A sink stays where it is: an operation refers to it.
   tree_sink(const tree_sink&) = delete;
   tree_sink& operator=(const tree_sink&) = delete;
-  ~tree_sink() { give_up(); }
+  ~tree_sink() { discard(); }
 
   /// Begins the file under the name and with the time that the server tells. The errors are those
   /// of `open`.
@@ -147,7 +147,7 @@ class tree_sink {
   /// Leaves what was written as the part, and the folders that were made for it.
   void keep() noexcept {
     if (file_) file_->keep();
-    give_up();
+    discard();
   }
 
   /// As `tree_root` has it.
@@ -172,7 +172,7 @@ class tree_sink {
   void commit(std::error_code& ec);
 
   /// Removes what was begun and not committed, as the destructor and another `open` do.
-  void give_up() noexcept {
+  void discard() noexcept {
     const std::lock_guard lock{root_.making_};
     drop();
   }

@@ -253,9 +253,9 @@ TEST_CASE("a file that is to be replaced is replaced in one step") {
 TEST_CASE("a symbolic link at the target is replaced, not followed") {
   const scratch_folder folder;
   write_file(folder / "elsewhere", "before");
-  for (const auto leads_to : {"elsewhere", "nowhere"}) {
-    const auto target = folder / leads_to;
-    fs::create_symlink(leads_to, folder / "link");
+  for (const auto names_file : {"elsewhere", "nowhere"}) {
+    const auto target = folder / names_file;
+    fs::create_symlink(names_file, folder / "link");
     std::error_code ec;
     const file_sink refused{folder / "link", on_existing::keep, ec};
     CHECK(ec == errc::file_exists);

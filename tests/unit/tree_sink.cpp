@@ -104,7 +104,7 @@ TEST_CASE("a file that is not committed leaves nothing, nor the folders made for
     CHECK(entries_below(folder.path()) == 4);
   };
   begin();
-  SUBCASE("given up") { sink->give_up(); }
+  SUBCASE("given up") { sink->discard(); }
   SUBCASE("the sink is destroyed") { sink.reset(); }
   SUBCASE("another one is begun") {
     CHECK_FALSE(fetch(*sink, "there/other", "bytes"));
@@ -124,7 +124,7 @@ TEST_CASE("what others put into a folder that was made for a file stays") {
   sink.open("a/b/c", ec);
   REQUIRE_FALSE(ec);
   write_file(folder / "a/theirs", "theirs");
-  sink.give_up();
+  sink.discard();
   CHECK(entries_below(folder.path()) == 2);
   CHECK(contents(folder / "a/theirs") == "theirs");
 }
@@ -143,24 +143,24 @@ TEST_CASE(
   CHECK_FALSE(ec);
   deeper.open("a/b/c/file", ec);
   CHECK_FALSE(ec);
-  first.give_up();
+  first.discard();
   CHECK(entries_below(folder.path()) == 5);
   SUBCASE("all give up") {
-    deeper.give_up();
+    deeper.discard();
     CHECK(entries_below(folder.path()) == 3);
-    second.give_up();
+    second.discard();
     CHECK(fs::is_empty(folder.path()));
     CHECK_FALSE(fetch(first, "a/b/first", "bytes"));
   }
   SUBCASE("one commits") {
     second.commit(ec);
     CHECK_FALSE(ec);
-    deeper.give_up();
+    deeper.discard();
     CHECK(entries_below(folder.path()) == 3);
     fs::remove(folder / "a/b/second");
     CHECK_FALSE(fetch(first, "a/b/first", "bytes"));
     first.open("a/b/other", ec);
-    first.give_up();
+    first.discard();
     CHECK(entries_below(folder.path()) == 3);
   }
 }
@@ -175,7 +175,7 @@ TEST_CASE("sinks on several threads don't remove each other's folders") {
       std::error_code ec;
       sink.open("a/b/" + std::to_string(number), ec);
       if (ec) ++failures;
-      sink.give_up();
+      sink.discard();
     }
   };
   std::vector<std::jthread> threads;
@@ -224,7 +224,7 @@ TEST_CASE("a file that stands there is kept, or replaced, whatever else is in it
   write_file(folder / "a/c", "meanwhile");
   keeping.commit(ec);
   CHECK(ec == errc::file_exists);
-  keeping.give_up();
+  keeping.discard();
   CHECK(contents(folder / "a/b") == "before");
   CHECK(contents(folder / "a/c") == "meanwhile");
   tree_sink replacing{folder.path(), on_existing::replace};
@@ -283,7 +283,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
     fs::create_directory(outside / "b");
     fs::rename(folder / "a", folder / "moved");
     fs::create_directory_symlink(outside.path(), folder / "a");
-    sink.give_up();
+    sink.discard();
     CHECK(fs::is_directory(outside / "b"));
     CHECK_FALSE(fs::exists(folder / "moved/b"));
     fs::remove(outside / "b");

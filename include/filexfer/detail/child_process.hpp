@@ -30,7 +30,7 @@ namespace filexfer::detail {
 [[noreturn]] inline void fail_to_start(int error) { throw std::system_error{system_code(error)}; }
 
 /// Moved above the standard descriptors, of which some may be closed, and kept from other commands.
-inline descriptor above_standard_ones(int fd) {
+inline descriptor above_stderr(int fd) {
   const descriptor below{fd};
   std::error_code ec;
   descriptor above = duplicate(below.get(), first_other, ec);
@@ -47,8 +47,8 @@ inline pipe_ends make_pipe() {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) fail_to_start(errno);
   descriptor writing{ends[1]};
-  descriptor reading = above_standard_ones(ends[0]);
-  return {std::move(reading), above_standard_ones(writing.release())};
+  descriptor reading = above_stderr(ends[0]);
+  return {std::move(reading), above_stderr(writing.release())};
 }
 
 /// The other end's mode is its own.

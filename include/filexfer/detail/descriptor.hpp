@@ -106,7 +106,7 @@ inline bool same_file(const struct stat& a, const struct stat& b) noexcept {
 }
 
 /// Whether `name` leads to the file that is open as `fd`.
-inline bool leads_to(int folder, const char* name, int fd) noexcept {
+inline bool names_file(int folder, const char* name, int fd) noexcept {
   std::error_code ec;
   const auto held = status_of(fd, ec);
   if (ec) return false;

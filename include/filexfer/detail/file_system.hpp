@@ -27,7 +27,7 @@ struct file_system_traits {
 };
 
 /// Whether a hard link can be made, and is refused where something exists.
-inline bool tries_links(const temporary& a, const temporary& b) {
+inline bool supports_links(const temporary& a, const temporary& b) {
   const auto name = std::string{a.name()} + "-link";
   const bool links = ::linkat(a.folder(), a.name(), a.folder(), name.c_str(), 0) == 0;
   if (links) ::unlinkat(a.folder(), name.c_str(), 0);
@@ -35,7 +35,7 @@ inline bool tries_links(const temporary& a, const temporary& b) {
 }
 
 /// Whether a file can be renamed, and is not where something exists.
-inline bool tries_safe_rename(temporary& a, const temporary& b) {
+inline bool supports_safe_rename(temporary& a, const temporary& b) {
   if (rename_no_replace(a.folder(), a.name(), b.folder(), b.name()) == 0) {
     a.renamed();  // It has replaced the other.
     return false;
@@ -48,23 +48,23 @@ inline bool tries_safe_rename(temporary& a, const temporary& b) {
 }
 
 /// Whether another spelling leads to a file, or another one is kept than was given.
-inline bool tries_folding(temporary& a, std::error_code& ec) {
+inline bool supports_folding(temporary& a, std::error_code& ec) {
   std::string upper = a.name();
   for (char& c : upper) {
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
   }
-  if (leads_to(a.folder(), upper.c_str(), a.handle())) return true;
+  if (names_file(a.folder(), upper.c_str(), a.handle())) return true;
   const std::string stem = a.name();
   const auto composed = stem + "-\xC3\xA9";
   const auto decomposed = stem + "-e\xCC\x81";
   if (::renameat(a.folder(), a.name(), a.folder(), composed.c_str()) != 0) return true;
   a.renamed(composed);
-  return leads_to(a.folder(), decomposed.c_str(), a.handle()) ||
+  return names_file(a.folder(), decomposed.c_str(), a.handle()) ||
          !has_spelling(a.folder(), composed, ec);
 }
 
 /// The permissions that the umask, or the folder's default ones, leave of `mode`.
-inline mode_t tries_mode(int folder, mode_t mode, std::error_code& ec) {
+inline mode_t supports_mode(int folder, mode_t mode, std::error_code& ec) {
   const auto name = random_name();
   const auto file =
       open_at(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ec, mode);
@@ -73,7 +73,7 @@ inline mode_t tries_mode(int folder, mode_t mode, std::error_code& ec) {
   return status_of(file.get(), ec).st_mode & 0777;
 }
 
-inline bool tries_folder_lock(int folder, std::error_code& ec) {
+inline bool supports_folder_lock(int folder, std::error_code& ec) {
   const auto handle = reopen_folder(folder, ec);
   if (ec) return false;
   std::error_code refused;
@@ -81,7 +81,7 @@ inline bool tries_folder_lock(int folder, std::error_code& ec) {
   return !refused || refused == std::errc::operation_would_block;
 }
 
-inline bool tries_folder_flush(int folder, std::error_code& ec) {
+inline bool supports_folder_flush(int folder, std::error_code& ec) {
   const auto handle = reopen_folder(folder, ec);
   if (!ec) flush(handle.get(), ec);
   if (ec != std::errc::invalid_argument && ec != std::errc::not_supported) return true;
@@ -95,12 +95,12 @@ inline file_system_traits try_file_system(int folder, std::error_code& ec) {
   temporary a{folder, ec};
   if (ec) return traits;
   const temporary b{folder, ec};
-  if (!ec) traits.links = tries_links(a, b);
-  if (!ec) traits.renames_safely = tries_safe_rename(a, b);
-  if (!ec && traits.can_publish()) traits.folds_names = tries_folding(a, ec);
-  if (!ec) traits.file_mode = tries_mode(folder, 0444, ec);
-  if (!ec) traits.locks_folders = tries_folder_lock(folder, ec);
-  if (!ec) traits.flushes_folders = tries_folder_flush(folder, ec);
+  if (!ec) traits.links = supports_links(a, b);
+  if (!ec) traits.renames_safely = supports_safe_rename(a, b);
+  if (!ec && traits.can_publish()) traits.folds_names = supports_folding(a, ec);
+  if (!ec) traits.file_mode = supports_mode(folder, 0444, ec);
+  if (!ec) traits.locks_folders = supports_folder_lock(folder, ec);
+  if (!ec) traits.flushes_folders = supports_folder_flush(folder, ec);
   const auto longest = ::fpathconf(folder, _PC_NAME_MAX);
   if (longest > 0) traits.max_component_length = static_cast<std::size_t>(longest);
   return traits;

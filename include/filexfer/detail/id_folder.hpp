@@ -56,7 +56,7 @@ class id_folder {
       // Without the lock, but a peer that waits for it looks whether the folder is still there.
       if (ec && made) ::unlinkat(root(), id.c_str(), AT_REMOVEDIR);
       if (ec) return;
-      if (!leads_to(root(), id.c_str(), folder.get())) continue;
+      if (!names_file(root(), id.c_str(), folder.get())) continue;
       add_level(std::move(folder), id, made);
       return;
     }

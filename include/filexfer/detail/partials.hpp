@@ -65,11 +65,11 @@ class partials {
       if (now < next_look_) return;
       next_look_ = now + std::chrono::minutes{1};
     }
-    remove_beyond(limits_);
+    enforce_limits(limits_);
   }
 
   /// Removes all that nobody is writing: it gives way to what arrives.
-  void remove_all() { remove_beyond({std::chrono::seconds::max(), 0}); }
+  void remove_all() { enforce_limits({std::chrono::seconds::max(), 0}); }
 
   /// Bytes of what is kept, but not of what is arriving in this process.
   std::uint64_t count_bytes(std::error_code& ec) {
@@ -100,7 +100,7 @@ class partials {
     return all;
   }
 
-  void remove_beyond(const partial_limits& limits) {
+  void enforce_limits(const partial_limits& limits) {
     std::error_code ec;
     auto all = find_all(ec);
     if (ec) return;

@@ -4,9 +4,9 @@
 /// \file
 /// How a file comes to be seen in a `directory_store`.
 
-#include <filexfer/detail/damaged.hpp>
 #include <filexfer/detail/id_folder.hpp>
 #include <filexfer/detail/name_walk.hpp>
+#include <filexfer/detail/quarantine.hpp>
 #include <filexfer/detail/store_folder.hpp>
 #include <filexfer/detail/stored_bytes.hpp>
 #include <filexfer/detail/temporary.hpp>
@@ -46,12 +46,12 @@ class publishing {
   bool put(temporary& arrived, std::string_view name, std::optional<file_time> modified,
            std::error_code& ec) {
     bool kept = false;
-    give_time(arrived, modified, ec);
-    auto held = ec ? std::nullopt : find_equal(arrived.handle(), ec);
+    set_time(arrived, modified, ec);
+    auto stored = ec ? std::nullopt : find_equal(arrived.handle(), ec);
     auto end = outcome::needs_bytes;
-    if (!ec && held) end = show_held(*held, name, ec);
-    if (!ec && end == outcome::needs_bytes) kept = show_temporary(arrived, name, ec);
-    give_up_on(ec);
+    if (!ec && stored) end = publish_stored(*stored, name, ec);
+    if (!ec && end == outcome::needs_bytes) kept = publish_temporary(arrived, name, ec);
+    undo_on_error(ec);
     return kept;
   }
 
@@ -65,23 +65,23 @@ class publishing {
     if (!place_) return false;
     size_ = size;
     if (modified) time_ = to_timespec(*modified);
-    auto held = find_sized(size, ec);
-    if (ec || !held) return false;
-    if (show_held(*held, name, ec) == outcome::needs_bytes && !ec) {
+    auto stored = find_sized(size, ec);
+    if (ec || !stored) return false;
+    if (publish_stored(*stored, name, ec) == outcome::needs_bytes && !ec) {
       auto reserved = reserve(size, ec);
       temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
-      if (!ec) copy_bytes(held->file.get(), copy.handle(), ec);
-      if (!ec) give_time(copy, modified.value_or(modified_time(held->at.status())), ec);
-      if (!ec && show_temporary(copy, name, ec)) reserved.keep();
+      if (!ec) copy_bytes(stored->file.get(), copy.handle(), ec);
+      if (!ec) set_time(copy, modified.value_or(modified_time(stored->at.status())), ec);
+      if (!ec && publish_temporary(copy, name, ec)) reserved.keep();
       if (!ec) copy.remove();
     }
-    give_up_on(ec);
+    undo_on_error(ec);
     return !ec;
   }
 
  private:
   /// A stored file, open, at the place where it was found.
-  struct held_file {
+  struct stored_file {
     name_walk at;
     descriptor file;
   };
@@ -100,37 +100,37 @@ class publishing {
 
   /// The stored file with the bytes of `arrived`. Files that are damaged are set aside on the way;
   /// `errc::collision` if a good one has other bytes.
-  std::optional<held_file> find_equal(int arrived, std::error_code& ec) {
+  std::optional<stored_file> find_equal(int arrived, std::error_code& ec) {
     name_walk walk{reopen_folder(place_.handle(), ec), ec};
     while (!ec && walk.next(ec)) {
       auto file = open_found(walk, ec);
       if (ec) break;
       if (!file) continue;
-      const auto found = judge<Hasher>(file->get(), arrived, id_, ec);
+      const auto found = verify_stored<Hasher>(file->get(), arrived, id_, ec);
       if (ec) break;
-      if (found == verdict::equal) return held_file{std::move(walk), std::move(*file)};
-      if (found == verdict::other) {
+      if (found == comparison::equal) return stored_file{std::move(walk), std::move(*file)};
+      if (found == comparison::collision) {
         ec = errc::collision;
         break;
       }
-      set_aside(walk.status(), ec);
+      quarantine_stored(walk.status(), ec);
     }
     return std::nullopt;
   }
 
   /// A stored file of that size.
-  std::optional<held_file> find_sized(std::uint64_t size, std::error_code& ec) {
+  std::optional<stored_file> find_sized(std::uint64_t size, std::error_code& ec) {
     name_walk walk{reopen_folder(place_.handle(), ec), ec};
     while (!ec && walk.next(ec)) {
       if (walk.size() != size) continue;
       auto file = open_found(walk, ec);
-      if (file) return held_file{std::move(walk), std::move(*file)};
+      if (file) return stored_file{std::move(walk), std::move(*file)};
     }
     return std::nullopt;
   }
 
   /// Sets a temporary file's time, and notes what became of it.
-  void give_time(const temporary& file, std::optional<file_time> wanted, std::error_code& ec) {
+  void set_time(const temporary& file, std::optional<file_time> wanted, std::error_code& ec) {
     ec.clear();
     if (!wanted) return;
     set_modified(file.handle(), *wanted, ec);
@@ -143,26 +143,26 @@ class publishing {
   }
 
   /// Whoever put the file there need not have flushed it yet.
-  outcome show_held(const held_file& held, std::string_view name, std::error_code& ec) {
-    flush(held.file.get(), ec);
+  outcome publish_stored(const stored_file& stored, std::string_view name, std::error_code& ec) {
+    flush(stored.file.get(), ec);
     if (ec) return outcome::done;
-    const auto how = has_time(held.at.status()) ? method::link : method::none;
-    return show(held.at.folder(), held.at.leaf(), held.file.get(), name, how, ec);
+    const auto how = has_time(stored.at.status()) ? method::link : method::none;
+    return publish(stored.at.folder(), stored.at.leaf(), stored.file.get(), name, how, ec);
   }
 
   /// Returns whether the temporary file itself was shown.
-  bool show_temporary(temporary& file, std::string_view name, std::error_code& ec) {
+  bool publish_temporary(temporary& file, std::string_view name, std::error_code& ec) {
     if (::fchmod(file.handle(), store_.traits().file_mode) != 0) ec = last_error();
     if (!ec) flush(file.handle(), ec);
     if (ec) return false;
     const auto how = store_.traits().links ? method::link : method::rename;
     added_ = false;
-    own_ = &file;
-    if (show(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_bytes) {
+    replacement_ = &file;
+    if (publish(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_bytes) {
       // A link to a file of one's own is refused only for reasons that will not pass.
       if (!ec) ec = errc::io;
     }
-    own_ = nullptr;
+    replacement_ = nullptr;
     if (added_ && how == method::rename) file.renamed();
     return added_;
   }
@@ -172,15 +172,15 @@ class publishing {
 
   /// Shows `source`, which is open as `bytes`, under `name`, if a file with these bytes is not
   /// there already; then flushes the folders.
-  outcome show(int source_folder, const char* source, int bytes, std::string_view name, method how,
-               std::error_code& ec) {
+  outcome publish(int source_folder, const char* source, int bytes, std::string_view name,
+                  method how, std::error_code& ec) {
     constexpr int attempts = 100;  // Each fails only if somebody interferes who takes no locks.
     for (int i = 0; i < attempts; ++i) {
       const auto leaf = place_.reach(name, ec);
       if (ec) return outcome::done;
       const auto there = status_at(place_.leaf_folder(), leaf.c_str(), ec);
       if (!ec) {
-        if (!settles_for(there, leaf, bytes, ec)) {
+        if (!accept_existing(there, leaf, bytes, ec)) {
           if (ec) return outcome::done;
           continue;
         }
@@ -222,8 +222,8 @@ class publishing {
   /// Whether the file that is there under `leaf` will do: it has the bytes of `bytes` (or, where
   /// only a name is added, the size). If it is damaged it is set aside, and this is false without
   /// an error.
-  bool settles_for(const struct stat& there, const std::string& leaf, int bytes,
-                   std::error_code& ec) {
+  bool accept_existing(const struct stat& there, const std::string& leaf, int bytes,
+                       std::error_code& ec) {
     if (!S_ISREG(there.st_mode) || !place_.is_spelled(leaf, ec)) {
       if (!ec) ec = errc::bad_name;
       return false;
@@ -234,12 +234,13 @@ class publishing {
     const bool trusted = size_ && static_cast<std::uint64_t>(there.st_size) == *size_;
     const auto stored = open_at(place_.leaf_folder(), leaf.c_str(), file_flags, ec);
     if (ec) return false;
-    const auto found = trusted ? verdict::equal : judge<Hasher>(stored.get(), bytes, id_, ec);
+    const auto found =
+        trusted ? comparison::equal : verify_stored<Hasher>(stored.get(), bytes, id_, ec);
     if (ec) return false;
-    if (found == verdict::equal) flush(stored.get(), ec);
-    else if (found == verdict::other) ec = errc::collision;
-    else set_aside(there, ec);
-    return found == verdict::equal && !ec;
+    if (found == comparison::equal) flush(stored.get(), ec);
+    else if (found == comparison::collision) ec = errc::collision;
+    else quarantine_stored(there, ec);
+    return found == comparison::equal && !ec;
   }
 
   /// Gives the file that stands under `leaf`, and has the right bytes, the time that is wanted:
@@ -255,11 +256,11 @@ class publishing {
       }
       ec.clear();  // somebody else's file, most likely
     }
-    if (own_ == nullptr) return false;
-    if (::renameat(own_->folder(), own_->name(), folder, leaf.c_str()) != 0) {
+    if (replacement_ == nullptr) return false;
+    if (::renameat(replacement_->folder(), replacement_->name(), folder, leaf.c_str()) != 0) {
       ec = last_error();
     } else {
-      own_->renamed();
+      replacement_->renamed();
       added_ = true;
     }
     return true;
@@ -278,22 +279,22 @@ class publishing {
   }
 
   outcome flush_folders(std::error_code& ec) {
-    shown_ = true;
+    published_ = true;
     place_.flush_up(ec);
     if (ec) ec = errc::io;
     return outcome::done;
   }
 
-  void set_aside(const struct stat& damaged, std::error_code& ec) {
-    const auto where = set_aside_damaged(place_, id_.to_string(), damaged, ec);
+  void quarantine_stored(const struct stat& damaged, std::error_code& ec) {
+    const auto where = quarantine(place_, id_.to_string(), damaged, ec);
     if (where.empty()) return;
     store_.log(id_.to_string() +
                ": the stored file does not hash to its id any more. It was moved to " + where +
                '.');
   }
 
-  void give_up_on(const std::error_code& ec) noexcept {
-    if (ec && !shown_) place_.remove_made();
+  void undo_on_error(const std::error_code& ec) noexcept {
+    if (ec && !published_) place_.remove_made();
   }
 
   const store_folder& store_;
@@ -301,9 +302,9 @@ class publishing {
   id_folder place_;
   std::optional<std::uint64_t> size_;  ///< Set where a stored file is known by its size only.
   std::optional<timespec> time_;       ///< When the file was modified, if that is to be kept.
-  temporary* own_ = nullptr;           ///< A file that may replace one with another time.
+  temporary* replacement_ = nullptr;   ///< A file that may replace one with another time.
   bool added_ = false;                 ///< A name was added by the last `show`.
-  bool shown_ = false;                 ///< The file is under its name, be it flushed or not.
+  bool published_ = false;             ///< The file is under its name, be it flushed or not.
 };
 
 }  // namespace filexfer::detail

@@ -23,11 +23,11 @@ namespace filexfer::detail {
 
 inline constexpr std::size_t read_size = std::size_t{128} * 1024;
 
-/// What a stored file is to bytes with the same id that have arrived.
-enum class verdict {
+/// How a stored file compares with arrived bytes of the same id.
+enum class comparison {
   equal,
-  other,   ///< Other bytes with the same digest: a collision.
-  damaged  ///< Not the bytes of that digest any more, or unreadable.
+  collision,  ///< Other bytes with the same digest: a collision.
+  damaged     ///< Not the bytes of that digest any more, or unreadable.
 };
 
 /// Shows the bytes of `fd` to `see`, chunk by chunk.
@@ -59,24 +59,24 @@ inline bool same_bytes(int a, int b, std::error_code& ec) {
   }
 }
 
-/// Judges the file that is stored under `id` by the bytes that have arrived under it.
+/// Compares the file that is stored under `id` with the bytes that have arrived under it.
 template <hasher Hasher>
-verdict judge(int stored, int arrived, const typename Hasher::digest_type& id,
-              std::error_code& ec) {
+comparison verify_stored(int stored, int arrived, const typename Hasher::digest_type& id,
+                         std::error_code& ec) {
   std::error_code uncompared;
   if (same_bytes(stored, arrived, uncompared)) {
     ec.clear();
-    return verdict::equal;
+    return comparison::equal;
   }
   Hasher hash;
   read_all(
       stored, [&](auto bytes) { hash.update(bytes); }, ec);
   if (ec == std::errc::io_error || (!ec && hash.finish() != id)) {
     ec.clear();
-    return verdict::damaged;
+    return comparison::damaged;
   }
   if (!ec) ec = uncompared;  // The stored file is good, so it was the other that can't be read.
-  return verdict::other;
+  return comparison::collision;
 }
 
 /// Makes `to`, which is empty, a copy of `from`: one that shares its space, where the file system

@@ -35,7 +35,7 @@ class temporary {
       try_lock(file_.get(), ec);
       // Between creating and locking a cleaner may have come: it holds the lock, or it has removed
       // the name. Then another file is made.
-      if (!ec && leads_to(folder, name_.c_str(), file_.get())) return;
+      if (!ec && names_file(folder, name_.c_str(), file_.get())) return;
       remove();
       if (ec && ec != std::errc::operation_would_block) return;
     }
@@ -52,7 +52,7 @@ class temporary {
       if (!ec) require_regular(status_of(file_.get(), ec), ec);
       if (!ec) try_lock(file_.get(), ec);
       if (ec) return;
-      if (!leads_to(folder, name.c_str(), file_.get())) continue;
+      if (!names_file(folder, name.c_str(), file_.get())) continue;
       name_ = std::move(name);
       return;
     }
@@ -110,7 +110,7 @@ inline void remove_if_abandoned(int folder, const char* name) {
   auto file = open_at(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, ec);
   if (ec == std::errc::permission_denied) file = open_at(folder, name, file_flags, ec);
   if (!ec) try_lock(file.get(), ec);
-  if (!ec && leads_to(folder, name, file.get())) ::unlinkat(folder, name, 0);
+  if (!ec && names_file(folder, name, file.get())) ::unlinkat(folder, name, 0);
 }
 
 /// Removes what killed writers left in `folder`.

@@ -159,7 +159,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
   flow<void> transfer(worker& w, pointer first, transfer_failure& lost) override {
     return w.connected->visit([&](auto& client) {
       return is_batched(*first) ? this->fetch_some(w, client, std::move(first), lost)
-                                : this->fetch_alone(w, client, std::move(first), lost);
+                                : this->download_alone(w, client, std::move(first), lost);
     });
   }
 
@@ -186,7 +186,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
 
   /// Whether the file that is to come is where it is to come to. On the work executor.
   template <class Hasher>
-  bool is_there(record& file, std::error_code& ec) try {
+  bool is_present(record& file, std::error_code& ec) try {
     const auto size = file.size();
     if (!file.progress) file.progress.emplace(this->core().progress, size);
     file.progress->stop();
@@ -204,7 +204,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     return false;
   }
 
-  void report_there(record& file, std::error_code ec) {
+  void report_present(record& file, std::error_code ec) {
     if (ec) return this->report_local(file, ec);
     transfer_outcome told{file.index};
     told.computed_here = told.computed_there = file.id();
@@ -213,40 +213,40 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     this->report(file, std::move(told));
   }
 
-  void report_foreign(record& file) {
+  void report_unknown_id(record& file) {
     this->report_failure(file, {errc::digest_changed, failure_origin::peer});
   }
 
   // ------------------------------------------------------------------------------- one by itself
 
   template <class Client>
-  flow<void> fetch_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
+  flow<void> download_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using hasher = typename Client::hasher_type;
     const auto id = file->id().template as<digest_type>();
     if (!id) {
-      report_foreign(*file);
+      report_unknown_id(*file);
       co_return;
     }
     bool there = false;
     std::optional<late_sink>& place = file->kept_open;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
                         if (place) return;
-                        there = !file->was_compared && is_there<hasher>(*file, ec);
+                        there = !file->was_compared && is_present<hasher>(*file, ec);
                         if (there || ec) return;
                         file->was_compared = true;
                         place.emplace(*file, *file->progress);
                         place->open(ec);
                         if (ec == errc::file_exists) {  // it has come since
                           std::error_code unsettled;
-                          there = is_there<hasher>(*file, unsettled);
+                          there = is_present<hasher>(*file, unsettled);
                           if (there) ec = unsettled;
                         }
                         if (there || ec) place.reset();
                       }};
     co_await opening;
     if (there || opening.error()) {
-      if (there) report_there(*file, opening.error());
+      if (there) report_present(*file, opening.error());
       else this->report_local(*file, opening.error());
       co_return;
     }
@@ -270,27 +270,27 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                         if (keeps) place->keep();
                         place.reset();
                         if (ec == errc::file_exists && origin == failure_origin::local) {
-                          came = is_there<hasher>(*file, unsettled);
+                          came = is_present<hasher>(*file, unsettled);
                         }
                       }};
     co_await closing;
     file->progress->stop();
     if (came) {
-      report_there(*file, closing.error());
+      report_present(*file, closing.error());
     } else if (wrong_part) {
       this->retry_now(std::move(file));
     } else if (is_lost) {
       lost = failure_of(*w.connected, ec);
       w.add(std::move(file));
     } else {
-      judge(w, std::move(file), ec, result);
+      conclude(w, std::move(file), ec, result);
     }
   }
 
   // ------------------------------------------------------------------------------------- results
 
   template <class Result>
-  void judge(worker& w, pointer file, std::error_code ec, const Result& result) {
+  void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
     transfer_outcome told{file->index, failure_of(*w.connected, ec)};
     told.moved = true;
@@ -322,7 +322,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                               continue;
                             }
                             if (file->blocks() || !is_batched(*file)) {
-                              this->queue().give_back(std::move(file));
+                              this->queue().put_back(std::move(file));
                               return;
                             }
                             --room;
@@ -330,7 +330,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                             std::error_code ec;
                             if (!id) {
                               found.push_back({std::move(file), {}, true});
-                            } else if (is_there<hasher>(*file, ec) || ec) {
+                            } else if (is_present<hasher>(*file, ec) || ec) {
                               found.push_back({std::move(file), ec});
                             } else {
                               files.push_back({*id, late_sink{*file, *file->progress}});
@@ -340,8 +340,8 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                         }};
     co_await gathering;
     for (auto& one : found) {
-      if (one.foreign) report_foreign(*one.file);
-      else report_there(*one.file, one.error);
+      if (one.foreign) report_unknown_id(*one.file);
+      else report_present(*one.file, one.error);
     }
     if (files.empty()) co_return;
     const result_taker<typename Client::download_result> on_result{*this, w};

@@ -401,12 +401,12 @@ class element_queue {
   }
 
   /// It is the next one to be handed out.
-  void give_back(pointer file) {
+  void put_back(pointer file) {
     const std::lock_guard lock{mutex_};
     given_back_.push_front(std::move(file));
   }
 
-  bool has_given_back() {
+  bool has_returned() {
     const std::lock_guard lock{mutex_};
     return !given_back_.empty();
   }

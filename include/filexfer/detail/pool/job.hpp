@@ -115,7 +115,7 @@ class transfer_job : public job_base,
   }
 
   /// Tells of the files that failed here and have nothing before them.
-  void report_failed_here(worker& w) {
+  void report_local_failure(worker& w) {
     while (auto one = w.take_first()) {
       if (!one->error) {
         w.put_first(std::move(*one));
@@ -165,7 +165,7 @@ class transfer_job : public job_base,
   /// It is tried again at once.
   void retry_now(pointer file) {
     file->alone = true;
-    queue_.give_back(std::move(file));
+    queue_.put_back(std::move(file));
     wake();
   }
 
@@ -213,7 +213,7 @@ class transfer_job : public job_base,
                         }};
       co_await looking;
       if (const std::error_code thrown = looking.error()) {
-        if (first) queue_.give_back(std::move(first));
+        if (first) queue_.put_back(std::move(first));
         fail({thrown, failure_origin::local});
         co_return;
       }
@@ -230,7 +230,7 @@ class transfer_job : public job_base,
       if (!first->is_prepared && first->blocks()) {
         const std::error_code error = co_await prepare(*first);
         if (error) report_local(*first, error);
-        else queue_.give_back(std::move(first));
+        else queue_.put_back(std::move(first));
         continue;
       }
       if (!w.connected) {
@@ -240,7 +240,7 @@ class transfer_job : public job_base,
         }
         const std::string name = first->label();
         const std::size_t index = first->index;
-        queue_.give_back(std::move(first));
+        queue_.put_back(std::move(first));
         release(w);
         wake();
         const bool is_connected = co_await connect(w, name, index);
@@ -252,7 +252,7 @@ class transfer_job : public job_base,
       w.answered = false;
       w.bytes_moved = 0;
       co_await transfer(w, std::move(first), lost);
-      report_failed_here(w);
+      report_local_failure(w);
       if (lost) {
         co_await recover(w, lost);
       } else {
@@ -278,13 +278,13 @@ class transfer_job : public job_base,
     const bool keeps = w.connected && w.files.empty() && !cancelled_ && w.connected->usable();
     if (keeps) core_->put_idle(std::move(w.connected));
     w.connected.reset();
-    for (; !w.files.empty(); w.files.pop_back()) queue_.give_back(std::move(w.files.back().file));
+    for (; !w.files.empty(); w.files.pop_back()) queue_.put_back(std::move(w.files.back().file));
     wake();
     if (--working_ > 0) return;
-    if (!failed_ && !stopping_ && queue_.has_given_back()) {  // nobody is left to take them
+    if (!failed_ && !stopping_ && queue_.has_returned()) {  // nobody is left to take them
       failed_ = {asio::error::connection_aborted, failure_origin::stream};
     }
-    report_what_is_left();
+    report_remaining();
     std::error_code ec = failed_.error;
     if (stopping_ && !ec) ec = asio::error::operation_aborted;
     core_->last_failure = failed_;
@@ -302,9 +302,9 @@ class transfer_job : public job_base,
   }
 
   /// The server is gone: files that were taken from the range have failed.
-  void report_what_is_left() {
+  void report_remaining() {
     if (!failed_) return;
-    for (auto& [due, file] : delayed_) queue_.give_back(std::move(file));
+    for (auto& [due, file] : delayed_) queue_.put_back(std::move(file));
     delayed_.clear();
     while (auto file = queue_.take_back()) report_failure(*file, failed_);
   }
@@ -326,7 +326,7 @@ class transfer_job : public job_base,
   void release_delayed() {
     const auto now = clock::now();
     while (!delayed_.empty() && delayed_.begin()->first <= now) {
-      queue_.give_back(std::move(delayed_.begin()->second));
+      queue_.put_back(std::move(delayed_.begin()->second));
       delayed_.erase(delayed_.begin());
     }
   }
@@ -334,7 +334,7 @@ class transfer_job : public job_base,
   /// Waits until there may be a file: false if none can come any more.
   flow<bool> wait_for_work(worker& w) {
     if (finished_) co_return false;
-    if (queue_.has_given_back()) co_return true;  // since it was looked for
+    if (queue_.has_returned()) co_return true;  // since it was looked for
     if (delayed_.empty() && holding_ == 0) {
       finished_ = true;
       wake();
@@ -365,7 +365,7 @@ class transfer_job : public job_base,
                        [&](const auto& other) { return other.get() != &w && other->connected; });
   }
 
-  bool another_works(const worker& w) const {
+  bool another_worker_remains(const worker& w) const {
     return std::any_of(workers_.begin(), workers_.end(),
                        [&](const auto& other) { return other.get() != &w && !other->has_left; });
   }
@@ -386,7 +386,7 @@ class transfer_job : public job_base,
                             ? next_pause(w, false)
                             : std::nullopt;
       if (!time) {
-        if (!another_works(w)) fail(std::move(why));
+        if (!another_worker_remains(w)) fail(std::move(why));
         co_return false;
       }
       if (!others) notify(pool_event::kind::retrying, why, name, index);
@@ -409,7 +409,7 @@ class transfer_job : public job_base,
     if (auto one = w.take_first()) first = std::move(one->file);
     for (auto one = w.files.rbegin(); one != w.files.rend(); ++one) {
       if (one->error) report_local(*one->file, one->error);
-      else queue_.give_back(std::move(one->file));
+      else queue_.put_back(std::move(one->file));
     }
     w.files.clear();
     const bool told = lost.origin == failure_origin::local && w.answered && !cancelled_;
@@ -422,7 +422,7 @@ class transfer_job : public job_base,
     if (!first || told || stale) {
       if (first) {
         first->alone = first->alone || first->position() > 0;
-        queue_.give_back(std::move(first));
+        queue_.put_back(std::move(first));
       }
       release(w);
       wake();
@@ -439,7 +439,7 @@ class transfer_job : public job_base,
     }
     notify(pool_event::kind::retrying, lost, first->label(), first->index);
     first->alone = true;
-    queue_.give_back(std::move(first));
+    queue_.put_back(std::move(first));
     release(w);
     wake();
     co_await pause(w, *time);

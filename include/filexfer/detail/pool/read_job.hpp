@@ -74,7 +74,7 @@ class read_job : public single_job<Core, std::vector<std::byte>> {
     std::unique_ptr<connection> connected;
     co_await this->core().take_connection(connected, this->failure_);
     if (!connected) co_return false;
-    if (!connected->visit([&](auto& client) { return is_known_to(client); })) {
+    if (!connected->visit([&](auto& client) { return features_known(client); })) {
       this->failure_ = {errc::digest_changed, failure_origin::peer};
       this->core().put_idle(std::move(connected));
       co_return false;
@@ -91,7 +91,7 @@ class read_job : public single_job<Core, std::vector<std::byte>> {
   }
 
   template <class Client>
-  bool is_known_to(const Client&) const {
+  bool features_known(const Client&) const {
     return id_.template as<typename Client::digest_type>().has_value();
   }
 

@@ -28,7 +28,7 @@ class result_taker {
     auto& job = *static_cast<Job*>(to);
     auto& w = *static_cast<typename Job::worker*>(by);
     w.bytes_moved += result.bytes;
-    if (auto file = job.take_answered(w)) job.judge(w, std::move(file), ec, result);
+    if (auto file = job.take_answered(w)) job.conclude(w, std::move(file), ec, result);
   }
 
   void* job_;

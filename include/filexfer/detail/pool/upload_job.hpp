@@ -121,14 +121,14 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   flow<void> transfer(worker& w, pointer first, transfer_failure& lost) override {
     return w.connected->visit([&](auto& client) {
       if (!first->is_seekable()) {
-        return this->template send_alone<streamed_source>(w, client, std::move(first), lost);
+        return this->template upload_alone<streamed_source>(w, client, std::move(first), lost);
       }
       if (first->alone) {
-        return this->template send_alone<counted_source>(w, client, std::move(first), lost);
+        return this->template upload_alone<counted_source>(w, client, std::move(first), lost);
       }
       return scope_ == upload_scope::missing
                  ? this->send_missing(w, client, std::move(first), lost)
-                 : this->send_in_turn(w, client, std::move(first), lost);
+                 : this->upload_small_files(w, client, std::move(first), lost);
     });
   }
 
@@ -217,7 +217,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
 
   /// \tparam Source  `counted_source`, or `streamed_source` if the file's source is not seekable.
   template <class Source, class Client>
-  flow<void> send_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
+  flow<void> upload_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
     using hasher = typename Client::hasher_type;
     std::optional<opened> place;
     typename Client::upload_request request;
@@ -246,29 +246,29 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     work_call closing{this->core().work_executor, [&](std::error_code&) { place.reset(); }};
     co_await closing;
     const std::error_code ec = uploading.error();
-    const bool in_step = client.usable();
-    if (ec && !in_step && client.last_failure() != failure_origin::local && file->is_seekable() &&
-        ec != errc::digest_mismatch) {
+    const bool synchronized = client.usable();
+    if (ec && !synchronized && client.last_failure() != failure_origin::local &&
+        file->is_seekable() && ec != errc::digest_mismatch) {
       lost = failure_of(*w.connected, ec);
       w.add(std::move(file));
       co_return;
     }
-    judge(w, std::move(file), ec, result);
+    conclude(w, std::move(file), ec, result);
   }
 
   // ------------------------------------------------------------------- one behind the other
 
   template <class Client>
-  flow<void> send_in_turn(worker& w, Client& client, pointer first, transfer_failure& lost) {
+  flow<void> upload_small_files(worker& w, Client& client, pointer first, transfer_failure& lost) {
     const auto next = [&] { return first ? std::move(first) : this->queue().next(); };
-    co_await send_each(w, client, next, this->limit_for(w), lost);
-    if (first) this->queue().give_back(std::move(first));
+    co_await upload_each(w, client, next, this->limit_for(w), lost);
+    if (first) this->queue().put_back(std::move(first));
   }
 
   /// Sends up to `room` of what `next` gives.
   template <class Client>
-  flow<void> send_each(worker& w, Client& client, std::function<pointer()> next, std::size_t room,
-                       transfer_failure& lost) {
+  flow<void> upload_each(worker& w, Client& client, std::function<pointer()> next, std::size_t room,
+                         transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using item = upload_to_go<counted_source, digest_type>;
     std::optional<opened> place;
@@ -280,7 +280,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
         pointer file = next();
         if (!file) return nullptr;
         if (!suits(*file)) {
-          this->queue().give_back(std::move(file));
+          this->queue().put_back(std::move(file));
           return nullptr;
         }
         --room;
@@ -334,7 +334,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
         [&](const name_request<digest_type>& asked, std::error_code ec, bool held) {
           pointer file = this->take_answered(w);
           if (!file) return;
-          if (ec || held) judge_held(w, std::move(file), ec, asked.id);
+          if (ec || held) check_held(w, std::move(file), ec, asked.id);
           else if (missing_digests.insert(asked.id).second) missing.push_back(std::move(file));
           else twins.push_back(std::move(file));
         };
@@ -346,10 +346,10 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     } else {
       w.answered = false;
       const auto next = [&] { return take_front(missing); };
-      co_await send_each(w, client, next, missing.size(), lost);
+      co_await upload_each(w, client, next, missing.size(), lost);
     }
-    while (!twins.empty()) this->queue().give_back(take_back(twins));
-    while (!missing.empty()) this->queue().give_back(take_back(missing));
+    while (!twins.empty()) this->queue().put_back(take_back(twins));
+    while (!missing.empty()) this->queue().put_back(take_back(missing));
   }
 
   /// Takes as many files as one operation may have, and finds out their digests.
@@ -359,7 +359,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     for (std::size_t room = this->limit_for(w); room > 0 && bytes < max_hashed_size; --room) {
       pointer file = first ? std::move(first) : this->queue().next();
       if (!file) return;
-      if (!suits(*file)) return this->queue().give_back(std::move(file));
+      if (!suits(*file)) return this->queue().put_back(std::move(file));
       std::error_code ec = file->error();
       std::optional<opened> place;
       upload_request<typename Hasher::digest_type> request;
@@ -387,7 +387,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   }
 
   /// The server has a file, or has refused its name.
-  void judge_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
+  void check_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
     transfer_outcome told{file->index, failure_of(*w.connected, ec)};
     told.computed_here = id;
     if (!ec) told.computed_there = id;
@@ -400,7 +400,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   // ------------------------------------------------------------------------------------- results
 
   template <class Result>
-  void judge(worker& w, pointer file, std::error_code ec, const Result& result) {
+  void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
     transfer_outcome told{file->index, failure_of(*w.connected, ec)};
     told.moved = result.sent;

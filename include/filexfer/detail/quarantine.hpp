@@ -1,5 +1,5 @@
-#ifndef FILEXFER_DETAIL_DAMAGED_HPP
-#define FILEXFER_DETAIL_DAMAGED_HPP
+#ifndef FILEXFER_DETAIL_QUARANTINE_HPP
+#define FILEXFER_DETAIL_QUARANTINE_HPP
 
 #include <filexfer/detail/folder.hpp>
 #include <filexfer/detail/id_folder.hpp>
@@ -14,7 +14,7 @@
 namespace filexfer::detail {
 
 /// Moves `name` from where the walk has come to into `aside`, with the folders that it stands in.
-inline void move_aside(const name_walk& found, int aside, std::error_code& ec) {
+inline void quarantine_name(const name_walk& found, int aside, std::error_code& ec) {
   descriptor folder = reopen_folder(aside, ec);
   std::string_view rest = found.name();
   while (!ec && rest.find('/') != rest.npos) {
@@ -42,15 +42,15 @@ inline void remove_empty_folders(int folder, int depth = 128) {
 
 /// Takes a damaged file away from its id, under every name that it has there, into a folder of its
 /// own under `.damaged`. Returns the path of that folder from the store's root.
-inline std::string set_aside_damaged(const id_folder& place, const std::string& id,
-                                     const struct stat& damaged, std::error_code& ec) {
+inline std::string quarantine(const id_folder& place, const std::string& id,
+                              const struct stat& damaged, std::error_code& ec) {
   const auto unique = id + '.' + random_name();
   const auto all = make_and_open_folder(place.root(), ".damaged", ec);
   const auto aside = ec ? descriptor{} : make_and_open_folder(all.get(), unique.c_str(), ec);
   if (ec) return {};
   name_walk walk{reopen_folder(place.handle(), ec), ec};
   while (!ec && walk.next(ec)) {
-    if (same_file(walk.status(), damaged)) move_aside(walk, aside.get(), ec);
+    if (same_file(walk.status(), damaged)) quarantine_name(walk, aside.get(), ec);
   }
   remove_empty_folders(place.handle());
   return ".damaged/" + unique;
