@@ -1,6 +1,6 @@
 // Streams and connectors of any kind, and one kind that runs commands.
 
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 #include "support/store_use.hpp"
 
 #include <filexfer/any_stream.hpp>

@@ -1,5 +1,5 @@
-#include "support/checked_handler.hpp"
 #include "support/manual_clock.hpp"
+#include "support/once_handler.hpp"
 #include "support/script.hpp"
 
 #include <filexfer/detail/async_run.hpp>

@@ -1,8 +1,8 @@
 // Many files in one operation: what is sent ahead, what is told of each, and what a failure costs.
 
-#include "support/checked_handler.hpp"
 #include "support/dialogues.hpp"
 #include "support/manual_clock.hpp"
+#include "support/once_handler.hpp"
 #include "support/pipe_peer.hpp"
 #include "support/script.hpp"
 
@@ -68,7 +68,7 @@ using test::settle;
 using test::who;
 
 // Bytes of a file that may fail where it is told to, or be found changed.
-struct brittle_source {
+struct failing_source {
   std::string bytes;
   std::size_t fails_at = test::any_number;
   bool changes = false;
@@ -88,7 +88,7 @@ struct brittle_source {
   }
 };
 
-using to_upload = filexfer::upload_item<brittle_source, md5_digest>;
+using to_upload = filexfer::upload_item<failing_source, md5_digest>;
 using to_download = filexfer::download_item<recording_sink, md5_digest>;
 using to_ask = filexfer::name_request<md5_digest>;
 

@@ -1,6 +1,6 @@
-#include "support/checked_handler.hpp"
 #include "support/dialogues.hpp"
 #include "support/manual_clock.hpp"
+#include "support/once_handler.hpp"
 #include "support/pipe_peer.hpp"
 #include "support/script.hpp"
 

@@ -712,7 +712,7 @@ TEST_CASE("a name that is none is refused before anything is sent") {
 namespace {
 
 // A source that is not what it says.
-struct brittle_source {
+struct failing_source {
   std::uint64_t declared = 0;
   std::uint64_t there = 0;
   std::uint64_t failing_at = any_number;
@@ -739,7 +739,7 @@ struct brittle_source {
   }
 };
 
-std::error_code upload_error(client_by_hand& client, brittle_source& source) {
+std::error_code upload_error(client_by_hand& client, failing_source& source) {
   std::error_code ec;
   client.driver.run(
       [&](std::error_code& e) {
@@ -763,17 +763,17 @@ TEST_CASE("a source that ends early, fails or throws never lets the server finis
       const auto before = said_by(who::client, talk).size();
       const dialogue whole = talk + dialogue{C(std::string(size, 'f'))};
       client_by_hand first{whole};
-      brittle_source short_one{size, at};
+      failing_source short_one{size, at};
       CHECK(upload_error(first, short_one) == errc::short_source);
       CHECK(first.driver.peer.said().size() < before + size);
 
       client_by_hand second{whole};
-      brittle_source failing{size, size, at, std::make_error_code(std::errc::io_error)};
+      failing_source failing{size, size, at, std::make_error_code(std::errc::io_error)};
       CHECK(upload_error(second, failing) == std::errc::io_error);
       CHECK(second.driver.peer.said().size() < before + size);
 
       client_by_hand third{whole};
-      brittle_source throwing{size, size, at, {}, true};
+      failing_source throwing{size, size, at, {}, true};
       CHECK(upload_error(third, throwing) == errc::store_failed);
       CHECK(third.driver.peer.said().size() < before + size);
     }
@@ -784,7 +784,7 @@ TEST_CASE("a source that changed meanwhile never lets the server finish the file
   for (const std::uint64_t size : {0U, 1U, 4096U, 4097U, 12500U}) {
     const auto talk = upload_talk("f;" + std::to_string(size), ready);
     client_by_hand client{talk + dialogue{C(std::string(size, 'f'))}};
-    brittle_source source{size, size};
+    failing_source source{size, size};
     source.changed = true;
     CHECK(upload_error(client, source) == errc::source_changed);
     if (size > 0) {

@@ -3,7 +3,7 @@
 // What a digest costs is not what this is about, so the hasher is a trivial one, and nothing keeps
 // the bytes: they are made when they are wanted, and compared with those when they have arrived.
 
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 #include "support/scratch_folder.hpp"
 
 #include <filexfer/client.hpp>

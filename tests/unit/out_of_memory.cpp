@@ -1,6 +1,6 @@
 #include "support/allocations.hpp"
-#include "support/brittle_store.hpp"
 #include "support/dialogues.hpp"
+#include "support/failing_store.hpp"
 #include "support/script.hpp"
 
 #include <doctest/doctest.h>
@@ -51,10 +51,10 @@ void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
 namespace {
 
 using test::all_whole;
-using test::brittle_store;
 using test::C;
 using test::dialogue;
 using test::entries_of;
+using test::failing_store;
 using test::hand_driver;
 using test::recording_sink;
 using test::S;
@@ -158,7 +158,7 @@ TEST_CASE(
       std::size_t nth = 1;
       for (; more; ++nth) {
         CAPTURE(nth);
-        brittle_store store;
+        failing_store store;
         filexfer::detail::session_state state;
         state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
         std::error_code last_told;
@@ -166,7 +166,7 @@ TEST_CASE(
         hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
         driver.steps.reserve(100);
         driver.peer.reserve(2 * s.bytes.size() + 1000);
-        filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
+        filexfer::detail::session_flow<failing_store, filexfer::md5> flow{state, store};
         std::error_code ec;
         more = with_failing_allocation(
             nth, ec, [&] { driver.run([&](std::error_code& e) { return flow.serve(e); }, ec); });

@@ -1,4 +1,4 @@
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 
 #include <filexfer/detail/sigpipe.hpp>
 #include <filexfer/pipe_stream.hpp>

@@ -162,7 +162,7 @@ TEST_CASE(
 // ------------------------------------------------------------------------- files that fail on this side
 
 /// Fails at one of its calls, whichever that is.
-struct brittle {
+struct failure_plan {
   int calls_left;
   bool fails(std::error_code& ec) {
     ec.clear();
@@ -171,10 +171,10 @@ struct brittle {
   }
 };
 
-struct brittle_file {
+struct failing_file {
   struct source {
     filexfer::memory_source bytes;
-    std::shared_ptr<brittle> trouble;
+    std::shared_ptr<failure_plan> trouble;
 
     std::uint64_t size() const { return bytes.size(); }
     std::size_t read(std::span<std::byte> to, std::error_code& ec) {
@@ -188,7 +188,7 @@ struct brittle_file {
 
   std::string its_name;
   std::string text;
-  std::shared_ptr<brittle> trouble;
+  std::shared_ptr<failure_plan> trouble;
 
   const std::string& name() const { return its_name; }
   source open(std::error_code& ec) {
@@ -197,9 +197,9 @@ struct brittle_file {
   }
 };
 
-struct brittle_target {
+struct failing_target {
   struct sink {
-    brittle_target& to;
+    failing_target& to;
     void announce(const filexfer::file_info<filexfer::md5::digest_type>&, std::error_code& ec) {
       to.trouble->fails(ec);
     }
@@ -217,7 +217,7 @@ struct brittle_target {
   filexfer::any_digest wanted;
   std::string its_name;
   std::optional<std::uint64_t> its_size;
-  std::shared_ptr<brittle> trouble;
+  std::shared_ptr<failure_plan> trouble;
   std::optional<std::string> text{};
 
   const std::string& name() const { return its_name; }
@@ -229,7 +229,7 @@ struct brittle_target {
   }
 };
 
-/// That all of five files moved but the third, if that has failed: then as a `brittle` does.
+/// That all of five files moved but the third, if that has failed: then as a `failure_plan` does.
 /// Whether it has.
 bool third_has_failed(const pool_fixture& f,
                       const std::map<std::string, filexfer::transfer_failure>& results) {
@@ -269,12 +269,12 @@ TEST_CASE("a source that fails, at whichever call, costs its file and no other")
         REQUIRE(at < 100);
         CAPTURE(at);
         pool_fixture f;
-        std::vector<brittle_file> files;
+        std::vector<failing_file> files;
         for (unsigned n = 0; n < 5; ++n) {
           files.push_back({"file " + std::to_string(n), noise(size, n),
-                           std::make_shared<brittle>(brittle{n == 2 ? at : never})});
+                           std::make_shared<failure_plan>(failure_plan{n == 2 ? at : never})});
         }
-        const auto results = run_job<brittle_file>(f, [&](auto tell, auto handler) {
+        const auto results = run_job<failing_file>(f, [&](auto tell, auto handler) {
           if (missing_only) f.pool->async_upload_missing(files, tell, handler);
           else f.pool->async_upload(files, tell, handler);
         });
@@ -296,14 +296,14 @@ TEST_CASE("a sink that fails, at whichever call, costs its file and no other") {
         auto files = some_files(5, size);
         f.upload(files);
         f.run();
-        std::vector<brittle_target> targets;
+        std::vector<failing_target> targets;
         for (const memory_file& file : files) {
           targets.push_back(
               {tests::id_of(file.text), file.name(),
                sizes_known ? std::optional<std::uint64_t>{size} : std::nullopt,
-               std::make_shared<brittle>(brittle{file.name() == "file 2" ? at : never})});
+               std::make_shared<failure_plan>(failure_plan{file.name() == "file 2" ? at : never})});
         }
-        const auto results = run_job<brittle_target>(
+        const auto results = run_job<failing_target>(
             f, [&](auto tell, auto handler) { f.pool->async_download(targets, tell, handler); });
         has_failed = third_has_failed(f, results);
         for (std::size_t n = 0; n < targets.size(); ++n) {

@@ -1,6 +1,6 @@
 // What passes a recording_stream is what a client and a session say to each other.
 
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 #include "support/store_use.hpp"
 
 #include <filexfer/client.hpp>

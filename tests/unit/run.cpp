@@ -1,6 +1,6 @@
-#include "support/brittle_store.hpp"
 #include "support/dialogues.hpp"
 #include "support/drivers.hpp"
+#include "support/failing_store.hpp"
 #include "support/script.hpp"
 
 #include <filexfer/detail/run.hpp>
@@ -35,7 +35,6 @@ using filexfer::detail::outcome;
 using test::all_drivers;
 using test::all_whole;
 using test::any_number;
-using test::brittle_store;
 using test::C;
 using test::client_dialogue;
 using test::client_outcome;
@@ -43,6 +42,7 @@ using test::client_request;
 using test::dialogue;
 using test::driver_kind;
 using test::entries_of;
+using test::failing_store;
 using test::pattern;
 using test::refusal;
 using test::S;
@@ -87,7 +87,7 @@ struct session_on_a_stream {
   }
   std::error_code run() {
     std::error_code ec;
-    filexfer::detail::session_flow<brittle_store, filexfer::md5> session{state, store};
+    filexfer::detail::session_flow<failing_store, filexfer::md5> session{state, store};
     driver.run([&](std::error_code& e) { return session.serve(e); }, ec);
     CHECK(driver.stream.closed);
     CHECK_FALSE(driver.stream.used_after_close);
@@ -96,7 +96,7 @@ struct session_on_a_stream {
     return ec;
   }
   const std::string& said() const { return driver.stream.peer.said(); }
-  brittle_store store;
+  failing_store store;
   filexfer::detail::session_state state;
   stream_driver driver;
 };

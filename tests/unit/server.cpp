@@ -1,4 +1,4 @@
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
 #include "support/virtual_timer.hpp"

@@ -1,7 +1,7 @@
-#include "support/brittle_store.hpp"
-#include "support/checked_handler.hpp"
 #include "support/dialogues.hpp"
+#include "support/failing_store.hpp"
 #include "support/manual_clock.hpp"
+#include "support/once_handler.hpp"
 #include "support/pipe_peer.hpp"
 #include "support/script.hpp"
 
@@ -35,8 +35,8 @@ using filexfer::memory_pipe;
 using filexfer::session_event;
 using filexfer::session_options;
 using test::abc;
-using test::brittle_store;
 using test::entries_of;
+using test::failing_store;
 using test::hello;
 using test::pass;
 using test::pattern;
@@ -53,7 +53,7 @@ const std::string features_answer = test::all_features + "\n";
 // A session on one end of a pipe; the test is the client, at the other.
 struct session_on_a_pipe {
   using session_type =
-      filexfer::session<memory_pipe&, brittle_store, filexfer::md5, test::manual_timer>;
+      filexfer::session<memory_pipe&, failing_store, filexfer::md5, test::manual_timer>;
 
   explicit session_on_a_pipe(const session_options& options = {}, std::size_t capacity = 1024)
       : ends{filexfer::make_memory_pipe(context, capacity)}, session{ends.first, store, options} {}
@@ -84,7 +84,7 @@ struct session_on_a_pipe {
     return std::get<0>(call.result());
   }
 
-  brittle_store store;
+  failing_store store;
   asio::cancellation_signal signal;
   asio::io_context context;
   std::pair<memory_pipe, memory_pipe> ends;
@@ -533,8 +533,8 @@ TEST_CASE("a blocking session serves, ends with its client, and throws what went
   const auto serve = [](const std::string& requests) {
     asio::io_context unused;
     auto ends = filexfer::make_memory_pipe(unused, 100'000);
-    brittle_store store;
-    filexfer::session<memory_pipe, brittle_store> session{std::move(ends.first), store};
+    failing_store store;
+    filexfer::session<memory_pipe, failing_store> session{std::move(ends.first), store};
     ends.second.write_some(asio::buffer(requests));
     ends.second.shutdown(asio::socket_base::shutdown_send);
     std::error_code ec;

@@ -1,5 +1,5 @@
-#include "support/brittle_store.hpp"
 #include "support/dialogues.hpp"
+#include "support/failing_store.hpp"
 #include "support/script.hpp"
 
 #include <filexfer/detail/session_flow.hpp>
@@ -32,11 +32,11 @@ using filexfer::detail::io_kind;
 using test::abc;
 using test::all_whole;
 using test::any_number;
-using test::brittle_store;
 using test::C;
 using test::chunkings;
 using test::dialogue;
 using test::entries_of;
+using test::failing_store;
 using test::hand_driver;
 using test::hello;
 using test::injected_failure;
@@ -66,7 +66,7 @@ struct session {
 
   std::error_code run() {
     std::error_code ec;
-    filexfer::detail::session_flow<brittle_store, filexfer::md5> flow{state, store};
+    filexfer::detail::session_flow<failing_store, filexfer::md5> flow{state, store};
     driver.run([&](std::error_code& e) { return flow.serve(e); }, ec);
     CHECK_FALSE(driver.used_after_close);
     CHECK(store.alive == 0);
@@ -76,7 +76,7 @@ struct session {
 
   const std::string& said() const { return driver.peer.said(); }
 
-  brittle_store store;
+  failing_store store;
   filexfer::detail::session_state state;
   hand_driver driver;
   std::vector<session_event> events;

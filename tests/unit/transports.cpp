@@ -1,8 +1,8 @@
 // Whole transfers between a client and a session: one table of streams, stores, ways to run either
 // side, and files.
 
-#include "support/checked_handler.hpp"
-#include "support/encounter.hpp"
+#include "support/end_to_end.hpp"
+#include "support/once_handler.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
 

@@ -3,8 +3,8 @@
 
 // The library's drivers on a scripted stream, with the interface of `hand_driver`.
 
-#include "checked_handler.hpp"
 #include "manual_clock.hpp"
+#include "once_handler.hpp"
 #include "scripted_stream.hpp"
 
 #include <filexfer/detail/async_run.hpp>

@@ -8,7 +8,7 @@
 // store or a broken hasher is found.
 
 #include "support/allocations.hpp"
-#include "support/encounter.hpp"
+#include "support/end_to_end.hpp"
 
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
@@ -202,7 +202,7 @@ enum class must { hold, succeed, fail };
 template <class Stores, class Hasher = filexfer::md5>
 class arena {
   using store_type = typename Stores::store_type;
-  using encounter_type = encounter<store_type, Hasher>;
+  using end_to_end_type = end_to_end<store_type, Hasher>;
 
  public:
   template <class... Args>
@@ -224,8 +224,8 @@ class arena {
 
     extent reached;
     {
-      encounter_type main{context_, store, c};
-      encounter_type bystander{context_, store, {}};
+      end_to_end_type main{context_, store, c};
+      end_to_end_type bystander{context_, store, {}};
       main.start(what, target_name, file);
       reached.handlers = meet(main, bystander);
       reached.client_read = main.client.layer().bytes_read();
@@ -288,7 +288,7 @@ class arena {
   }
 
   /// Runs both to their ends, and time on where nothing else moves. Returns the handlers that ran.
-  std::size_t meet(encounter_type& main, encounter_type& bystander) {
+  std::size_t meet(end_to_end_type& main, end_to_end_type& bystander) {
     const circumstances& c = *circumstances_;
     const auto began = manual_clock::now();
     const auto bound = c.client_limits.reply + c.client_limits.line + c.server_limits.line +
@@ -328,8 +328,8 @@ class arena {
   }
 
   /// What hangs must go, before it is destroyed.
-  void break_off(encounter_type& main, encounter_type& bystander) {
-    for (encounter_type* one : {&main, &bystander}) {
+  void break_off(end_to_end_type& main, end_to_end_type& bystander) {
+    for (end_to_end_type* one : {&main, &bystander}) {
       std::error_code ignored;
       one->cancel(broken_off::client);
       one->cancel(broken_off::server);
@@ -370,7 +370,7 @@ class arena {
     return rfc1321_hex(bytes_) == entry.id.to_string() ? "" : "has another digest";
   }
 
-  void judge(const encounter_type& main, const encounter_type& bystander, must expected) {
+  void judge(const end_to_end_type& main, const end_to_end_type& bystander, must expected) {
     const auto once = [&](int calls, const char* who) {
       if (calls != 1) violated("completion", who + (" completed " + std::to_string(calls)));
     };
@@ -399,7 +399,7 @@ class arena {
   }
 
   /// The client never says that all is well unless it is.
-  void judge_success(const encounter_type& main) {
+  void judge_success(const end_to_end_type& main) {
     const bool right = main.client.sink.bytes == file_->bytes;
     if (main.client.sink.commits > (main.client.error || !right ? 0 : 1)) {
       violated("false success", "a download was shown");
@@ -423,7 +423,7 @@ class arena {
     }
   }
 
-  void judge_store(const encounter_type& main) {
+  void judge_store(const end_to_end_type& main) {
     std::vector<listed_file> expected{{resident_.id, std::string{resident_name}, 0}};
     expected[0].size = resident_.bytes.size();
     const auto add = [&](std::string_view name, const sample& file) {
@@ -468,7 +468,7 @@ class arena {
 
   /// A list that the client takes for whole has all that was there from the beginning, and nothing
   /// that is not there now.
-  void judge_list(const encounter_type& main, const std::vector<listed_file>& listed) {
+  void judge_list(const end_to_end_type& main, const std::vector<listed_file>& listed) {
     for (const auto& entry : main.client.files) {
       if (std::find(listed.begin(), listed.end(), entry) == listed.end()) {
         violated("false success", "list has " + format_entry(entry));
@@ -500,7 +500,7 @@ class arena {
     circumstances calm;
     calm.chunk = std::max(calm.chunk, circumstances_->chunk);
     calm.capacity = std::max(calm.capacity, circumstances_->capacity);
-    encounter_type again{context_, *store_, calm};
+    end_to_end_type again{context_, *store_, calm};
     again.start(what_, target_name, *file_);
     context_.poll();
     if (!again.ended()) {

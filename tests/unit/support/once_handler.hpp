@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_SUPPORT_CHECKED_HANDLER_HPP
-#define FILEXFER_TESTS_SUPPORT_CHECKED_HANDLER_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_ONCE_HANDLER_HPP
+#define FILEXFER_TESTS_SUPPORT_ONCE_HANDLER_HPP
 
 // A completion handler that fails the test when an asynchronous operation breaks its contract.
 //

@@ -1,7 +1,7 @@
 // The handler that the other tests rely on: each case breaks the contract in one way, and has to
 // fail.
 
-#include "support/checked_handler.hpp"
+#include "support/once_handler.hpp"
 
 #include <asio/associated_allocator.hpp>
 #include <asio/bind_executor.hpp>
@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace checked_handler_tests {
+namespace once_handler_tests {
 
 namespace {
 
@@ -104,4 +104,4 @@ TEST_CASE("a handler that is called outside its executor fails the test" * docte
   context.run();
 }
 
-}  // namespace checked_handler_tests
+}  // namespace once_handler_tests

@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_ENCOUNTER_HPP
-#define FILEXFER_TESTS_ENCOUNTER_HPP
+#ifndef FILEXFER_TESTS_END_TO_END_HPP
+#define FILEXFER_TESTS_END_TO_END_HPP
 
 // One client and one session on a memory pipe, with whatever is to go wrong between them, on one
 // thread and in manual time.
@@ -171,7 +171,7 @@ struct kept_sink {
   }
 };
 
-/// The client's side of an encounter.
+/// The client's side of an end-to-end test.
 template <class Hasher>
 class client_end {
  public:
@@ -233,7 +233,7 @@ class client_end {
   filexfer::client<stream&, Hasher, virtual_timer> client_;
 };
 
-/// The server's side of an encounter.
+/// The server's side of an end-to-end test.
 template <class Store, class Hasher>
 class server_end {
  public:
@@ -275,15 +275,15 @@ class server_end {
 
 /// Both of them, on one pipe.
 template <class Store, class Hasher>
-class encounter {
+class end_to_end {
   using pipe_pair = std::pair<filexfer::memory_pipe, filexfer::memory_pipe>;
 
  public:
-  encounter(asio::io_context& context, Store& store, const circumstances& c)
-      : encounter{filexfer::make_memory_pipe(context, c.capacity), store, c} {}
+  end_to_end(asio::io_context& context, Store& store, const circumstances& c)
+      : end_to_end{filexfer::make_memory_pipe(context, c.capacity), store, c} {}
 
-  encounter(const encounter&) = delete;
-  encounter& operator=(const encounter&) = delete;
+  end_to_end(const end_to_end&) = delete;
+  end_to_end& operator=(const end_to_end&) = delete;
 
   void start(task what, std::string_view name, const sample& file) {
     server.start();
@@ -300,7 +300,7 @@ class encounter {
   bool ended() const noexcept { return client.ended > 0 && server.ended > 0; }
 
  private:
-  encounter(pipe_pair pipe, Store& store, const circumstances& c)
+  end_to_end(pipe_pair pipe, Store& store, const circumstances& c)
       : client{std::move(pipe.first), c}, server{std::move(pipe.second), store, c} {}
 
  public:

@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_SUPPORT_BRITTLE_STORE_HPP
-#define FILEXFER_TESTS_SUPPORT_BRITTLE_STORE_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_FAILING_STORE_HPP
+#define FILEXFER_TESTS_SUPPORT_FAILING_STORE_HPP
 
 // A store around a memory_store that fails when told to, with a code or by throwing.
 
@@ -21,7 +21,7 @@ namespace test {
 
 enum class store_call { list, next, open, seek, read, create, write, commit, add_name };
 
-class brittle_store {
+class failing_store {
  public:
   using digest_type = filexfer::md5::digest_type;
   using memory = filexfer::memory_store<>;
@@ -70,7 +70,7 @@ class brittle_store {
 
 namespace detail {
 
-// Counts in `brittle_store::alive`.
+// Counts in `failing_store::alive`.
 class one_alive {
  public:
   explicit one_alive(int& alive) noexcept : alive_{&alive} { ++*alive_; }
@@ -89,7 +89,7 @@ class one_alive {
 
 }  // namespace detail
 
-class brittle_store::cursor {
+class failing_store::cursor {
  public:
   std::optional<filexfer::file_info<digest_type>> next(std::error_code& ec) {
     if (store_->fails(store_call::next, ec)) return std::nullopt;
@@ -97,13 +97,13 @@ class brittle_store::cursor {
   }
 
  private:
-  friend class brittle_store;
-  cursor(brittle_store& store, memory::cursor inner) : store_{&store}, inner_{std::move(inner)} {}
-  brittle_store* store_;
+  friend class failing_store;
+  cursor(failing_store& store, memory::cursor inner) : store_{&store}, inner_{std::move(inner)} {}
+  failing_store* store_;
   memory::cursor inner_;
 };
 
-class brittle_store::reader {
+class failing_store::reader {
  public:
   std::uint64_t size() const { return inner_.size(); }
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
@@ -115,15 +115,15 @@ class brittle_store::reader {
   }
 
  private:
-  friend class brittle_store;
-  reader(brittle_store& store, memory::reader inner)
+  friend class failing_store;
+  reader(failing_store& store, memory::reader inner)
       : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
-  brittle_store* store_;
+  failing_store* store_;
   memory::reader inner_;
   detail::one_alive count_;
 };
 
-class brittle_store::upload {
+class failing_store::upload {
  public:
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     if (!store_->fails(store_call::write, ec)) inner_.write(bytes, ec);
@@ -133,21 +133,21 @@ class brittle_store::upload {
   }
 
  private:
-  friend class brittle_store;
-  upload(brittle_store& store, memory::upload inner)
+  friend class failing_store;
+  upload(failing_store& store, memory::upload inner)
       : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
-  brittle_store* store_;
+  failing_store* store_;
   memory::upload inner_;
   detail::one_alive count_;
 };
 
-inline brittle_store::cursor brittle_store::list(std::error_code& ec) {
+inline failing_store::cursor failing_store::list(std::error_code& ec) {
   fails(store_call::list, ec);
   std::error_code never;
   return cursor{*this, held.list(never)};
 }
 
-inline auto brittle_store::open(const digest_type& id, std::error_code& ec)
+inline auto failing_store::open(const digest_type& id, std::error_code& ec)
     -> std::optional<filexfer::opened_file<digest_type, reader>> {
   if (fails(store_call::open, ec)) return std::nullopt;
   auto file = held.open(id, ec);
@@ -156,7 +156,7 @@ inline auto brittle_store::open(const digest_type& id, std::error_code& ec)
                                                     reader{*this, std::move(file->reader)}};
 }
 
-inline auto brittle_store::create(const filexfer::upload_details<digest_type>& details,
+inline auto failing_store::create(const filexfer::upload_details<digest_type>& details,
                                   std::error_code& ec) -> std::optional<upload> {
   if (fails(store_call::create, ec)) return std::nullopt;
   auto arriving = held.create(details, ec);
@@ -164,7 +164,7 @@ inline auto brittle_store::create(const filexfer::upload_details<digest_type>& d
   return upload{*this, std::move(*arriving)};
 }
 
-static_assert(filexfer::file_store<brittle_store, brittle_store::digest_type>);
+static_assert(filexfer::file_store<failing_store, failing_store::digest_type>);
 
 }  // namespace test
 
