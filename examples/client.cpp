@@ -1,6 +1,6 @@
 // filexfer-client: lists, uploads and downloads files, and knows that they arrived.
 
-#include "client/workplace.hpp"
+#include "client/job_context.hpp"
 #include "common/process.hpp"
 
 #include <exception>
@@ -18,7 +18,7 @@ failure explain_cache(std::error_code ec) {
   return {local_file, "can't be opened: " + ec.message()};
 }
 
-exit_code run(workplace& at) {
+exit_code run(job_context& at) {
   switch (at.chosen.job) {
     case client_job::list: return list(at);
     case client_job::upload: return upload(at);
@@ -29,21 +29,21 @@ exit_code run(workplace& at) {
   return wrong_usage;
 }
 
-exit_code run(const client_settings& chosen, reporter& say, snapshot& moved) try {
+exit_code run(const client_settings& chosen, reporter& out, snapshot& moved) try {
   std::optional<filexfer::file_digest_cache> known;
   std::error_code ec;
   if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache, ec);
-  if (ec) return say.report("--checksum-cache " + *chosen.checksum_cache, explain_cache(ec));
-  foreground operations;
+  if (ec) return out.report("--checksum-cache " + *chosen.checksum_cache, explain_cache(ec));
+  operation_runner operations;
   auto connector = connector_to(operations.context().get_executor(), chosen.server);
-  if (chosen.job == client_job::simulate) return simulate(chosen, say, operations, connector);
-  workplace at{chosen, say, std::move(connector), operations};
+  if (chosen.job == client_job::simulate) return simulate(chosen, out, operations, connector);
+  job_context at{chosen, out, std::move(connector), operations};
   if (known) at.pool.use_digest_cache(*known);
   const exit_code code = run(at);
   moved = at.pool.progress().now();
   return code;
 } catch (const std::exception& e) {
-  return say.report("filexfer-client", {local_file, e.what()});
+  return out.report("filexfer-client", {local_file, e.what()});
 }
 
 exit_code run(int argc, char** argv) {
@@ -54,10 +54,10 @@ exit_code run(int argc, char** argv) {
   interruption::watch();
   std::optional<interruption::interruptible> scope;
   if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
-  reporter say{chosen.form, chosen.progress};
+  reporter out{chosen.form, chosen.progress};
   snapshot moved;
-  const exit_code code = run(chosen, say, moved);
-  say.end(moved, code);
+  const exit_code code = run(chosen, out, moved);
+  out.end(moved, code);
   return after_output(code);
 }
 

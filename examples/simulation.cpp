@@ -4,7 +4,7 @@
 #include "common/simulation.hpp"
 
 #include "common/cli.hpp"
-#include "common/foreground.hpp"
+#include "common/operation_runner.hpp"
 #include "common/process.hpp"
 #include "common/temporary_folder.hpp"
 
@@ -105,7 +105,7 @@ class program {
   }
 
   std::filesystem::path file_;
-  foreground operations_;
+  operation_runner operations_;
   asio::thread_pool work_{2};
 };
 

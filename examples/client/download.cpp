@@ -1,4 +1,4 @@
-#include "client/workplace.hpp"
+#include "client/job_context.hpp"
 
 #include <algorithm>
 #include <array>
@@ -93,10 +93,10 @@ class to_stdout {
 
 class downloads {
  public:
-  explicit downloads(workplace& at) : at_{at}, chosen_{at.chosen} {}
+  explicit downloads(job_context& at) : at_{at}, chosen_{at.chosen} {}
 
   exit_code run() {
-    const display shown{at_.operations.context(), at_.say, at_.pool.progress()};
+    const display shown{at_.operations.context(), at_.out, at_.pool.progress()};
     if (chosen_.output == "-") return fetch_to_stdout();
     const interruption::interruptible scope;
     return chosen_.all_names ? fetch_all() : fetch_words();
@@ -108,7 +108,7 @@ class downloads {
   exit_code fetch_words() {
     std::error_code ec;
     const auto target = target_for(chosen_.words.size(), ec);
-    if (ec) return at_.say.report(chosen_.output, explain_local(ec));
+    if (ec) return at_.out.report(chosen_.output, explain_local(ec));
     failure unlisted;
     const named_files files = find_named(unlisted);
     for (const std::string& word : chosen_.words) want(*target, files, unlisted, word);
@@ -188,9 +188,9 @@ class downloads {
           if (++count > filexfer::client_options{}.max_entries) ec = errc::too_many_entries;
           else files[file.name].push_back(file);
         });
-    if (none.code != done) return at_.say.report("list", none);
+    if (none.code != done) return at_.out.report("list", none);
     if (files.empty() && !chosen_.prefix.empty()) {
-      return at_.say.report(chosen_.prefix,
+      return at_.out.report(chosen_.prefix,
                             {refused, "the server has no file whose name begins so"});
     }
     std::error_code ec;
@@ -198,7 +198,7 @@ class downloads {
     std::filesystem::create_directory(folder, ec);
     constexpr std::size_t several = 2;
     const auto target = ec ? std::nullopt : target_for(several, ec);
-    if (ec) return at_.say.report(folder, explain_local(ec));
+    if (ec) return at_.out.report(folder, explain_local(ec));
     for (auto& [name, versions] : files) want_versions(*target, versions);
     files.clear();
     fetch();
@@ -221,7 +221,7 @@ class downloads {
     }
     const listed_file& newest = files.back();
     if (several) {
-      at_.say.report(
+      at_.out.report(
           name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
                            newest.id.to_string() + ", is fetched; --all-versions fetches each"});
     }
@@ -259,7 +259,7 @@ class downloads {
     const bool is_local = result.failure.origin == failure_origin::local;
     file.was_told = true;
     if (!ec) {
-      at_.say.tell({result.moved ? verdict::success : verdict::already_there,
+      at_.out.tell({result.moved ? verdict::success : verdict::already_there,
                     direction::down,
                     id,
                     {},
@@ -270,7 +270,7 @@ class downloads {
       fail(result.index, file.label(), file.why_not());
     } else if (ec == errc::digest_mismatch) {
       const std::string arrived = result.computed_here.to_string();
-      at_.say.tell({verdict::fail, direction::down, arrived, id, name, path, result.size});
+      at_.out.tell({verdict::fail, direction::down, arrived, id, name, path, result.size});
       fail(result.index, file.label(), explain_damage(arrived, id, "nothing was kept"));
     } else if (is_local && ec == errc::bad_name && !interruption::came()) {
       fail(result.index, path, {local_file, "is no name for a file here"});
@@ -286,7 +286,7 @@ class downloads {
   }
 
   void fail(std::size_t index, std::string_view subject, const failure& why) {
-    code_.note(index, at_.say.report(subject, why));
+    code_.note(index, at_.out.report(subject, why));
   }
 
   /// It may wait for its reader: an interruption ends the process at once.
@@ -297,7 +297,7 @@ class downloads {
     const auto target = download_target::file("standard output");
     want(target, files, unlisted, word);
     const incoming& found = wanted_.front();
-    if (found.error()) return at_.say.report(word, found.why_not());
+    if (found.error()) return at_.out.report(word, found.why_not());
     at_.pool.progress().expect(found.size());
     at_.pool.progress().expect_no_more();
     std::array only{to_stdout{found.id(), word}};
@@ -317,7 +317,7 @@ class downloads {
     return code_.code();
   }
 
-  workplace& at_;
+  job_context& at_;
   const client_settings& chosen_;
   std::vector<incoming> wanted_;
   std::size_t digits_ = 0;   ///< Of the server's ids.
@@ -327,6 +327,6 @@ class downloads {
 
 }  // namespace
 
-exit_code download(workplace& at) { return downloads{at}.run(); }
+exit_code download(job_context& at) { return downloads{at}.run(); }
 
 }  // namespace programs

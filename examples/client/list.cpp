@@ -1,4 +1,4 @@
-#include "client/workplace.hpp"
+#include "client/job_context.hpp"
 
 #include <algorithm>
 #include <vector>
@@ -48,23 +48,23 @@ std::string table(std::vector<listed_file> files) {
 
 }  // namespace
 
-exit_code list(workplace& at) {
+exit_code list(job_context& at) {
   const bool is_json = at.chosen.form == output_form::json;
   const bool for_a_person = ::isatty(STDOUT_FILENO) == 1;
   const bool md5sum = at.chosen.md5sum;
   std::vector<listed_file> kept;
   const auto show = [&](listed_file file) {
-    if (is_json) return at.say.tell(file);
+    if (is_json) return at.out.tell(file);
     if (for_a_person && !md5sum) return kept.push_back(std::move(file));
     if (for_a_person) file.name = filexfer::printable(file.name);
-    at.say.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+    at.out.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
   };
   const auto [ec, entries] = at.operations.run<std::uint64_t>([&](auto handler) {
     at.pool.async_list_files({at.chosen.prefix, is_json}, show, std::move(handler));
   });
   if (ec) return at.report_failure("list");
   if (is_json || md5sum || !for_a_person) return done;
-  at.say.print(kept.empty() ? std::string{filexfer::no_files_words} + '\n'
+  at.out.print(kept.empty() ? std::string{filexfer::no_files_words} + '\n'
                             : table(std::move(kept)));
   return done;
 }

@@ -1,4 +1,4 @@
-#include "client/workplace.hpp"
+#include "client/job_context.hpp"
 #include "common/simulation.hpp"
 #include "common/temporary_folder.hpp"
 
@@ -12,7 +12,7 @@ using filexfer::any_stream;
 using filexfer::server_features;
 
 /// Connects, and asks which digest the server's ids are.
-any_stream connect(foreground& operations, filexfer::any_connector& connector,
+any_stream connect(operation_runner& operations, filexfer::any_connector& connector,
                    server_features& known, filexfer::transfer_failure& why) {
   using filexfer::condition;
   any_stream connected;
@@ -34,22 +34,22 @@ any_stream connect(foreground& operations, filexfer::any_connector& connector,
 
 }  // namespace
 
-exit_code simulate(const client_settings& chosen, reporter& say, foreground& operations,
+exit_code simulate(const client_settings& chosen, reporter& out, operation_runner& operations,
                    filexfer::any_connector& connector) {
   const std::filesystem::path file = chosen.words.front();
   const interruption::interruptible scope;
   const temporary_folder folder;
   std::error_code ec;
   const filexfer::file_source readable{file, ec};
-  if (ec) return say.report(file.string(), explain_local(ec));
+  if (ec) return out.report(file.string(), explain_local(ec));
   const std::string to = chosen.output.empty() ? folder.path().string() : chosen.output;
   const auto copy = choose_target(to, 1, chosen.policy, ec);
-  if (ec) return say.report(to, explain_local(ec));
+  if (ec) return out.report(to, explain_local(ec));
   const simulated what{file, file.filename(), *copy};
   server_features known;
   filexfer::transfer_failure why;
   any_stream connected = connect(operations, connector, known, why);
-  if (why) return say.report(what.name, explain(why, chosen.server.name()));
+  if (why) return out.report(what.name, explain(why, chosen.server.name()));
   asio::thread_pool work{2};
   const auto run = [&]<class Hasher>(std::type_identity<Hasher>) {
     simulation<Hasher> steps{operations, std::move(connected), work.get_executor()};

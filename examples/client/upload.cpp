@@ -1,5 +1,5 @@
+#include "client/job_context.hpp"
 #include "client/outgoing.hpp"
-#include "client/workplace.hpp"
 #include "common/stdin_source.hpp"
 
 #include <asio/detached.hpp>
@@ -38,14 +38,14 @@ class sized_input {
 
 class uploads {
  public:
-  explicit uploads(workplace& at) : at_{at}, chosen_{at.chosen} {}
+  explicit uploads(job_context& at) : at_{at}, chosen_{at.chosen} {}
 
   exit_code run() {
-    const display shown{at_.operations.context(), at_.say, at_.pool.progress()};
+    const display shown{at_.operations.context(), at_.out, at_.pool.progress()};
     const interruption::interruptible scope;
     if (chosen_.size) return send_sized_input();
     outgoing_files files{chosen_};
-    if (at_.say.shows_progress()) at_.pool.async_count(outgoing_files{chosen_}, asio::detached);
+    if (at_.out.shows_progress()) at_.pool.async_count(outgoing_files{chosen_}, asio::detached);
     const std::error_code ec = send(files);
     for (std::size_t i = files.words_seen(); ec && i < chosen_.words.size(); ++i) {
       if (!interruption::came()) code_.note(job_code::last, at_.report_failure(chosen_.words[i]));
@@ -56,7 +56,7 @@ class uploads {
  private:
   exit_code send_sized_input() {
     std::array files{sized_input{chosen_}};
-    if (at_.say.shows_progress()) at_.pool.async_count(std::array{files}, asio::detached);
+    if (at_.out.shows_progress()) at_.pool.async_count(std::array{files}, asio::detached);
     send(files);
     return code_.code();
   }
@@ -84,12 +84,12 @@ class uploads {
                  file.name(),      file.label(),  result.size};
     if (!ec) {
       if (!result.moved) what.what = verdict::already_there;
-      at_.say.tell(what);
+      at_.out.tell(what);
     } else if (ec == filexfer::errc::digest_mismatch) {
       what.what = verdict::fail;
       what.id = here;
       what.id_there = there;
-      at_.say.tell(what);
+      at_.out.tell(what);
       fail(result.index, file.label(),
            {wrong_digest, "the server computed " + there + ", this file is " + here +
                               ": damaged on the way; upload it again"});
@@ -102,16 +102,16 @@ class uploads {
   }
 
   void fail(std::size_t index, std::string_view subject, const failure& why) {
-    code_.note(index, at_.say.report(subject, why));
+    code_.note(index, at_.out.report(subject, why));
   }
 
-  workplace& at_;
+  job_context& at_;
   const client_settings& chosen_;
   job_code code_;
 };
 
 }  // namespace
 
-exit_code upload(workplace& at) { return uploads{at}.run(); }
+exit_code upload(job_context& at) { return uploads{at}.run(); }
 
 }  // namespace programs

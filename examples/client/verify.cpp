@@ -1,14 +1,14 @@
+#include "client/job_context.hpp"
 #include "client/outgoing.hpp"
-#include "client/workplace.hpp"
 
 #include <asio/detached.hpp>
 
 namespace programs {
 
-exit_code verify(workplace& at) {
-  const display shown{at.operations.context(), at.say, at.pool.progress()};
+exit_code verify(job_context& at) {
+  const display shown{at.operations.context(), at.out, at.pool.progress()};
   const interruption::interruptible scope;
-  if (at.say.shows_progress()) at.pool.async_count(outgoing_files{at.chosen}, asio::detached);
+  if (at.out.shows_progress()) at.pool.async_count(outgoing_files{at.chosen}, asio::detached);
   job_code code;
   std::size_t told = 0;
   const auto tell = [&](const filexfer::file_result<outgoing>& result) {
@@ -18,12 +18,12 @@ exit_code verify(workplace& at) {
     if (result.failure && !is_lacking) {
       const std::error_code ec = result.failure.error;
       code.note(result.index,
-                at.say.report(file.label(), interruption::came() ? at.explain(result.failure)
+                at.out.report(file.label(), interruption::came() ? at.explain(result.failure)
                                                                  : file.explain_here(ec)));
       return;
     }
     if (is_lacking) code.note(result.index, wrong_digest);
-    at.say.tell({is_lacking ? verdict::lacks : verdict::held,
+    at.out.tell({is_lacking ? verdict::lacks : verdict::held,
                  direction::up,
                  result.computed_here.to_string(),
                  {},

@@ -136,10 +136,10 @@ void reporter::erase() {
 }
 
 /// Its timer does not keep it alive.
-class display::clockwork : public std::enable_shared_from_this<clockwork> {
+class display::progress_timer : public std::enable_shared_from_this<progress_timer> {
  public:
-  clockwork(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job)
-      : timer_{context}, say_{say}, job_{job} {}
+  progress_timer(asio::io_context& context, reporter& out, const filexfer::transfer_progress& job)
+      : timer_{context}, out_{out}, job_{job} {}
 
   void wait(std::chrono::milliseconds pause) {
     timer_.expires_after(pause);
@@ -149,25 +149,25 @@ class display::clockwork : public std::enable_shared_from_this<clockwork> {
     });
   }
 
-  void end() { say_.end_show(); }
+  void end() { out_.end_show(); }
 
  private:
   void show() {
     const reporter::snapshot now = job_.now();
     const double bytes_per_second = rate_.after(now.bytes);
-    if (now.files_known > 0) say_.show(now, bytes_per_second);
-    wait(say_.period());
+    if (now.files_known > 0) out_.show(now, bytes_per_second);
+    wait(out_.period());
   }
 
   asio::steady_timer timer_;
-  reporter& say_;
+  reporter& out_;
   const filexfer::transfer_progress& job_;
   filexfer::transfer_rate rate_{job_.now().bytes};
 };
 
-display::display(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job) {
-  if (!say.shows_progress()) return;
-  shown_ = std::make_shared<clockwork>(context, say, job);
+display::display(asio::io_context& context, reporter& out, const filexfer::transfer_progress& job) {
+  if (!out.shows_progress()) return;
+  shown_ = std::make_shared<progress_timer>(context, out, job);
   shown_->wait(std::chrono::milliseconds{500});
 }
 

@@ -98,15 +98,15 @@ class reporter {
 /// on the terminal, which is gone at the end; or in JSON, twice a second. The context has to run.
 class display {
  public:
-  display(asio::io_context& context, reporter& say, const filexfer::transfer_progress& job);
+  display(asio::io_context& context, reporter& out, const filexfer::transfer_progress& job);
   display(const display&) = delete;
   display& operator=(const display&) = delete;
   ~display();
 
  private:
-  class clockwork;
+  class progress_timer;
 
-  std::shared_ptr<clockwork> shown_;  ///< Null if nothing is.
+  std::shared_ptr<progress_timer> shown_;  ///< Null if nothing is.
 };
 
 }  // namespace programs

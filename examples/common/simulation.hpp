@@ -7,7 +7,7 @@
 /// the caller's.
 
 #include "common/failure.hpp"
-#include "common/foreground.hpp"
+#include "common/operation_runner.hpp"
 
 #include <filexfer/filexfer.hpp>
 
@@ -52,7 +52,8 @@ class simulation {
   using digest = typename Hasher::digest_type;
 
  public:
-  simulation(foreground& operations, filexfer::any_stream stream, const asio::any_io_executor& work)
+  simulation(operation_runner& operations, filexfer::any_stream stream,
+             const asio::any_io_executor& work)
       : operations_{operations},
         client_{filexfer::recording_stream<filexfer::any_stream>{std::move(stream)}} {
     client_.work_executor(work);
@@ -242,7 +243,7 @@ class simulation {
   static constexpr std::string_view client_side = "client";
   static constexpr std::string_view server_side = "server";
 
-  foreground& operations_;
+  operation_runner& operations_;
   filexfer::client<filexfer::recording_stream<filexfer::any_stream>, Hasher> client_;
   filexfer::upload_result<digest> sent_;
   filexfer::download_result<digest> arrived_;

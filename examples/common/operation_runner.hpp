@@ -1,5 +1,5 @@
-#ifndef PROGRAMS_FOREGROUND_HPP
-#define PROGRAMS_FOREGROUND_HPP
+#ifndef PROGRAMS_OPERATION_RUNNER_HPP
+#define PROGRAMS_OPERATION_RUNNER_HPP
 
 /// \file
 /// Asynchronous operations for a program that does one thing after another.
@@ -26,10 +26,10 @@ namespace programs {
 
 /// Runs operations one at a time, each to its end, so that a program reads from top to bottom and
 /// still has deadlines, progress and cancelling.
-class foreground {
+class operation_runner {
  public:
   /// `interruption::watch()` must have been called.
-  foreground() : interruption_{context_, ::dup(interruption::descriptor())} {
+  operation_runner() : interruption_{context_, ::dup(interruption::descriptor())} {
     interruption_.async_wait(asio::posix::stream_descriptor::wait_read, [this](std::error_code ec) {
       if (!ec) cancel_.emit(asio::cancellation_type::terminal);
     });

@@ -1,4 +1,4 @@
-#include "client/workplace.hpp"
+#include "client/job_context.hpp"
 
 #ifdef PROGRAMS_WITH_TLS
 #include <filexfer/tls.hpp>
@@ -39,10 +39,10 @@ std::optional<filexfer::download_target> choose_target(const std::filesystem::pa
   return std::nullopt;
 }
 
-workplace::workplace(const client_settings& asked_for, reporter& to_say, any_connector connector,
-                     foreground& runs)
+job_context::job_context(const client_settings& asked_for, reporter& reporter_,
+                         any_connector connector, operation_runner& runs)
     : chosen{asked_for},
-      say{to_say},
+      out{reporter_},
       operations{runs},
       pool{std::move(connector), filexfer::pool_options{.connections = asked_for.parallel,
                                                         .retry_for = asked_for.retry_for}},
@@ -52,9 +52,9 @@ workplace::workplace(const client_settings& asked_for, reporter& to_say, any_con
   pool.on_event([this](const filexfer::pool_event& event) {
     const std::string why = cause(event.why, chosen.server.name());
     if (event.what == filexfer::pool_event::kind::retrying) {
-      say.trying_again(event.name, why);
+      out.trying_again(event.name, why);
     } else {
-      say.report("--parallel", {done, "goes on with fewer connections: " + why});
+      out.report("--parallel", {done, "goes on with fewer connections: " + why});
     }
   });
 }

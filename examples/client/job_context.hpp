@@ -1,13 +1,13 @@
-#ifndef PROGRAMS_CLIENT_WORKPLACE_HPP
-#define PROGRAMS_CLIENT_WORKPLACE_HPP
+#ifndef PROGRAMS_CLIENT_JOB_CONTEXT_HPP
+#define PROGRAMS_CLIENT_JOB_CONTEXT_HPP
 
 /// \file
 /// What filexfer-client's commands work with.
 
 #include "common/client_settings.hpp"
 #include "common/failure.hpp"
-#include "common/foreground.hpp"
 #include "common/interruption.hpp"
+#include "common/operation_runner.hpp"
 #include "common/reporter.hpp"
 
 #include <filexfer/filexfer.hpp>
@@ -38,9 +38,9 @@ std::optional<filexfer::download_target> choose_target(const std::filesystem::pa
                                                        std::error_code& ec);
 
 /// The command line, the server, and whom to tell.
-struct workplace {
-  workplace(const client_settings& asked_for, reporter& to_say, filexfer::any_connector connector,
-            foreground& runs);
+struct job_context {
+  job_context(const client_settings& asked_for, reporter& reporter_,
+              filexfer::any_connector connector, operation_runner& runs);
 
   failure explain(const filexfer::transfer_failure& why) const {
     return programs::explain(why, chosen.server.name());
@@ -48,23 +48,23 @@ struct workplace {
 
   /// Says why a job of the pool has failed. Returns the code.
   exit_code report_failure(std::string_view subject) {
-    return say.report(subject, explain(pool.last_failure()));
+    return out.report(subject, explain(pool.last_failure()));
   }
 
   const client_settings& chosen;
-  reporter& say;
-  foreground& operations;
+  reporter& out;
+  operation_runner& operations;
   filexfer::transfer_pool<filexfer::any_connector> pool;
   asio::thread_pool work;  // behind what uses it
 };
 
-exit_code list(workplace& at);
-exit_code upload(workplace& at);
-exit_code download(workplace& at);
-exit_code verify(workplace& at);
+exit_code list(job_context& at);
+exit_code upload(job_context& at);
+exit_code download(job_context& at);
+exit_code verify(job_context& at);
 
 /// Steps 3 to 22 of the simulation, over a connection of its own.
-exit_code simulate(const client_settings& chosen, reporter& say, foreground& operations,
+exit_code simulate(const client_settings& chosen, reporter& out, operation_runner& operations,
                    filexfer::any_connector& connector);
 
 /// How a job of many files ends: with the first failure, in the order of the files.
