@@ -4,7 +4,7 @@
 /// \file
 /// One type for all streams, and one for all connectors, where which it is shows at run time only.
 
-#include <filexfer/detail/any_handler.hpp>
+#include <filexfer/detail/driver/any_handler.hpp>
 #include <filexfer/connector.hpp>
 #include <filexfer/stream.hpp>
 

@@ -4,9 +4,9 @@
 /// \file
 /// The client's side of a connection.
 
-#include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/client_operations.hpp>
-#include <filexfer/detail/run.hpp>
+#include <filexfer/detail/driver/async_run.hpp>
+#include <filexfer/detail/driver/run.hpp>
+#include <filexfer/detail/flow/client_operations.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>

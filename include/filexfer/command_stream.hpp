@@ -4,7 +4,7 @@
 /// \file
 /// A command that leads to the server by its standard input and output, such as `ssh`.
 
-#include <filexfer/detail/child_process.hpp>
+#include <filexfer/detail/posix/child_process.hpp>
 #include <filexfer/connector.hpp>
 #include <filexfer/pipe_stream.hpp>
 #include <filexfer/stream.hpp>

@@ -4,9 +4,9 @@
 /// \file
 /// Digests of local files, remembered between runs.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/regular_file.hpp>
-#include <filexfer/detail/time_of.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/md5.hpp>
 

@@ -4,14 +4,14 @@
 /// \file
 /// A store in a directory, where a person can find and use the files.
 
-#include <filexfer/detail/partials.hpp>
-#include <filexfer/detail/publishing.hpp>
-#include <filexfer/detail/quota.hpp>
-#include <filexfer/detail/regular_file.hpp>
-#include <filexfer/detail/store_folder.hpp>
-#include <filexfer/detail/store_walk.hpp>
-#include <filexfer/detail/temporary.hpp>
-#include <filexfer/detail/time_of.hpp>
+#include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/detail/posix/temporary.hpp>
+#include <filexfer/detail/posix/time_of.hpp>
+#include <filexfer/detail/store/partials.hpp>
+#include <filexfer/detail/store/publishing.hpp>
+#include <filexfer/detail/store/quota.hpp>
+#include <filexfer/detail/store/store_folder.hpp>
+#include <filexfer/detail/store/store_walk.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>

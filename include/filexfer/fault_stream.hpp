@@ -4,7 +4,7 @@
 /// \file
 /// A stream around a stream that cuts, stalls, corrupts or breaks at a chosen byte: for tests.
 
-#include <filexfer/detail/fault_state.hpp>
+#include <filexfer/detail/stream/fault_state.hpp>
 #include <filexfer/fault_plan.hpp>
 #include <filexfer/stream.hpp>
 

@@ -4,12 +4,12 @@
 /// \file
 /// A client's files on disk: `file_source` to upload, `file_sink` to download into.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/file_system.hpp>
-#include <filexfer/detail/random_name.hpp>
-#include <filexfer/detail/regular_file.hpp>
-#include <filexfer/detail/temporary.hpp>
-#include <filexfer/detail/time_of.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/file_system.hpp>
+#include <filexfer/detail/posix/random_name.hpp>
+#include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/detail/posix/temporary.hpp>
+#include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/storage.hpp>

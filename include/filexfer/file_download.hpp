@@ -4,8 +4,8 @@
 /// \file
 /// Downloads to the disk, as elements for a `transfer_pool`.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/time_of.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/entry.hpp>
 #include <filexfer/file.hpp>

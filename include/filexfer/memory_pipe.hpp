@@ -4,7 +4,7 @@
 /// \file
 /// A duplex pipe in memory: a stream for tests, and for two parts of one process.
 
-#include <filexfer/detail/memory_channel.hpp>
+#include <filexfer/detail/stream/memory_channel.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>

@@ -4,7 +4,7 @@
 /// \file
 /// A store in memory: for tests, for simulations, and for a server that need not remember.
 
-#include <filexfer/detail/blocks.hpp>
+#include <filexfer/detail/store/blocks.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>

@@ -4,8 +4,8 @@
 /// \file
 /// One duplex stream of two descriptors: a pair of pipes, or standard input and output.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/pipe_side.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/stream/pipe_side.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>

@@ -4,11 +4,11 @@
 /// \file
 /// Accepts connections on one endpoint and serves each in a session.
 
-#include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/flow.hpp>
-#include <filexfer/detail/listen.hpp>
-#include <filexfer/detail/session_flow.hpp>
-#include <filexfer/detail/work_guard.hpp>
+#include <filexfer/detail/driver/async_run.hpp>
+#include <filexfer/detail/driver/work_guard.hpp>
+#include <filexfer/detail/flow/flow.hpp>
+#include <filexfer/detail/flow/session_flow.hpp>
+#include <filexfer/detail/stream/listen.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>

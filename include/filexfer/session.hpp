@@ -4,9 +4,9 @@
 /// \file
 /// The server's side of one connection.
 
-#include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/run.hpp>
-#include <filexfer/detail/session_flow.hpp>
+#include <filexfer/detail/driver/async_run.hpp>
+#include <filexfer/detail/driver/run.hpp>
+#include <filexfer/detail/flow/session_flow.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>

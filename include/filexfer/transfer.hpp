@@ -5,7 +5,7 @@
 /// Transfers that outlive their connections: when to try again, how long to wait before, and an
 /// upload that goes on where it stopped (the protocol's section 5, `resume`).
 
-#include <filexfer/detail/random_name.hpp>
+#include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>

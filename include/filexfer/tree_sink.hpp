@@ -4,8 +4,8 @@
 /// \file
 /// A folder to download into, below which files stand under the names that they have at the server.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/folder.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/folder.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>

@@ -4,8 +4,8 @@
 /// \file
 /// A folder as a range of files to upload.
 
-#include <filexfer/detail/descriptor.hpp>
-#include <filexfer/detail/folder.hpp>
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/folder.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/file.hpp>

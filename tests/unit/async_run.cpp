@@ -2,8 +2,8 @@
 #include "support/once_handler.hpp"
 #include "support/script.hpp"
 
-#include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/driver/async_run.hpp>
+#include <filexfer/detail/flow/connection.hpp>
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/memory_pipe.hpp>
 

@@ -1,7 +1,7 @@
 #include "support/dialogues.hpp"
 #include "support/script.hpp"
 
-#include <filexfer/detail/client_flows.hpp>
+#include <filexfer/detail/flow/client_flows.hpp>
 
 #include <doctest/doctest.h>
 

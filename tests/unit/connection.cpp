@@ -1,6 +1,6 @@
 #include "support/script.hpp"
 
-#include <filexfer/detail/connection.hpp>
+#include <filexfer/detail/flow/connection.hpp>
 
 #include <doctest/doctest.h>
 

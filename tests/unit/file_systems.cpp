@@ -4,10 +4,10 @@
 #include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
 
-#include <filexfer/detail/file_system.hpp>
-#include <filexfer/detail/publishing.hpp>
-#include <filexfer/detail/store_folder.hpp>
-#include <filexfer/detail/store_walk.hpp>
+#include <filexfer/detail/posix/file_system.hpp>
+#include <filexfer/detail/store/publishing.hpp>
+#include <filexfer/detail/store/store_folder.hpp>
+#include <filexfer/detail/store/store_walk.hpp>
 #include <filexfer/md5.hpp>
 
 #include <doctest/doctest.h>

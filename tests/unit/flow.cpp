@@ -1,4 +1,4 @@
-#include <filexfer/detail/flow.hpp>
+#include <filexfer/detail/flow/flow.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,6 +1,6 @@
 #include "support/once_handler.hpp"
 
-#include <filexfer/detail/sigpipe.hpp>
+#include <filexfer/detail/posix/sigpipe.hpp>
 #include <filexfer/pipe_stream.hpp>
 
 #include <asio/buffer.hpp>

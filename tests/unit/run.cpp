@@ -3,7 +3,7 @@
 #include "support/failing_store.hpp"
 #include "support/script.hpp"
 
-#include <filexfer/detail/run.hpp>
+#include <filexfer/detail/driver/run.hpp>
 
 #include <asio/io_context.hpp>
 #include <asio/local/connect_pair.hpp>

@@ -1,6 +1,6 @@
 #include "support/manual_clock.hpp"
 
-#include <filexfer/detail/running_deadline.hpp>
+#include <filexfer/detail/driver/running_deadline.hpp>
 
 #include <doctest/doctest.h>
 

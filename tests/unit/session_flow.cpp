@@ -2,7 +2,7 @@
 #include "support/failing_store.hpp"
 #include "support/script.hpp"
 
-#include <filexfer/detail/session_flow.hpp>
+#include <filexfer/detail/flow/session_flow.hpp>
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include <filexfer/detail/work_queue.hpp>
+#include <filexfer/detail/driver/work_queue.hpp>
 
 #include <doctest/doctest.h>
 

@@ -6,8 +6,8 @@
 
 #include "script.hpp"
 
-#include <filexfer/detail/client_flows.hpp>
-#include <filexfer/detail/session_flow.hpp>
+#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/session_flow.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_store.hpp>
 #include <filexfer/protocol.hpp>

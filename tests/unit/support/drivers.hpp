@@ -7,8 +7,8 @@
 #include "once_handler.hpp"
 #include "scripted_stream.hpp"
 
-#include <filexfer/detail/async_run.hpp>
-#include <filexfer/detail/run.hpp>
+#include <filexfer/detail/driver/async_run.hpp>
+#include <filexfer/detail/driver/run.hpp>
 
 #include <asio/io_context.hpp>
 #include <doctest/doctest.h>

@@ -8,7 +8,7 @@
 #include "support/rfc1321.hpp"
 #include "support/virtual_timer.hpp"
 
-#include <filexfer/detail/buffer_prefix.hpp>
+#include <filexfer/detail/stream/buffer_prefix.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/md5.hpp>

@@ -11,7 +11,7 @@
 //   auto files = driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); },
 //   ec); CHECK(driver.peer.said() == "LIST_FILES\n");
 
-#include <filexfer/detail/flow.hpp>
+#include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/error.hpp>
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 
 #include "support/manual_clock.hpp"
 
-#include <filexfer/detail/work_guard.hpp>
+#include <filexfer/detail/driver/work_guard.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_cancellation_slot.hpp>

@@ -5,7 +5,7 @@
 // nowhere else: jobs, and the client's flows under them, are compiled once for a pool, not once for
 // each kind of element.
 
-#include <filexfer/detail/flow.hpp>
+#include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/entry.hpp>

@@ -5,8 +5,8 @@
 // ("calls"), such as connecting, an upload of a client, or a wait of a timer. A job of the pool is
 // a few routines on one strand, each of which reads from top to bottom.
 
-#include <filexfer/detail/flow.hpp>
-#include <filexfer/detail/work_guard.hpp>
+#include <filexfer/detail/driver/work_guard.hpp>
+#include <filexfer/detail/flow/flow.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_executor.hpp>

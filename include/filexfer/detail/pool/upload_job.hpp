@@ -10,7 +10,7 @@
 #include <filexfer/detail/pool/job.hpp>
 #include <filexfer/detail/pool/result_taker.hpp>
 #include <filexfer/detail/pool/routine.hpp>
-#include <filexfer/detail/random_name.hpp>
+#include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/error.hpp>

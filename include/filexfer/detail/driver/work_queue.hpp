@@ -1,0 +1,69 @@
+#ifndef FILEXFER_DETAIL_DRIVER_WORK_QUEUE_HPP
+#define FILEXFER_DETAIL_DRIVER_WORK_QUEUE_HPP
+
+#include <filexfer/detail/flow/flow.hpp>
+
+#include <mutex>
+#include <utility>
+
+namespace filexfer::detail {
+
+/// Work that runs one piece after the other, in the order in which it was pushed.
+class work_queue {
+ public:
+  /// Appends `piece`. True if the queue was idle: the caller then has `run_next` called.
+  bool push(work_base& piece) {
+    const std::lock_guard lock{mutex_};
+    piece.next_ = nullptr;
+    piece.ended_ = piece.awaited_ = false;
+    (first_ != nullptr ? last_->next_ : first_) = &piece;
+    last_ = &piece;
+    return !std::exchange(running_, true);
+  }
+
+  /// Whether `piece` is done. If not, the `run_next` that runs it reports `awaited`.
+  bool done_or_notify(work_base& piece) {
+    const std::lock_guard lock{mutex_};
+    piece.awaited_ = !piece.ended_;
+    return piece.ended_;
+  }
+
+  /// Pieces that have not started yet are cancelled instead of run.
+  void cancel() {
+    const std::lock_guard lock{mutex_};
+    cancelled_ = true;
+  }
+
+  struct progress {
+    bool awaited;  ///< Somebody waits for the piece that was run.
+    bool more;     ///< There are more pieces: call `run_next` again.
+  };
+
+  /// Runs the first piece.
+  progress run_next() noexcept {
+    bool skip = false;
+    {
+      const std::lock_guard lock{mutex_};
+      skip = cancelled_;
+    }
+    work_base& piece = *first_;  // only this function takes pieces away
+    if (skip) piece.cancel();
+    else piece.run();
+    const std::lock_guard lock{mutex_};
+    first_ = piece.next_;
+    running_ = first_ != nullptr;
+    piece.ended_ = true;
+    return {piece.awaited_, running_};
+  }
+
+ private:
+  std::mutex mutex_;
+  work_base* first_ = nullptr;  ///< Stays here while it runs.
+  work_base* last_ = nullptr;
+  bool running_ = false;
+  bool cancelled_ = false;
+};
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,236 @@
+#ifndef FILEXFER_DETAIL_FLOW_CONNECTION_HPP
+#define FILEXFER_DETAIL_FLOW_CONNECTION_HPP
+
+// What both sides' flows know of their connection: the line buffer and how lines go in and out.
+
+#include <filexfer/detail/flow/flow.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
+#include <filexfer/options.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace filexfer::detail {
+
+inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
+  return std::as_bytes(std::span{text});
+}
+
+/// Bytes of a buffer that takes what a peer sends ahead.
+inline constexpr std::size_t wide_buffer_size = std::size_t{64} * 1024;
+
+/// Bytes that have arrived and were not yet used; room for one line of the longest, or more.
+class line_buffer {
+ public:
+  bool empty() const noexcept { return begin_ == end_; }
+  std::size_t size() const noexcept { return end_ - begin_; }
+  bool holds_line() const noexcept { return line_end() != std::string_view::npos; }
+
+  /// Whether it begins with a line that is too long, be it whole or not.
+  bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_length; }
+
+  /// Takes the first whole line, without its end; valid until the buffer is changed.
+  std::optional<std::string_view> take_line() noexcept {
+    const auto end = line_end();
+    if (end == std::string_view::npos) return std::nullopt;
+    auto line = unused().substr(0, end);
+    begin_ += end + 1;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line;
+  }
+
+  /// Takes up to `most` bytes; valid until the buffer is changed.
+  std::span<const std::byte> take(std::uint64_t most) noexcept {
+    const auto held = unused();
+    const auto taken =
+        held.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(held.size(), most)));
+    begin_ += taken.size();
+    return as_bytes(taken);
+  }
+
+  /// Where the next bytes may go; not empty if no line is held, nor one that is too long.
+  std::span<std::byte> space() noexcept {
+    std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+    return std::as_writable_bytes(std::span{text_}).subspan(end_);
+  }
+
+  void clear() noexcept { begin_ = end_ = 0; }
+
+  /// `bytes` were read into `space()`.
+  void filled(std::size_t bytes) noexcept { end_ += bytes; }
+
+  /// Takes more at once from now on, if there is memory.
+  void widen() noexcept {
+    if (text_.size() >= wide_buffer_size) return;
+    try {
+      text_.resize(wide_buffer_size);
+    } catch (const std::bad_alloc&) {  // it does without
+    }
+  }
+
+  /// Frees what an idle connection needs not. The buffer is empty.
+  void narrow() noexcept {
+    if (text_.size() == max_line_length) return;
+    clear();
+    text_.resize(max_line_length);
+    text_.shrink_to_fit();
+  }
+
+ private:
+  std::string_view unused() const noexcept { return {text_.data() + begin_, end_ - begin_}; }
+  std::size_t line_end() const noexcept { return unused().substr(0, max_line_length).find('\n'); }
+
+  std::vector<char> text_ = std::vector<char>(max_line_length);
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+/// One end of a connection, as flows see it.
+struct connection {
+  line_buffer in;
+  /// Why the read of a `read_write` has failed: then there is nothing more to read. (A socket that
+  /// has told of a reset once may let the next read wait.)
+  std::error_code read_error;
+  /// Where the read that a `read_write` has left standing puts its bytes; empty if none stands.
+  std::span<std::byte> standing_read;
+  std::size_t chunk_size = default_chunk_size;
+  /// Files up to this size move in one piece, on the thread that moves them: handing over costs
+  /// more. Also the least that a chunk holds.
+  std::size_t small_file_size = default_small_file_size;
+  /// Set by whoever drives: the stream can do `io_kind::send_file`.
+  bool sends_files = false;
+  /// Set by whoever drives: a `read_write` reads while it writes, so lines may be sent ahead.
+  bool can_pipeline = true;
+};
+
+/// Where the next read has to go.
+inline std::span<std::byte> read_target(connection& c) noexcept {
+  return c.standing_read.empty() ? c.in.space() : c.standing_read;
+}
+
+/// Takes what the read of a `read_write`, into `target`, has brought, or notes that it stands.
+inline void take_read(connection& c, std::span<std::byte> target, const outcome& moved) noexcept {
+  c.standing_read = moved.read ? std::span<std::byte>{} : target;
+  if (!moved.read) return;
+  c.in.filled(moved.read->bytes);
+  c.read_error = moved.read->error;
+}
+
+/// Whether a server that is told to stop may end the wait for this line.
+enum class interruptible { no, yes };
+
+/// Reads a line, without its end; valid until the next read. `errc::line_too_long`;
+/// `errc::end_of_stream` before its first byte, `errc::truncated` after.
+inline flow<std::string_view> read_line(connection& c, deadline limit, interruptible stop,
+                                        std::error_code& ec) {
+  ec.clear();
+  action reading;
+  reading.io = io_kind::read_some;
+  reading.deadline = limit;
+  for (;;) {
+    if (const auto line = c.in.take_line()) co_return *line;
+    if (c.in.holds_long_line()) {
+      ec = errc::line_too_long;
+      co_return std::string_view{};
+    }
+    reading.read_buffer = read_target(c);
+    reading.interruptible = stop == interruptible::yes && c.in.empty();
+    outcome read;
+    if (c.read_error) read.error = c.read_error;
+    else read = co_await reading;
+    c.standing_read = {};
+    if (read.error) {
+      ec = read.error;
+      if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
+      co_return std::string_view{};
+    }
+    c.in.filled(static_cast<std::size_t>(read.bytes));
+    reading.continues_deadline = true;
+  }
+}
+
+/// Writes `first` and then `second`; both must live until this has ended.
+inline flow<void> write_bytes(connection&, std::span<const std::byte> first,
+                              std::span<const std::byte> second, std::error_code& ec) {
+  action writing;
+  writing.io = io_kind::write;
+  writing.write_buffers = {first, second};
+  const outcome written = co_await writing;
+  ec = written.error;
+}
+
+/// Writes whole lines (`text` ends in LF), which must live until this has ended.
+inline flow<void> write_text(connection& c, std::string_view text, std::error_code& ec) {
+  co_await write_bytes(c, as_bytes(text), {}, ec);
+}
+
+/// Writes lines before the replies to those before have come, which are read meanwhile: the peer
+/// may not take the last line before its replies to the first are taken.
+inline flow<void> write_pipelined(connection& c, std::string_view text, std::error_code& ec) {
+  action both;
+  both.io = io_kind::read_write;
+  both.write_buffers[0] = as_bytes(text);
+  for (bool wrote = false; !wrote; both.continues_deadline = true) {
+    both.read_buffer = c.read_error ? std::span<std::byte>{} : read_target(c);
+    const outcome moved = co_await both;
+    take_read(c, both.read_buffer, moved);
+    ec = moved.error;
+    wrote = moved.written || ec;
+  }
+}
+
+/// Does a piece of work, and nothing else.
+inline flow<void> perform(work_base& work) {
+  action working;
+  working.run_and_wait(work);
+  co_await working;
+}
+
+/// Lets some time pass.
+inline flow<void> wait(std::chrono::milliseconds time) {
+  action waiting;
+  waiting.io = io_kind::pause;
+  waiting.pause = time;
+  co_await waiting;
+}
+
+/// Closes at once.
+inline flow<void> close(connection&) {
+  action closing;
+  closing.io = io_kind::close;
+  co_await closing;
+}
+
+/// Ends the connection after its last line was written: ends the sending side, reads and drops for
+/// a while, closes (section 8, "closes"). If that line could not be written, closes at once.
+inline flow<void> end_connection(connection& c, std::error_code write_error) {
+  action step;
+  step.io = io_kind::shutdown_send;
+  if (!write_error) co_await step;
+  c.in.clear();
+  step.io = io_kind::read_some;
+  step.deadline = deadline::linger;
+  step.read_buffer = c.in.space();
+  while (!write_error) {
+    const outcome dropped = co_await step;
+    if (dropped.error) break;
+    step.continues_deadline = true;
+  }
+  co_await close(c);
+}
+
+}  // namespace filexfer::detail
+
+#endif

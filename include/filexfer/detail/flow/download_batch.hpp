@@ -1,0 +1,184 @@
+#ifndef FILEXFER_DETAIL_FLOW_DOWNLOAD_BATCH_HPP
+#define FILEXFER_DETAIL_FLOW_DOWNLOAD_BATCH_HPP
+
+// Many downloads, pipelined.
+
+#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_state.hpp>
+#include <filexfer/detail/flow/flow.hpp>
+#include <filexfer/detail/flow/pipeline.hpp>
+#include <filexfer/detail/flow/transfer.hpp>
+#include <filexfer/batch.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace filexfer::detail {
+
+/// Most bytes of a file that can't be stored here that are read and dropped for the sake of the
+/// files after it.
+inline constexpr std::uint64_t max_dropped_size = std::uint64_t{1024} * 1024;
+
+template <class File>
+struct download_in_flight {
+  File* file;
+  bool prompt_received = false;
+};
+
+template <hasher Hasher, class Files, class OnResult>
+class download_pipeline : public pipelined_requests<Files, download_in_flight<element_of<Files>>> {
+  using digest_type = typename Hasher::digest_type;
+  using file_type = element_of<Files>;
+  using base = pipelined_requests<Files, download_in_flight<file_type>>;
+  using base::in_flight_;
+  using base::prepared_;
+
+ public:
+  download_pipeline(client_state& state, Files& files, OnResult& on_result)
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+
+  void prepare(byte_buffer& out) {
+    prepared_.clear();
+    while (!this->batch_is_full()) {
+      auto* const file = this->next();
+      if (file == nullptr) break;
+      prepared_.push_back({file});
+      this->advance();
+      append(out, std::string{to_string(command::download)} + '\n');
+      append(out, format_download_request(request_of(*file)) + '\n');
+    }
+  }
+
+  void on_sent() { in_flight_.insert(in_flight_.end(), prepared_.begin(), prepared_.end()); }
+
+  flow<void> on_reply(std::string_view line, std::error_code& ec) {
+    auto& front = in_flight_.front();
+    check_pipelined_reply(state_, line, front.prompt_received, ec);
+    if (!ec && !std::exchange(front.prompt_received, true)) co_return;
+    file_type& file = *front.file;
+    download_result<digest_type> result;
+    if (!ec) {
+      auto entry = check_entry(state_, line, request_of(file), ec);
+      // What has arrived is not kept waiting for the stream.
+      if (!ec && state_.connection.in.size() < entry.bytes()) co_await on_drained(ec);
+      if (!ec) result = co_await receive(file, std::move(entry), ec);
+    }
+    if (!ec) {
+      in_flight_.pop_front();
+      arrived_.push_back({&file, std::move(result), {}});
+      if (arrived_.size() >= max_commit_batch) co_await on_drained(ec);
+      co_return;
+    }
+    const std::error_code failed = ec;
+    const failure_origin origin = state_.origin;
+    const bool synchronized = state_.synchronized;
+    co_await on_drained(ec);
+    fail(state_, origin, failed, ec);
+    state_.synchronized = synchronized;
+    if (synchronized || origin == failure_origin::local) in_flight_.pop_front();
+    report_and_continue(state_, ec, [&] { on_result_(file, ec, result); });
+  }
+
+  /// Commits the files that have arrived, and reports them.
+  flow<void> on_drained(std::error_code& ec) {
+    if (arrived_.empty()) co_return;
+    std::size_t next = 0;
+    work committing{[&](std::error_code&) {
+      const auto end = std::chrono::steady_clock::now() + commit_slice;
+      do {
+        commit(arrived_[next++]);
+      } while (next < arrived_.size() && std::chrono::steady_clock::now() < end);
+    }};
+    while (next < arrived_.size() && !committing.error()) co_await perform(committing);
+    ec = committing.error();  // it was cancelled
+    arrived_.resize(next);
+    for (arrived_file& one : std::exchange(arrived_, {})) {
+      state_.origin = one.failed ? failure_origin::local : failure_origin::none;
+      on_result_(*one.file, one.failed, one.result);
+    }
+    state_.origin = failure_origin::none;
+    state_.synchronized = false;
+  }
+
+ private:
+  /// A file that has arrived, with the right digest.
+  struct arrived_file {
+    file_type* file;
+    download_result<digest_type> result;
+    std::error_code failed;  ///< Of its commit.
+  };
+
+  static void commit(arrived_file& one) noexcept {
+    try {
+      one.file->sink.commit(one.failed);
+    } catch (...) {
+      one.failed = error_of(std::current_exception());
+    }
+  }
+
+  download_request<digest_type> request_of(const file_type& file) const {
+    download_request<digest_type> wanted{file.id, std::nullopt, std::nullopt};
+    wanted.mtime = state_.features->mtime;
+    return wanted;
+  }
+
+  flow<download_result<digest_type>> receive(file_type& file, download_entry<digest_type> entry,
+                                             std::error_code& ec) {
+    const std::uint64_t count = entry.bytes();
+    Hasher hash;
+    auto result = co_await receive_file(state_, file.sink, hash, std::move(entry), ec);
+    const std::uint64_t left = count - result.bytes;
+    const bool failed_here = ec && !state_.synchronized && state_.origin == failure_origin::local;
+    if (failed_here && left <= max_dropped_size) {
+      const std::error_code why = ec;
+      co_await drop_bytes(state_.connection, left, ec);
+      if (ec) state_.origin = failure_origin::stream;
+      else fail_synchronized(state_, failure_origin::local, why, ec);
+    }
+    co_return result;
+  }
+
+  client_state& state_;
+  OnResult& on_result_;
+  std::vector<arrived_file> arrived_;
+};
+
+/// DOWNLOAD of all `files`, pipelined if the driver and the server can.
+template <hasher Hasher, class Files, class OnResult>
+flow<void> download_all(client_state& state, Files& files, OnResult on_result,
+                        std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return;
+  co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return;
+  if (state.connection.can_pipeline && state.features->version > 0) {
+    download_pipeline<Hasher, Files, OnResult> pipeline{state, files, on_result};
+    state.connection.in.widen();
+    co_await run_pipeline(state, pipeline, ec);
+    state.connection.in.narrow();
+    state.synchronized = !ec;
+    co_return;
+  }
+  for (auto& file : files) {
+    const auto result = co_await download_one<Hasher>(state, file.id, file.sink, ec);
+    if (!report_and_continue(state, ec, [&] { on_result(file, ec, result); })) co_return;
+  }
+  state.synchronized = true;
+}
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,317 @@
+#ifndef FILEXFER_DETAIL_FLOW_FLOW_HPP
+#define FILEXFER_DETAIL_FLOW_FLOW_HPP
+
+// A flow is a piece of the protocol as a coroutine that does no I/O and knows no stream. It awaits
+// actions: a driver (run.hpp, async_run.hpp) does what an action asks, and resumes the flow with
+// the outcome. Flows await flows.
+//
+// Awaiting does not recurse: the context knows the innermost suspended flow, and the driver's loop
+// resumes that one. (Symmetric transfer would overflow the stack in builds without optimisation,
+// where it is an ordinary call.)
+
+#include <filexfer/error.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace filexfer::detail {
+
+// ---------------------------------------------------------------------------------------- actions
+
+/// The deadline that an I/O stands under: one of `time_limits`.
+enum class deadline {
+  line,    ///< `line`, absolute.
+  reply,   ///< `reply`, absolute.
+  idle,    ///< `idle`, anew at each progress, and `least_rate` for the whole action.
+  linger,  ///< `linger`, absolute.
+};
+
+enum class io_kind {
+  none,
+  read_some,      ///< At least one byte into `read_buffer`.
+  read_full,      ///< All of `read_buffer`.
+  write,          ///< All of `write_buffers`.
+  read_write,     ///< Writes all of `write_buffers` and reads into `read_buffer`, until either has
+                  ///< ended.
+  cancel_write,   ///< Cancels a write that a `read_write` has left, and lets it end.
+  send_file,      ///< `file`, if `connection::sends_files` says that the stream can.
+  pause,          ///< Lets `pause` pass.
+  shutdown_send,  ///< Ends the sending side, if the stream can.
+  close,          ///< Closes the stream, if it can.
+};
+
+struct file_range {
+  int descriptor = -1;
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
+/// before it has awaited it, or what it began in the same queue later.
+class work_base {
+ public:
+  work_base(const work_base&) = delete;
+  work_base& operator=(const work_base&) = delete;
+
+  void run() noexcept { run_(*this); }
+  /// In place of `run`: it has failed with `std::errc::operation_canceled`.
+  void cancel() noexcept { error_ = make_error_code(std::errc::operation_canceled); }
+  /// Of the last call; clear before the first.
+  std::error_code error() const noexcept { return error_; }
+
+ protected:
+  explicit work_base(void (*call)(work_base&) noexcept) noexcept : run_{call} {}
+  ~work_base() = default;
+  std::error_code error_;
+
+ private:
+  friend class work_queue;
+  work_base* next_ = nullptr;
+  bool ended_ = true;
+  bool awaited_ = false;
+  void (*run_)(work_base&) noexcept;
+};
+
+/// What a flow asks of its driver: I/O, or work, or both at once.
+///
+/// A `read_write` ends as soon as its read or its write has ended, and leaves the other standing if
+/// that has started. A standing write goes on during later actions, until a `read_write` with the
+/// same `write_buffers` joins it. A standing read is joined by the next `read_write` or read, which
+/// must name the same `read_buffer`. A `read_write` that fails leaves no write standing; no flow
+/// may end while its write stands. The blocking driver can't do both, and only writes.
+struct action {
+  io_kind io = io_kind::none;
+  std::span<std::byte> read_buffer;
+  std::array<std::span<const std::byte>, 2> write_buffers;
+  file_range file;
+
+  detail::deadline deadline = deadline::idle;
+  /// Go on with the deadline of the action before (a line read in pieces has one).
+  bool continues_deadline = false;
+  /// A server that is told to stop ends this read with `errc::shutting_down`.
+  bool interruptible = false;
+  /// Once this is set the I/O soon ends with `errc::superseded`.
+  const std::atomic<bool>* revoked = nullptr;
+  std::chrono::milliseconds pause{};
+
+  /// Work that this action starts, one piece for each of two queues, and that may outlive it. The
+  /// pieces of one queue run one after the other, beside those of the other queue.
+  std::array<work_base*, 2> starts{};
+  /// Work of that queue, started by this action or an earlier one, that this action waits for.
+  std::array<work_base*, 2> waits_for{};
+
+  /// Work that starts and ends with this action.
+  void run_and_wait(work_base& piece) noexcept { starts[0] = waits_for[0] = &piece; }
+};
+
+/// How the read of a `read_write` has ended. Not nested in `outcome`, where clang says that an
+/// optional can't construct it from nothing.
+struct read_result {
+  std::error_code error;
+  std::size_t bytes = 0;
+};
+
+/// The result of an action's I/O. The end of the stream is `errc::end_of_stream`.
+struct outcome {
+  std::error_code error;    ///< Of a `read_write`: of its write, its deadline or its cancellation.
+  std::uint64_t bytes = 0;  ///< Transferred; not set by a `read_write`.
+  bool written = false;     ///< A `read_write` has written all.
+  std::optional<read_result> read;  ///< Set once the read of a `read_write` has ended.
+};
+
+/// The code that an exception becomes at a flow's or a work's edge.
+inline std::error_code error_of(const std::exception_ptr& thrown) noexcept {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::system_error& e) {
+    return e.code();
+  } catch (const std::bad_alloc&) {
+    return make_error_code(std::errc::not_enough_memory);
+  } catch (...) {
+    return errc::store_failed;
+  }
+}
+
+/// A call of `F`, which takes an `std::error_code&`.
+template <class F>
+class work final : public work_base {
+ public:
+  explicit work(F call) : work_base{&work::do_run}, call_{std::move(call)} {}
+
+ private:
+  static void do_run(work_base& base) noexcept {
+    auto& self = static_cast<work&>(base);
+    self.error_.clear();
+    try {
+      self.call_(self.error_);
+    } catch (...) {
+      self.error_ = error_of(std::current_exception());
+    }
+  }
+
+  F call_;
+};
+
+// ------------------------------------------------------------------------------------------ flows
+
+/// What flows of one operation and their driver share.
+struct flow_context {
+  std::coroutine_handle<> top;  ///< The flow to resume; none when the outermost has ended.
+  action* pending = nullptr;    ///< What it waits for.
+  outcome result;               ///< What the driver answers.
+};
+
+/// Resumes until the flow wants something, which is returned; nullptr once it has ended.
+inline action* advance(flow_context& context) {
+  context.pending = nullptr;
+  while (context.top && context.pending == nullptr) context.top.resume();
+  return context.pending;
+}
+
+template <class T>
+class flow;
+
+class flow_promise_base {
+ public:
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+
+  struct final_awaiter {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
+      flow_promise_base& promise = ended.promise();
+      promise.context_->top = promise.parent_;
+    }
+    void await_resume() const noexcept {}
+  };
+  final_awaiter final_suspend() const noexcept { return {}; }
+
+  void unhandled_exception() noexcept { thrown_ = std::current_exception(); }
+
+  struct action_awaiter {
+    flow_context& context;
+    action& wanted;
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<>) const noexcept { context.pending = &wanted; }
+    outcome await_resume() const noexcept { return std::exchange(context.result, {}); }
+  };
+  action_awaiter await_transform(action& wanted) noexcept { return {*context_, wanted}; }
+
+  template <class T>
+  auto await_transform(flow<T>&& child) noexcept {
+    return child.await_from(*this);
+  }
+
+  void rethrow() const {
+    if (thrown_) std::rethrow_exception(thrown_);
+  }
+
+ protected:
+  flow_context* context_ = nullptr;
+  std::coroutine_handle<> parent_;
+  std::exception_ptr thrown_;
+
+  template <class T>
+  friend class filexfer::detail::flow;
+};
+
+template <class T>
+class flow_promise : public flow_promise_base {
+ public:
+  flow<T> get_return_object() noexcept;
+  template <class U>
+  void return_value(U&& value) {
+    value_.emplace(std::forward<U>(value));
+  }
+  T take() {
+    rethrow();
+    return std::move(*value_);
+  }
+
+ private:
+  std::optional<T> value_;
+};
+
+template <>
+class flow_promise<void> : public flow_promise_base {
+ public:
+  flow<void> get_return_object() noexcept;
+  void return_void() const noexcept {}
+  void take() const { rethrow(); }
+};
+
+/// A lazy coroutine; runs when it is awaited, or driven from a `flow_context`.
+template <class T>
+class [[nodiscard]] flow {
+ public:
+  using promise_type = flow_promise<T>;
+  using handle = std::coroutine_handle<promise_type>;
+
+  explicit flow(handle h) noexcept : handle_{h} {}
+  flow(flow&& other) noexcept : handle_{std::exchange(other.handle_, {})} {}
+  flow& operator=(flow&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~flow() {
+    if (handle_) handle_.destroy();
+  }
+
+  /// Makes this the outermost flow of `context`; `advance(context)` then runs it.
+  void start(flow_context& context) noexcept {
+    handle_.promise().context_ = &context;
+    context.top = handle_;
+  }
+
+  /// The value of a flow that has ended; what it threw becomes `ec`, with a value made anew.
+  T take(std::error_code& ec) noexcept {
+    try {
+      return handle_.promise().take();
+    } catch (...) {
+      ec = error_of(std::current_exception());
+      return T();
+    }
+  }
+
+ private:
+  friend class flow_promise_base;
+
+  struct awaiter {
+    handle child;
+    flow_promise_base& parent;
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> suspended) const noexcept {
+      child.promise().context_ = parent.context_;
+      child.promise().parent_ = suspended;
+      parent.context_->top = child;
+    }
+    T await_resume() const { return child.promise().take(); }
+  };
+  awaiter await_from(flow_promise_base& parent) const noexcept { return {handle_, parent}; }
+
+  handle handle_;
+};
+
+template <class T>
+flow<T> flow_promise<T>::get_return_object() noexcept {
+  return flow<T>{std::coroutine_handle<flow_promise>::from_promise(*this)};
+}
+
+inline flow<void> flow_promise<void>::get_return_object() noexcept {
+  return flow<void>{std::coroutine_handle<flow_promise>::from_promise(*this)};
+}
+
+}  // namespace filexfer::detail
+
+#endif

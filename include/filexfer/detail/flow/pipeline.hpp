@@ -1,0 +1,210 @@
+#ifndef FILEXFER_DETAIL_FLOW_PIPELINE_HPP
+#define FILEXFER_DETAIL_FLOW_PIPELINE_HPP
+
+// Pipelining (the protocol's section 7): commands are sent before earlier ones have been answered,
+// so thousands of small files cost a handful of round trips.
+
+#include <filexfer/detail/flow/client_state.hpp>
+#include <filexfer/detail/flow/connection.hpp>
+#include <filexfer/detail/flow/flow.hpp>
+#include <filexfer/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace filexfer::detail {
+
+using byte_buffer = std::vector<std::byte>;
+
+inline void append(byte_buffer& buffer, std::string_view text) {
+  const auto bytes = as_bytes(text);
+  buffer.insert(buffer.end(), bytes.begin(), bytes.end());
+}
+
+/// The requests for the elements of `Range`; each is a `Flight` from the time it is prepared until
+/// it has been answered. Requests are prepared as work, while replies to earlier ones are read.
+template <class Range, class Flight>
+class pipelined_requests {
+ public:
+  /// Whether there are more requests to prepare, and the window has room for them.
+  bool can_prepare() const noexcept { return !at_end_ && in_flight_.size() + batch_ <= window_; }
+
+  /// Whether the server owes a reply.
+  bool expects_reply() const noexcept { return !in_flight_.empty(); }
+
+  /// Called when no whole reply is left in the buffer.
+  flow<void> on_drained(std::error_code&) { co_return; }
+
+ protected:
+  /// `window`: most commands in flight; up to half of them are sent at once.
+  pipelined_requests(Range& range, std::size_t window)
+      : window_{std::max<std::size_t>(window, 1)},
+        batch_{std::max<std::size_t>(window / 2, 1)},
+        range_{range} {}
+
+  /// The next element; nullptr at the end.
+  auto* next() {
+    if (!next_) next_.emplace(std::begin(range_));
+    else if (std::exchange(advances_, false)) ++*next_;
+    at_end_ = *next_ == std::end(range_);
+    return at_end_ ? nullptr : &**next_;
+  }
+
+  /// Moves on to the element after the next one.
+  void advance() noexcept { advances_ = true; }
+
+  bool batch_is_full() const noexcept { return prepared_.size() >= batch_; }
+
+  // Used by the preparing work, or while none runs.
+  std::vector<Flight> prepared_;  ///< Prepared, and not yet sent.
+  bool at_end_ = false;
+
+  std::deque<Flight> in_flight_;
+
+ private:
+  std::size_t window_;
+  std::size_t batch_;
+  Range& range_;
+  std::optional<decltype(std::begin(std::declval<Range&>()))> next_;
+  bool advances_ = false;
+};
+
+/// Checks a reply to a command that was sent together with its argument. If the command itself was
+/// refused, the server may take the argument for anything.
+inline void check_pipelined_reply(client_state& state, std::string_view line, bool prompt_received,
+                                  std::error_code& ec) {
+  check_reply(state, line, prompt_received ? reply_to::argument : reply_to::command, ec);
+  state.synchronized = state.synchronized && prompt_received;
+}
+
+/// Reports the result of a request, if that is known. Returns whether another request may follow.
+template <class Report>
+bool report_and_continue(client_state& state, std::error_code& ec, Report report) {
+  const bool lost = ec && !state.synchronized;
+  if (lost && state.origin != failure_origin::local) return false;
+  report();
+  if (lost) return false;
+  ec.clear();
+  state.origin = failure_origin::none;
+  state.synchronized = false;
+  return true;
+}
+
+/// Sends what `requests` prepares, and gives it the replies; `buffers` must live until no write
+/// stands any more.
+///
+/// `requests` has `can_prepare()`; `expects_reply()`; `prepare(buffer)`, which appends the next
+/// requests; `on_sent()`, called when writing these starts; and two flows: `on_reply(line, ec)` for
+/// each reply, and `on_drained(ec)` when no whole line is left in the buffer.
+template <class Requests>
+flow<void> pump_pipeline(client_state& state, Requests& requests,
+                         std::array<byte_buffer, 2>& buffers, std::error_code& ec) {
+  connection& c = state.connection;
+  byte_buffer* sending = &buffers[0];
+  byte_buffer* preparing = &buffers[1];
+  work preparation{[&](std::error_code&) {
+    preparing->clear();
+    requests.prepare(*preparing);
+  }};
+  bool prepared = false;
+  bool writes = false;
+  bool continues_wait = false;  // the previous action's, under one deadline
+  action both;
+  both.io = io_kind::read_write;
+  std::error_code write_error;
+  for (;;) {
+    while (requests.expects_reply()) {  // anything beyond that answers no request
+      const auto line = c.in.take_line();
+      if (!line) break;
+      co_await requests.on_reply(*line, ec);
+      if (ec) co_return;
+      continues_wait = writes;
+    }
+    co_await requests.on_drained(ec);
+    if (ec) co_return;
+    if (!writes && prepared) {
+      std::swap(sending, preparing);
+      prepared = false;
+      requests.on_sent();
+      writes = !sending->empty();
+      continues_wait = false;
+    }
+    const bool prepares = !prepared && requests.can_prepare();
+    if (prepares && !writes) {
+      co_await perform(preparation);
+      if ((ec = preparation.error())) break;
+      prepared = true;
+      continue;
+    }
+    if (!writes && !requests.expects_reply()) co_return;
+    both.write_buffers[0] =
+        writes ? std::span<const std::byte>{*sending} : std::span<const std::byte>{};
+    if (c.in.holds_long_line()) {
+      fail_protocol(state, ec);
+      co_return;
+    }
+    both.read_buffer = requests.expects_reply() ? read_target(c) : std::span<std::byte>{};
+    const auto limit = writes ? deadline::idle : deadline::reply;
+    both.continues_deadline = continues_wait && both.deadline == limit;
+    both.deadline = limit;
+    continues_wait = true;
+    both.starts[0] = both.waits_for[0] = prepares ? &preparation : nullptr;
+    const outcome moved = co_await both;
+    if (prepares) {
+      prepared = true;
+      if ((ec = preparation.error())) break;
+    }
+    if (moved.written) writes = false;
+    take_read(c, both.read_buffer, moved);
+    write_error = moved.error;
+    if (write_error) break;
+    if (c.read_error) {
+      ec = c.read_error;
+      if (ec != errc::end_of_stream) co_return;
+      fail(state, failure_origin::peer, errc::truncated, ec);
+      co_return;
+    }
+  }
+  if (ec) {
+    state.origin = failure_origin::local;
+    co_return;
+  }
+  // What the server sent before it closed, or stopped reading.
+  while (requests.expects_reply()) {
+    const auto line = co_await read_line(c, deadline::linger, interruptible::no, ec);
+    if (!ec) co_await requests.on_reply(line, ec);
+    if (ec) break;
+  }
+  if (ec != condition::refused) fail(state, failure_origin::stream, write_error, ec);
+}
+
+/// Sends all that `requests` has, and reads all replies. After an error the client is not
+/// synchronized.
+template <class Requests>
+flow<void> run_pipeline(client_state& state, Requests& requests, std::error_code& ec) {
+  std::array<byte_buffer, 2> buffers;
+  std::exception_ptr thrown;
+  try {
+    co_await pump_pipeline(state, requests, buffers, ec);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  action cancelling;
+  cancelling.io = io_kind::cancel_write;
+  co_await cancelling;
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+}  // namespace filexfer::detail
+
+#endif

@@ -1,0 +1,372 @@
+#ifndef FILEXFER_DETAIL_FLOW_UPLOAD_BATCH_HPP
+#define FILEXFER_DETAIL_FLOW_UPLOAD_BATCH_HPP
+
+// Many uploads, and many queries whether the server holds a file, pipelined.
+
+#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_state.hpp>
+#include <filexfer/detail/flow/flow.hpp>
+#include <filexfer/detail/flow/pipeline.hpp>
+#include <filexfer/detail/flow/transfer.hpp>
+#include <filexfer/digest.hpp>
+#include <filexfer/protocol.hpp>
+#include <filexfer/results.hpp>
+#include <filexfer/storage.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace filexfer::detail {
+
+/// Which reply comes next.
+enum class reply_stage { prompt, ready, id };
+
+template <class Digest>
+struct upload_in_flight {
+  upload_request<Digest> request;
+  upload_result<Digest> result{};
+  std::error_code error{};  ///< Of this side: nothing was sent, no reply will come.
+  bool complete = false;    ///< All its bytes are prepared.
+  reply_stage stage = reply_stage::prompt;
+};
+
+/// Uploads with `nowait`. A file of up to one chunk is read completely before any of it is sent, so
+/// that a file that can't be read does not cost the others their connection.
+template <hasher Hasher, class Files, class OnResult>
+class upload_pipeline
+    : public pipelined_requests<Files, upload_in_flight<typename Hasher::digest_type>> {
+  using digest_type = typename Hasher::digest_type;
+  using upload = upload_in_flight<digest_type>;
+  using base = pipelined_requests<Files, upload>;
+  using base::in_flight_;
+  using base::prepared_;
+
+ public:
+  upload_pipeline(client_state& state, Files& files, OnResult& on_result)
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+
+  bool can_prepare() const noexcept {
+    return !needs_round_trip_ && !source_failed_ && base::can_prepare();
+  }
+
+  /// A file whose source failed after a part of it was sent gets no reply.
+  bool expects_reply() const noexcept { return in_flight_.size() > (source_failed_ ? 1U : 0U); }
+
+  void prepare(byte_buffer& out) {
+    prepared_.clear();
+    const std::size_t batch_size =
+        buffer_size_for(state_.connection, std::numeric_limits<std::uint64_t>::max());
+    while (out.size() < batch_size && !this->batch_is_full() && !needs_round_trip_ &&
+           !source_error_) {
+      auto* const file = this->next();
+      if (file == nullptr) break;
+      if (remaining_ == 0) start_file(*file, out, batch_size);
+      else continue_file(*file, out, batch_size - out.size());
+    }
+  }
+
+  void on_sent() {
+    if (completed_digest_) {
+      in_flight_.back().complete = true;
+      in_flight_.back().result.computed_here = *std::exchange(completed_digest_, std::nullopt);
+    }
+    for (upload& one : prepared_) in_flight_.push_back(std::move(one));
+    source_failed_ = static_cast<bool>(source_error_);
+    report_unsent();
+  }
+
+  flow<void> on_reply(std::string_view line, std::error_code& ec) {
+    upload& front = in_flight_.front();
+    check_pipelined_reply(state_, line, front.stage != reply_stage::prompt, ec);
+    if (ec && state_.synchronized) {
+      state_.synchronized = false;
+      const bool early = !front.complete;  // then the server closes
+      report_front(std::exchange(ec, {}));
+      if (early) fail(state_, failure_origin::peer, errc::truncated, ec);
+      co_return;
+    }
+    if (ec) co_return;
+    switch (front.stage) {
+      case reply_stage::prompt: front.stage = reply_stage::ready; break;
+      case reply_stage::ready: {
+        const auto offset = parse_ready(line, ec).offset;
+        if (ec || offset) fail_protocol(state_, ec);
+        front.stage = reply_stage::id;
+        break;
+      }
+      case reply_stage::id: {
+        const auto id = digest_type::from_hex(line);
+        if (id && front.complete) report_stored(front, *id);
+        else fail_protocol(state_, ec);
+      }
+    }
+  }
+
+  /// Whether the next file is too large for `nowait`: it is to be uploaded by itself, now that all
+  /// before it have been answered.
+  bool needs_round_trip() const noexcept { return needs_round_trip_; }
+  auto& current() { return *this->next(); }
+  void round_trip_done() noexcept {
+    this->advance();
+    needs_round_trip_ = false;
+  }
+
+  /// Whether the source of the last file failed after a part of it was sent. If so, that is
+  /// reported, and the connection is unusable.
+  bool source_failed(std::error_code& ec) {
+    if (!source_failed_) return false;
+    fail(state_, failure_origin::local, source_error_, ec);
+    on_result_(in_flight_.front().request, ec, in_flight_.front().result);
+    return true;
+  }
+
+ private:
+  template <class File>
+  void start_file(File& file, byte_buffer& out, std::size_t batch_size) {
+    const std::uint64_t size = file.source.size();
+    needs_round_trip_ = size > state_.options.max_nowait_size;
+    if (needs_round_trip_) return;
+    upload one{file.request};
+    const std::size_t begins_at = out.size();
+    if (is_name(file.request.name)) {
+      upload_details<digest_type> details{file.request.name, size, file.request.expected};
+      if (state_.features->mtime) details.modified = file.request.modified;
+      details.nowait = true;
+      append(out, std::string{to_string(command::upload)} + '\n');
+      append(out, format_upload_details(details) + '\n');
+      hash_ = Hasher{};
+      remaining_ = size;
+      one.result.bytes = size;
+      if (size <= batch_size) one.error = read(file.source, out, size);
+    } else {
+      one.error = errc::bad_name;
+    }
+    if (one.error) {
+      out.resize(begins_at);
+      remaining_ = 0;
+    }
+    one.complete = remaining_ == 0;
+    if (one.complete) {
+      one.result.computed_here = hash_.finish();
+      this->advance();
+    }
+    prepared_.push_back(std::move(one));
+  }
+
+  /// Continues with a file of which a part is prepared already.
+  template <class File>
+  void continue_file(File& file, byte_buffer& out, std::size_t most) {
+    source_error_ = read(file.source, out, std::min<std::uint64_t>(remaining_, most));
+    if (source_error_ || remaining_ > 0) return;
+    completed_digest_ = hash_.finish();
+    this->advance();
+  }
+
+  template <class Source>
+  std::error_code read(Source& source, byte_buffer& out, std::uint64_t bytes) {
+    const std::size_t begins_at = out.size();
+    out.resize(begins_at + static_cast<std::size_t>(bytes));
+    const std::span<std::byte> into = std::span{out}.subspan(begins_at);
+    const auto see = [this](std::span<const std::byte> part) { hash_.update(part); };
+    fetching_state<Source, decltype(see)> fetching{source, see, remaining_, {}};
+    std::error_code ec;
+    fetch_call<decltype(fetching)>{fetching, into}(ec);
+    if (ec) out.resize(begins_at);
+    remaining_ = fetching.left;
+    return ec;
+  }
+
+  void report_stored(upload& front, const digest_type& id) {
+    front.result.computed_there = id;
+    std::error_code differs;
+    if (id != front.result.computed_here) {
+      fail(state_, failure_origin::peer, errc::digest_mismatch, differs);
+    }
+    report_front(differs);
+  }
+
+  void report_front(std::error_code error) {
+    const upload done = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    on_result_(done.request, error, done.result);
+    state_.origin = failure_origin::none;
+    report_unsent();
+  }
+
+  void report_unsent() {
+    while (!in_flight_.empty() && in_flight_.front().error) {
+      const upload done = std::move(in_flight_.front());
+      in_flight_.pop_front();
+      state_.origin = failure_origin::local;
+      on_result_(done.request, done.error, done.result);
+      state_.origin = failure_origin::none;
+    }
+  }
+
+  client_state& state_;
+  OnResult& on_result_;
+
+  // Used by the preparing work; handed over by `on_sent`.
+  Hasher hash_;
+  std::uint64_t remaining_ = 0;  ///< Bytes of a partly prepared file.
+  std::optional<digest_type> completed_digest_;
+  std::error_code source_error_;  ///< Why that file can't be read on.
+  bool needs_round_trip_ = false;
+
+  bool source_failed_ = false;
+};
+
+/// UPLOAD of all `files`, each after the reply to the one before.
+template <hasher Hasher, class Files, class OnResult>
+flow<void> upload_one_by_one(client_state& state, Files& files, OnResult& on_result,
+                             std::error_code& ec) {
+  for (auto& file : files) {
+    const auto result = co_await upload_one<Hasher>(state, file.source, file.request, ec);
+    if (!report_and_continue(state, ec, [&] { on_result(file.request, ec, result); })) co_return;
+  }
+  state.synchronized = true;
+}
+
+/// UPLOAD of all `files`, pipelined.
+template <hasher Hasher, class Files, class OnResult>
+flow<void> upload_pipelined(client_state& state, Files& files, OnResult& on_result,
+                            std::error_code& ec) {
+  upload_pipeline<Hasher, Files, OnResult> pipeline{state, files, on_result};
+  for (;;) {
+    co_await run_pipeline(state, pipeline, ec);
+    if (ec || pipeline.source_failed(ec)) co_return;
+    if (!pipeline.needs_round_trip()) break;
+    auto& file = pipeline.current();
+    const auto result = co_await upload_one<Hasher>(state, file.source, file.request, ec);
+    if (!report_and_continue(state, ec, [&] { on_result(file.request, ec, result); })) co_return;
+    pipeline.round_trip_done();
+  }
+  state.synchronized = true;
+}
+
+/// UPLOAD of all `files`, pipelined if the driver and the server can.
+template <hasher Hasher, class Files, class OnResult>
+flow<void> upload_all(client_state& state, Files& files, OnResult on_result, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return;
+  bool pipelined = state.connection.can_pipeline;
+  if (pipelined) co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return;
+  pipelined = pipelined && state.features->nowait && state.features->version > 0;
+  if (pipelined) co_await upload_pipelined<Hasher>(state, files, on_result, ec);
+  else co_await upload_one_by_one<Hasher>(state, files, on_result, ec);
+}
+
+// --------------------------------------------------------------------------------------- queries
+
+template <class Digest>
+struct have_in_flight {
+  name_request<Digest> request;
+  bool prompt_received = false;
+};
+
+/// Uploads with `have`: whether the server holds a file already.
+template <hasher Hasher, class Files, class OnResult>
+class have_pipeline
+    : public pipelined_requests<Files, have_in_flight<typename Hasher::digest_type>> {
+  using digest_type = typename Hasher::digest_type;
+  using query = have_in_flight<digest_type>;
+  using base = pipelined_requests<Files, query>;
+  using base::in_flight_;
+  using base::prepared_;
+
+ public:
+  have_pipeline(client_state& state, Files& files, OnResult& on_result)
+      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+
+  void prepare(byte_buffer& out) {
+    prepared_.clear();
+    while (!this->batch_is_full()) {
+      auto* const file = this->next();
+      if (file == nullptr) break;
+      prepared_.push_back({*file});
+      this->advance();
+      const name_request<digest_type>& asked = prepared_.back().request;
+      if (!is_name(asked.name)) continue;
+      append(out, std::string{to_string(command::upload)} + '\n');
+      append(out, format_upload_details(details_of(state_, asked)) + '\n');
+    }
+  }
+
+  void on_sent() {
+    for (query& one : prepared_) in_flight_.push_back(std::move(one));
+    report_unsent();
+  }
+
+  flow<void> on_reply(std::string_view line, std::error_code& ec) {
+    query& front = in_flight_.front();
+    check_pipelined_reply(state_, line, front.prompt_received, ec);
+    if (ec && !state_.synchronized) co_return;
+    if (!ec && !std::exchange(front.prompt_received, true)) co_return;
+    const bool held = !ec;
+    if (held && digest_type::from_hex(line) != front.request.id) {
+      fail_protocol(state_, ec);
+      co_return;
+    }
+    state_.synchronized = false;
+    if (ec == errc::not_found) ec.clear();
+    report_front(std::exchange(ec, {}), held);
+  }
+
+ private:
+  void report_front(std::error_code error, bool held) {
+    const query done = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    if (!error) state_.origin = failure_origin::none;
+    on_result_(done.request, error, held);
+    state_.origin = failure_origin::none;
+    report_unsent();
+  }
+
+  void report_unsent() {
+    while (!in_flight_.empty() && !is_name(in_flight_.front().request.name)) {
+      const query done = std::move(in_flight_.front());
+      in_flight_.pop_front();
+      state_.origin = failure_origin::local;
+      on_result_(done.request, make_error_code(errc::bad_name), false);
+      state_.origin = failure_origin::none;
+    }
+  }
+
+  client_state& state_;
+  OnResult& on_result_;
+};
+
+/// Asks for each of `files` whether the server holds it, and adds the names of those that it holds.
+template <hasher Hasher, class Files, class OnResult>
+flow<void> add_names(client_state& state, Files& files, OnResult on_result, std::error_code& ec) {
+  operation entered{state, ec};
+  if (!entered) co_return;
+  co_await learn_features<Hasher>(state, ec);
+  if (ec) co_return;
+  if (state.connection.can_pipeline && state.features->have && state.features->version > 0) {
+    have_pipeline<Hasher, Files, OnResult> pipeline{state, files, on_result};
+    co_await run_pipeline(state, pipeline, ec);
+    state.synchronized = !ec;
+    co_return;
+  }
+  for (auto& file : files) {
+    const bool held = co_await query_have<Hasher>(state, file, ec);
+    if (!report_and_continue(state, ec, [&] { on_result(file, ec, held); })) co_return;
+  }
+  state.synchronized = true;
+}
+
+}  // namespace filexfer::detail
+
+#endif

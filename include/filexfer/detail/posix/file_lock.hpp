@@ -1,0 +1,42 @@
+#ifndef FILEXFER_DETAIL_POSIX_FILE_LOCK_HPP
+#define FILEXFER_DETAIL_POSIX_FILE_LOCK_HPP
+
+#include <filexfer/detail/posix/descriptor.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+#include <thread>
+
+namespace filexfer::detail {
+
+/// Locks `fd` against all other open file descriptions, until it is closed. Does not wait:
+/// `EWOULDBLOCK` if somebody else holds the lock.
+inline void try_lock(int fd, std::error_code& ec) noexcept {
+  if (retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) ec.clear();
+  else ec = last_error();
+}
+
+/// The same, but waits: by default for as long as a peer may take to compare or hash a large file,
+/// and not for ever, since it may have been stopped. Then `errc::timed_out` of the system.
+inline void lock(int fd, std::error_code& ec,
+                 std::chrono::milliseconds patience = std::chrono::minutes{5}) {
+  using namespace std::chrono_literals;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  auto pause = std::chrono::milliseconds{1};
+  for (;;) {
+    try_lock(fd, ec);
+    if (ec != std::errc::operation_would_block) return;
+    if (std::chrono::steady_clock::now() >= deadline) {
+      ec = system_code(ETIMEDOUT);
+      return;
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, 20ms);
+  }
+}
+
+}  // namespace filexfer::detail
+
+#endif

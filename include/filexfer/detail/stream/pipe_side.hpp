@@ -1,0 +1,200 @@
+#ifndef FILEXFER_DETAIL_STREAM_PIPE_SIDE_HPP
+#define FILEXFER_DETAIL_STREAM_PIPE_SIDE_HPP
+
+#include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/sigpipe.hpp>
+#include <filexfer/detail/stream/buffer_prefix.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/buffer.hpp>
+#include <asio/cancellation_state.hpp>
+#include <asio/error.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
+#include <asio/version.hpp>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+namespace filexfer::detail {
+
+enum class pipe_direction { read, write };
+
+struct pipe_outcome {
+  std::error_code ec;
+  std::size_t bytes = 0;
+
+  bool would_block() const noexcept { return ec == asio::error::would_block; }
+};
+
+/// As Asio's own streams report it: their category is not the standard library's.
+inline std::error_code stream_error(int error) noexcept {
+  return {error, asio::error::get_system_category()};
+}
+
+/// One of a stream's two descriptors, read or written without Asio's help: that would put it into
+/// non-blocking mode, for every process that shares it, and let SIGPIPE out.
+///
+/// Shared with the operations under way, which may outlive the stream.
+class pipe_side {
+ public:
+  pipe_side(const asio::any_io_executor& executor, descriptor fd) : waited_{executor} {
+    const int flags = ::fcntl(fd.get(), F_GETFL);
+    if (flags == -1) throw std::system_error{last_error(), "pipe_stream"};
+    non_blocking_ = (flags & O_NONBLOCK) != 0;
+    waited_.assign(fd.get());
+    fd.release();
+#if ASIO_VERSION < 103100
+    // Up to 1.30 the first async_wait makes a descriptor non-blocking, unless Asio has done that
+    // before. Let it do so, and take it back.
+    waited_.native_non_blocking(true);
+    if (!non_blocking_) ::fcntl(waited_.native_handle(), F_SETFL, flags);
+#endif
+  }
+
+  bool is_open() const noexcept { return waited_.is_open(); }
+
+  /// For sockets, whose peer sees the end even if others hold the descriptor too.
+  void shut(int how) noexcept { ::shutdown(waited_.native_handle(), how); }
+
+  void close(std::error_code& ec) { waited_.close(ec); }
+
+  /// Reads or writes what can be at once.
+  template <pipe_direction Direction, class Buffers>
+  pipe_outcome attempt(const Buffers& buffers, std::size_t limit) {
+    std::array<iovec, 16> pieces;
+    int count = 0;
+    const buffer_prefix<asio::const_buffer> prefix{buffers, limit};
+    for (const asio::const_buffer piece : prefix) {
+      pieces[static_cast<std::size_t>(count++)] = {const_cast<void*>(piece.data()), piece.size()};
+    }
+    const int fd = waited_.native_handle();
+    const auto bytes = retried([&] {
+      if constexpr (Direction == pipe_direction::read) {
+        return ::readv(fd, pieces.data(), count);
+      } else {
+        const sigpipe_guard no_signal;
+        return ::writev(fd, pieces.data(), count);
+      }
+    });
+    if (bytes > 0) return {{}, static_cast<std::size_t>(bytes)};
+    if (bytes < 0) return {stream_error(errno)};
+    // Nothing was written, though there was something: that would go on for ever.
+    if (Direction == pipe_direction::write) return {stream_error(EIO)};
+    return {asio::error::eof};
+  }
+
+  template <pipe_direction Direction, class Buffers>
+  pipe_outcome transfer(const Buffers& buffers) {
+    if (!is_open()) return {asio::error::bad_descriptor};
+    if (asio::buffer_size(buffers) == 0) return {};
+    for (;;) {
+      const auto done = attempt<Direction>(buffers, max_call_size);
+      if (!done.would_block()) return done;
+      pollfd poll{waited_.native_handle(),
+                  Direction == pipe_direction::read ? short{POLLIN} : short{POLLOUT}, 0};
+      if (retried([&] { return ::poll(&poll, 1, -1); }) == -1) return {stream_error(errno)};
+    }
+  }
+
+  /// How much a transfer may ask for after the descriptor was found ready. One that blocks takes
+  /// PIPE_BUF bytes of a write without blocking, and gives a reader what there is.
+  std::size_t limit(pipe_direction direction) const noexcept {
+    return non_blocking_ || direction == pipe_direction::read ? max_call_size : PIPE_BUF;
+  }
+
+  bool is_non_blocking() const noexcept { return non_blocking_; }
+
+  asio::posix::stream_descriptor& waited() noexcept { return waited_; }
+
+ private:
+  static constexpr std::size_t max_call_size = std::size_t{1} << 30;  // well under SSIZE_MAX
+
+  asio::posix::stream_descriptor waited_;
+  bool non_blocking_ = false;
+};
+
+/// The asynchronous transfer, as `asio::async_compose` wants it.
+template <pipe_direction Direction, class Buffers>
+class pipe_transfer {
+ public:
+  pipe_transfer(std::shared_ptr<pipe_side> side, asio::any_io_executor executor,
+                const Buffers& buffers)
+      : side_{std::move(side)}, executor_{std::move(executor)}, buffers_{buffers} {}
+
+  template <class Self>
+  void operator()(Self& self, std::error_code ec = {}) {
+    switch (stage_) {
+      case stage::starting: return start(self);
+      case stage::posted: return finish(self, result_);
+      case stage::waiting: break;
+    }
+    const bool cancelled =
+        self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
+    if (cancelled || !side_->is_open()) return finish(self, {asio::error::operation_aborted});
+    // A regular file can't be waited for, and need not.
+    if (ec && ec != asio::error::operation_not_supported) return finish(self, {ec});
+    const auto done = side_->template attempt<Direction>(buffers_, side_->limit(Direction));
+    if (done.would_block()) return wait(self);
+    finish(self, done);
+  }
+
+ private:
+  enum class stage { starting, waiting, posted };
+
+  template <class Self>
+  void start(Self& self) {
+    self.reset_cancellation_state(asio::enable_total_cancellation());
+    if (!side_ || !side_->is_open()) return post(self, {asio::error::bad_descriptor});
+    if (asio::buffer_size(buffers_) == 0) return post(self, {});
+    if (side_->is_non_blocking()) {
+      const auto done = side_->template attempt<Direction>(buffers_, side_->limit(Direction));
+      if (!done.would_block()) return post(self, done);
+    }
+    wait(self);
+  }
+
+  template <class Self>
+  void wait(Self& self) {
+    using descriptor_base = asio::posix::descriptor_base;
+    stage_ = stage::waiting;
+    auto& waited = side_->waited();
+    waited.async_wait(Direction == pipe_direction::read ? descriptor_base::wait_read
+                                                        : descriptor_base::wait_write,
+                      std::move(self));
+  }
+
+  template <class Self>
+  void post(Self& self, pipe_outcome result) {
+    stage_ = stage::posted;
+    result_ = result;
+    const auto executor = executor_;
+    asio::post(executor, std::move(self));
+  }
+
+  template <class Self>
+  void finish(Self& self, pipe_outcome result) {
+    side_.reset();
+    self.complete(result.ec, result.bytes);
+  }
+
+  std::shared_ptr<pipe_side> side_;
+  asio::any_io_executor executor_;
+  Buffers buffers_;
+  stage stage_ = stage::starting;
+  pipe_outcome result_;
+};
+
+}  // namespace filexfer::detail
+
+#endif
