@@ -2,7 +2,7 @@
 #define FILEXFER_ANY_DIGEST_HPP
 
 /// \file
-/// A digest whose kind is known at run time only.
+/// A digest whose length is known only at run time.
 
 #include <filexfer/digest.hpp>
 
@@ -19,22 +19,30 @@
 
 namespace filexfer {
 
-/// The id of a file at a server whose kind of digest is learnt from the server: an MD5 or a SHA-256
-/// digest, told apart by its length. Empty where no digest is known.
+/// A digest whose length is known only at run time: the id of a file at a server whose kind of
+/// digest is learnt from the server (MD5 or SHA-256, by length). Empty if no digest is known.
 class any_digest {
  public:
   /// Length of the longest digest in bytes.
   static constexpr std::size_t max_size = 64;
 
+  /// Makes an empty one.
   constexpr any_digest() noexcept = default;
 
+  /// Converts from a digest of fixed length.
+  ///
+  /// \tparam Size  Its length in bytes.
+  /// \param value  The digest.
   template <std::size_t Size>
     requires(Size <= max_size)
   constexpr any_digest(const digest<Size>& value) noexcept : size_{Size} {
     std::copy(value.value().begin(), value.value().end(), value_.begin());
   }
 
-  /// Reads two hex digits a byte, in either case; nothing if `hex` is no digest.
+  /// Parses a hexadecimal MD5 or SHA-256 digest.
+  ///
+  /// \param hex  32 or 64 digits, in either case.
+  /// \return The digest; nothing if `hex` has another form.
   static std::optional<any_digest> from_hex(std::string_view hex) noexcept {
     switch (hex.size()) {
       case digest<16>::hex_digits: return from<16>(hex);
@@ -43,16 +51,21 @@ class any_digest {
     }
   }
 
+  /// \return Whether no digest is known.
   constexpr bool empty() const noexcept { return size_ == 0; }
 
-  /// Length in bytes.
+  /// \return The length in bytes.
   constexpr std::size_t size() const noexcept { return size_; }
 
+  /// \return A view of the bytes, `size()` of them.
   constexpr std::span<const std::byte> bytes() const noexcept {
     return std::span{value_}.first(size_);
   }
 
-  /// The digest as a value of type `Digest`; nothing if it has another length.
+  /// Converts to a digest of fixed length.
+  ///
+  /// \tparam Digest  A `digest`.
+  /// \return The digest; nothing if `Digest` has another length.
   template <class Digest>
   constexpr std::optional<Digest> as() const noexcept {
     if (size_ != Digest::bytes) return std::nullopt;
@@ -61,11 +74,13 @@ class any_digest {
     return Digest{value};
   }
 
-  /// Lower-case hexadecimal, two digits a byte; empty if this is.
+  /// \return Lower-case hexadecimal, two digits a byte; an empty string if `empty()`.
   std::string to_string() const { return detail::to_hex(bytes()); }
 
+  /// Compares the lengths, then the bytes in lexicographic order.
   friend constexpr auto operator<=>(const any_digest&, const any_digest&) noexcept = default;
 
+  /// Writes `d.to_string()`.
   friend std::ostream& operator<<(std::ostream& out, const any_digest& d) {
     return out << d.to_string();
   }
@@ -83,9 +98,11 @@ class any_digest {
 
 }  // namespace filexfer
 
+/// Hashes a digest, so that it can be a key of unordered containers.
 template <>
 struct std::hash<filexfer::any_digest> {
-  /// A digest is spread evenly already: its first bytes do.
+  /// \param d  The digest.
+  /// \return Its first bytes, which are distributed evenly already.
   std::size_t operator()(const filexfer::any_digest& d) const noexcept {
     std::size_t result = 0;
     for (const std::byte b : d.bytes().first(std::min(d.size(), sizeof result))) {

@@ -2,7 +2,7 @@
 #define FILEXFER_BATCH_HPP
 
 /// \file
-/// Many files in one operation of a client: what its ranges hold.
+/// Elements and ranges for a client's operations on many files.
 
 #include <filexfer/fields.hpp>
 #include <filexfer/results.hpp>
@@ -19,25 +19,33 @@
 namespace filexfer {
 
 /// One of many files to upload.
+///
+/// \tparam Source  A `byte_source`, or a reference to one.
+/// \tparam Digest  The type of ids.
 template <class Source, class Digest>
 struct upload_item {
-  Source source;
-  upload_request<Digest> request;
+  Source source;                   ///< The file's bytes.
+  upload_request<Digest> request;  ///< Its name, and what else is known of it.
 };
 
 /// One of many files to download.
+///
+/// \tparam Sink  A `byte_sink`, or a reference to one.
+/// \tparam Digest  The type of ids.
 template <class Sink, class Digest>
 struct download_item {
-  Digest id;
-  Sink sink;
+  Digest id;  ///< The file's id.
+  Sink sink;  ///< Receives its bytes.
 };
 
-/// A file that the server may hold already, and a name for it.
+/// A file that the server may hold already, and a name to add for it.
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct name_request {
-  std::string name;        ///< Decoded; see `is_name`.
-  std::uint64_t size = 0;  ///< Bytes.
-  Digest id{};
+  std::string name;                     ///< Decoded; see `is_name`.
+  std::uint64_t size = 0;               ///< Bytes.
+  Digest id{};                          ///< The file's id.
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
 };
 
@@ -48,8 +56,8 @@ using element_of = std::remove_reference_t<decltype(*std::begin(std::declval<Fil
 
 }  // namespace detail
 
-/// What can be gone through once from begin to end, whose elements are there to refer to. An
-/// element is used until the iterator is incremented, so it may be made only then.
+/// A range that can be traversed once, whose iterators return lvalue references. An element is used
+/// until the iterator is incremented, so the increment may create the next one.
 template <class Files>
 concept file_range = requires(Files& files) {
   { std::begin(files) == std::end(files) } -> std::convertible_to<bool>;
@@ -57,22 +65,22 @@ concept file_range = requires(Files& files) {
   requires std::is_lvalue_reference_v<decltype(*std::begin(files))>;
 };
 
-/// Files to upload: elements are like `upload_item`.
+/// Files to upload: elements have the members of `upload_item`.
 template <class Files, class Digest>
 concept upload_range = file_range<Files> && requires(detail::element_of<Files>& file) {
   requires byte_source<std::remove_reference_t<decltype(file.source)>>;
   { file.request } -> std::convertible_to<upload_request<Digest>>;
 };
 
-/// Files to download: elements are like `download_item`. They must live until their result has
-/// come.
+/// Files to download: elements have the members of `download_item`. Each must live until its result
+/// has been reported.
 template <class Files, class Digest>
 concept download_range = file_range<Files> && requires(detail::element_of<Files>& file) {
   requires byte_sink<std::remove_reference_t<decltype(file.sink)>>;
   { file.id } -> std::convertible_to<Digest>;
 };
 
-/// Files to ask for: elements are `name_request`s.
+/// Files to query the server for: elements convert to `name_request`.
 template <class Files, class Digest>
 concept name_range =
     file_range<Files> && std::convertible_to<detail::element_of<Files>&, name_request<Digest>>;

@@ -2,7 +2,10 @@
 #define FILEXFER_DIGEST_HPP
 
 /// \file
-/// A digest is a value; a hasher computes one. Neither knows which algorithm it is.
+/// Digests as values, and the concept of a hasher, which computes one.
+
+/// \namespace std
+/// Specializations of standard templates for the library's types.
 
 #include <algorithm>
 #include <array>
@@ -34,21 +37,27 @@ inline std::string to_hex(std::span<const std::byte> bytes) {
 
 }  // namespace detail
 
-/// The `Bytes` bytes of a digest. The digest of a whole file is the file's id.
+/// A digest of any algorithm. The digest of a whole file is the file's id.
+///
+/// \tparam Bytes  Its length in bytes.
 template <std::size_t Bytes>
 class digest {
  public:
   /// Length of the digest in bytes.
   static constexpr std::size_t bytes = Bytes;
-  /// Length of its hexadecimal form in digits.
+  /// Length of the hexadecimal form in digits.
   static constexpr std::size_t hex_digits = 2 * Bytes;
 
-  /// All bytes zero; not the digest of anything in particular.
+  /// Makes a placeholder whose bytes are all zero.
   constexpr digest() noexcept = default;
 
+  /// \param value  The bytes of the digest.
   constexpr explicit digest(const std::array<std::byte, Bytes>& value) noexcept : value_{value} {}
 
-  /// Reads `hex_digits` digits in either case; anything else is no digest.
+  /// Parses a hexadecimal digest.
+  ///
+  /// \param hex  `hex_digits` digits, in either case.
+  /// \return The digest; nothing if `hex` has another form.
   [[nodiscard]] static constexpr std::optional<digest> from_hex(std::string_view hex) noexcept {
     if (hex.size() != hex_digits) return std::nullopt;
     digest result;
@@ -61,13 +70,16 @@ class digest {
     return result;
   }
 
-  /// Lower-case hexadecimal, two digits a byte.
+  /// \return Lower-case hexadecimal, two digits a byte.
   std::string to_string() const { return detail::to_hex(value_); }
 
+  /// \return The bytes of the digest.
   constexpr const std::array<std::byte, Bytes>& value() const noexcept { return value_; }
 
+  /// Compares the bytes in lexicographic order.
   friend constexpr auto operator<=>(const digest&, const digest&) noexcept = default;
 
+  /// Writes `d.to_string()`.
   friend std::ostream& operator<<(std::ostream& out, const digest& d) {
     return out << d.to_string();
   }
@@ -85,8 +97,10 @@ class digest {
 
 /// Computes a digest in one pass over a file's bytes.
 ///
-/// `finish()` returns the digest of all bytes given so far, and leaves the hasher as new.
-/// `name()` is the word by which FEATURES names the digest (the protocol's section 7).
+/// - `update(bytes)`: hashes the next bytes.
+/// - `finish()`: returns the digest of all bytes since the last `finish()`, and resets the hasher.
+/// - `name()`: the name of the digest in a FEATURES reply (section 7 of the protocol).
+/// - `digest_type`: the type of the digest, such as `digest<16>`.
 template <class H>
 concept hasher = std::default_initializable<H> && std::movable<H> &&
                  requires(H h, std::span<const std::byte> bytes) {
@@ -100,9 +114,11 @@ concept hasher = std::default_initializable<H> && std::movable<H> &&
 
 }  // namespace filexfer
 
+/// Hashes a digest, so that it can be a key of unordered containers.
 template <std::size_t Bytes>
 struct std::hash<filexfer::digest<Bytes>> {
-  /// A digest is spread evenly already: its first bytes do.
+  /// \param d  The digest.
+  /// \return Its first bytes, which are distributed evenly already.
   std::size_t operator()(const filexfer::digest<Bytes>& d) const noexcept {
     std::size_t result = 0;
     std::memcpy(&result, d.value().data(), std::min(sizeof result, Bytes));

@@ -2,8 +2,8 @@
 #define FILEXFER_ENTRY_HPP
 
 /// \file
-/// A file as a server tells of it, and how a client asks for one: entries and id lines (the
-/// protocol's sections 2 and 6). `protocol.hpp` has the rest of the wire.
+/// Entries, which describe a server's files, and id lines, which request one (sections 2 and 6 of
+/// the protocol). `protocol.hpp` has the other lines, and what holds for all of them.
 
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
@@ -20,49 +20,59 @@ namespace filexfer {
 
 namespace detail {
 
-/// The parameter, or nothing where there is no time.
+/// The `mtime` parameter; empty if there is no time.
 inline std::string format_modified(const std::optional<file_time>& modified) {
   return modified ? ";mtime=" + format_time(*modified) : std::string{};
 }
 
 }  // namespace detail
 
-/// A file as a server lists it: `id;name;size`.
+/// A file in a list or a download: `id;name;size` (section 2).
+///
+/// \tparam Digest  The type of ids: a `digest`, or `any_digest`.
 template <class Digest>
 struct file_info {
-  Digest id{};
-  std::string name;        ///< Decoded. A label from the peer: never a path as it is.
+  Digest id{};             ///< The digest of the whole file.
+  std::string name;        ///< Decoded. A label from the peer: never use it as a path unchecked.
   std::uint64_t size = 0;  ///< Bytes.
-  /// When it was last modified, where that is known: a client has it if it asked for it.
+  /// When it was last modified, if known: a client knows it if it requested it.
   std::optional<file_time> modified{};
 
+  /// Compares all members.
   friend bool operator==(const file_info&, const file_info&) = default;
 };
 
-/// `id;name;size`, and the time if there is one.
+/// Formats an entry of a list (section 4).
+///
+/// \param file  The file.
+/// \return The line: `id;name;size`, and the time of modification if there is one.
 template <class Digest>
 std::string format_entry(const file_info<Digest>& file) {
   return file.id.to_string() + ';' + escape_name(file.name) + ';' + std::to_string(file.size) +
          detail::format_modified(file.modified);
 }
 
-/// What section 6 lets a client ask of a download.
+/// The id line of a download (section 6).
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct download_request {
-  Digest id{};
+  Digest id{};                            ///< The file's id.
   std::optional<std::uint64_t> offset{};  ///< Bytes to skip.
-  std::optional<std::uint64_t> length{};  ///< Bytes to send at most.
-  bool mtime = false;                     ///< The entry carries the time of modification.
+  std::optional<std::uint64_t> length{};  ///< Most bytes to send.
+  bool mtime = false;                     ///< Requests the time of modification.
 };
 
-/// An entry line with the parameters that were applied.
+/// The entry line of a download, with the parameters that were applied (section 6).
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct download_entry {
-  file_info<Digest> file;
-  std::optional<std::uint64_t> offset;
-  std::optional<std::uint64_t> length;  ///< Bytes that follow, where that was asked for.
+  file_info<Digest> file;               ///< The file.
+  std::optional<std::uint64_t> offset;  ///< Bytes that were skipped, if requested.
+  std::optional<std::uint64_t> length;  ///< Bytes that follow, if a length was requested.
 
-  /// How many bytes follow the line.
+  /// \return How many bytes follow the line.
   std::uint64_t bytes() const noexcept {
     return length ? *length : file.size - std::min(offset.value_or(0), file.size);
   }
@@ -70,8 +80,8 @@ struct download_entry {
 
 namespace detail {
 
-/// Cuts the text up to the next `;`, and that `;`, from `rest`; nothing if there is no `;` (then
-/// `rest` is whole).
+/// Removes the next field and its `;` from `rest`. Returns nothing, and leaves `rest` as it is, if
+/// there is no `;`.
 inline std::optional<std::string_view> take_field(std::string_view& rest) noexcept {
   const auto end = rest.find(';');
   if (end == std::string_view::npos) return std::nullopt;
@@ -80,14 +90,14 @@ inline std::optional<std::string_view> take_field(std::string_view& rest) noexce
   return field;
 }
 
-/// Cuts the last fixed field from `rest`; what stays are the parameters with their leading `;`.
+/// Removes the last fixed field from `rest`, which leaves the parameters with their leading `;`.
 inline std::string_view take_last_field(std::string_view& rest) noexcept {
   const auto field = rest.substr(0, rest.find(';'));
   rest.remove_prefix(field.size());
   return field;
 }
 
-/// The value of a parameter that is a byte count; `errc::bad_range` if it is none.
+/// The value of a parameter that counts bytes. Sets `errc::bad_range` if it is malformed.
 inline std::optional<std::uint64_t> range_value(const parameters& params, std::string_view key,
                                                 std::error_code& ec) {
   const auto text = params.value(key, ec);
@@ -97,7 +107,7 @@ inline std::optional<std::uint64_t> range_value(const parameters& params, std::s
   return number;
 }
 
-/// The time of modification, where there is one; `errc::bad_request` if it is malformed.
+/// The value of `mtime`, if there is one. Sets `errc::bad_request` if it is malformed.
 inline std::optional<file_time> time_value(const parameters& params, std::error_code& ec) {
   const auto text = params.value("mtime", ec);
   if (!text) return std::nullopt;
@@ -116,8 +126,14 @@ std::string format_range(const Range& range) {
 
 }  // namespace detail
 
-/// Reads an entry of a list or before a download's bytes. Parameters of other meaning are
-/// ignored.
+/// Parses an entry of a list, or the entry line of a download (sections 4 and 6). Unknown
+/// parameters are ignored.
+///
+/// \param line  Without its LF.
+/// \param ec  `errc::bad_request` if fields are missing, or parameters or the time are malformed;
+///         `errc::bad_id`, `errc::bad_name`, `errc::bad_size`; `errc::bad_range` if the offset or
+///         the length is no number; else cleared.
+/// \return The entry; incomplete after an error.
 template <class Digest>
 download_entry<Digest> parse_entry(std::string_view line, std::error_code& ec) {
   ec.clear();
@@ -145,12 +161,21 @@ download_entry<Digest> parse_entry(std::string_view line, std::error_code& ec) {
   return result;
 }
 
+/// Formats the entry line of a download (section 6).
+///
+/// \param entry  The file, and the parameters that were applied.
+/// \return The line.
 template <class Digest>
 std::string format_entry(const download_entry<Digest>& entry) {
   return format_entry(entry.file) + detail::format_range(entry);
 }
 
-/// Reads the id line of section 6.
+/// Parses the id line of a download (section 6).
+///
+/// \param line  Without its LF.
+/// \param ec  `errc::bad_id`; `errc::bad_request` if parameters are malformed; `errc::bad_range` if
+///         the offset or the length is no number; else cleared.
+/// \return The request; incomplete after an error.
 template <class Digest>
 download_request<Digest> parse_download_request(std::string_view line, std::error_code& ec) {
   ec.clear();
@@ -169,6 +194,10 @@ download_request<Digest> parse_download_request(std::string_view line, std::erro
   return result;
 }
 
+/// Formats the id line of a download (section 6).
+///
+/// \param request  The file's id, and which part of it is requested.
+/// \return The line.
 template <class Digest>
 std::string format_download_request(const download_request<Digest>& request) {
   auto line = request.id.to_string() + detail::format_range(request);

@@ -4,8 +4,8 @@
 /// \file
 /// The library's own error codes, and the conditions that callers branch on.
 ///
-/// Codes of the operating system and of Asio pass through unchanged; they belong to
-/// `std::system_category()` and to Asio's categories.
+/// Codes of the operating system and of Asio pass through unchanged, in `std::system_category()`
+/// and Asio's categories.
 
 #include <cerrno>
 #include <string>
@@ -15,12 +15,12 @@
 
 namespace filexfer {
 
-/// What went wrong. Compare with an `std::error_code`: `if (ec == errc::not_found)`.
+/// The library's error codes. Compare with an `std::error_code`: `if (ec == errc::not_found)`.
 enum class errc {
-  // A peer's refusals: the codes of the protocol's section 8. A server sends them as
-  // `ERROR <code> <text>`; a client returns them when such a line arrives.
+  // Refusals: the codes of section 8 of the protocol. A server sends them as
+  // `ERROR <code> <text>`; a client reports them when it receives such a line.
 
-  unknown_command = 1,  ///< The command is none that the server knows.
+  unknown_command = 1,  ///< The server does not know the command.
   bad_request,          ///< A line is malformed, or a field is missing.
   line_too_long,        ///< A line has no LF within 4096 bytes.
   bad_name,             ///< The name is malformed, or the store can't hold it.
@@ -36,26 +36,26 @@ enum class errc {
   read_only,            ///< The server takes no uploads.
   superseded,           ///< A newer connection took over this upload.
   busy,                 ///< The server has too many connections.
-  timeout,              ///< The server found this peer silent, or too slow, for too long.
+  timeout,              ///< The server found this peer silent or too slow for too long.
   shutting_down,        ///< The server is stopping.
   refused,              ///< An ERROR line whose code this version does not know.
 
-  // Found on this side.
+  // Failures detected locally.
 
   end_of_stream = 64,     ///< The peer ended the stream between commands.
-  truncated,              ///< The stream ended within a line, a list or a file's bytes.
+  truncated,              ///< The stream ended within a line, a command or a file's bytes.
   malformed_reply,        ///< The peer's reply breaks the protocol.
   digest_mismatch,        ///< The digests of the two ends differ.
   wrong_digest_kind,      ///< The server's ids are digests of another kind.
-  timed_out,              ///< The peer let a deadline of this side pass.
+  timed_out,              ///< The peer missed a local deadline.
   too_many_entries,       ///< The list has more entries than the caller allowed.
   source_changed,         ///< The file changed while it was being sent.
-  short_source,           ///< The source ended before the size that it gave.
-  operation_in_progress,  ///< This client has another operation under way.
+  short_source,           ///< The source ended before the size that it reported.
+  operation_in_progress,  ///< This client has another operation in progress.
   connection_unusable,    ///< An earlier failure left the stream at an unknown position.
-  store_failed,           ///< A store, source or sink threw something other than a system error.
-  file_exists,            ///< A file of that name is there, and is not to be replaced.
-  digest_changed,         ///< The server's ids are digests of another kind than they were before.
+  store_failed,           ///< A store, source or sink threw neither a system error nor `bad_alloc`.
+  file_exists,            ///< A file of that name exists and must not be replaced.
+  digest_changed,         ///< The server's ids are now digests of another kind than before.
   symbolic_link,          ///< An entry below a folder is a symbolic link, which is not followed.
   special_file,           ///< An entry below a folder is neither a regular file nor a folder.
   folder_cycle,           ///< A link below a folder leads back to a folder that it is in.
@@ -63,32 +63,50 @@ enum class errc {
 
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
 enum class condition {
-  protocol_violation = 1,  ///< The peer broke the protocol; the connection is of no more use.
-  verification_failed,     ///< The bytes and the digest do not belong together.
-  limit_exceeded,          ///< A bound of either side was met.
-  timeout,                 ///< A deadline of either side passed.
-  refused,                 ///< The peer answered with an ERROR line.
-  may_pass,                ///< A later try can succeed (the protocol's section 8).
+  /// The peer broke the protocol, and the connection is unusable: `malformed_reply`, `truncated`.
+  protocol_violation = 1,
+  /// The bytes and the digest do not match: `mismatch`, `digest_mismatch`, `collision`.
+  verification_failed,
+  /// A limit of either side was exceeded: `line_too_long`, `too_large`, `no_space`, `busy`,
+  /// `too_many_entries`.
+  limit_exceeded,
+  /// A deadline of either side passed: `errc::timeout`, `timed_out`, the system's `ETIMEDOUT`.
+  timeout,
+  /// A refusal, from `unknown_command` to `errc::refused`: the peer answered with an ERROR line.
+  refused,
+  /// A later attempt can succeed (section 8 of the protocol): `busy`, `errc::timeout`,
+  /// `shutting_down`, `io`, `no_space`.
+  may_pass,
 };
 
-/// The category of `errc`; its name is "filexfer".
+/// \return The category of `errc`, named "filexfer".
 inline const std::error_category& error_category() noexcept;
 
-/// The category of `condition`; its name is "filexfer.condition".
+/// \return The category of `condition`, named "filexfer.condition".
 inline const std::error_category& condition_category() noexcept;
 
+/// Makes an `std::error_code` of an `errc`; found by argument-dependent lookup.
+///
+/// \param e  The error.
+/// \return The code, of `error_category()`.
 inline std::error_code make_error_code(errc e) noexcept {
   return {static_cast<int>(e), error_category()};
 }
 
+/// Makes an `std::error_condition` of a `condition`; found by argument-dependent lookup.
+///
+/// \param c  The condition.
+/// \return The condition, of `condition_category()`.
 inline std::error_condition make_error_condition(condition c) noexcept {
   return {static_cast<int>(c), condition_category()};
 }
 
 }  // namespace filexfer
 
+/// An `errc` converts to `std::error_code`.
 template <>
 struct std::is_error_code_enum<filexfer::errc> : std::true_type {};
+/// A `condition` converts to `std::error_condition`.
 template <>
 struct std::is_error_condition_enum<filexfer::condition> : std::true_type {};
 
@@ -160,10 +178,10 @@ class condition_category_impl final : public std::error_category {
 
   bool equivalent(const std::error_code& code, int value) const noexcept override {
     if (code.category() != filexfer::error_category()) {
-      // The system category of Asio 1.22 is its own, and knows nothing of std::errc.
-      const bool systems = std::string_view{code.category().name()} == "asio.system";
+      // Asio 1.22 has a system category of its own, which does not map to std::errc.
+      const bool is_asio_system = std::string_view{code.category().name()} == "asio.system";
       return static_cast<condition>(value) == condition::timeout &&
-             (code == std::errc::timed_out || (systems && code.value() == ETIMEDOUT));
+             (code == std::errc::timed_out || (is_asio_system && code.value() == ETIMEDOUT));
     }
     const auto e = static_cast<errc>(code.value());
     switch (static_cast<condition>(value)) {
@@ -195,27 +213,29 @@ inline const std::error_category& condition_category() noexcept {
   return category;
 }
 
-/// Stands for no place for an error, as the default argument of a function that takes one: what
-/// would be set there is thrown as `std::system_error` then. It is never set itself.
+/// The default argument for an `std::error_code&`: the function then throws `std::system_error`
+/// instead of setting it.
+///
+/// \return A placeholder, recognized by its address and never set.
 inline std::error_code& throws() noexcept {
-  static std::error_code nowhere;
-  return nowhere;
+  static std::error_code placeholder;
+  return placeholder;
 }
 
 namespace detail {
 
-/// Calls `call(ec)`; where `ec` is `throws()`, with a place of its own, and throws what is set
-/// there.
+/// Returns `call(ec)`. If `ec` is `throws()`, passes a local error code instead, and throws it as
+/// `std::system_error` if `call` has set it.
 template <class Call>
 auto call_or_throw(const Call& call, std::error_code& ec) {
   if (&ec != &throws()) return call(ec);
-  std::error_code thrown;
+  std::error_code local;
   if constexpr (std::is_void_v<std::invoke_result_t<const Call&, std::error_code&>>) {
-    call(thrown);
-    if (thrown) throw std::system_error{thrown};
+    call(local);
+    if (local) throw std::system_error{local};
   } else {
-    auto result = call(thrown);
-    if (thrown) throw std::system_error{thrown};
+    auto result = call(local);
+    if (local) throw std::system_error{local};
     return result;
   }
 }

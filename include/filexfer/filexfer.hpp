@@ -2,7 +2,7 @@
 #define FILEXFER_FILEXFER_HPP
 
 /// \file
-/// All of the library, but for what needs more than Asio and Crypto++: `tls.hpp`.
+/// The whole library, except what needs more than Asio and Crypto++: `tls.hpp`.
 
 #include <filexfer/any_digest.hpp>
 #include <filexfer/any_stream.hpp>

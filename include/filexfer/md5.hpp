@@ -8,7 +8,8 @@
 #include <filexfer/digest.hpp>
 
 #ifndef CRYPTOPP_ENABLE_NAMESPACE_WEAK
-#define CRYPTOPP_ENABLE_NAMESPACE_WEAK 1  // Crypto++ asks for it: MD5 is weak against attackers.
+/// Required by Crypto++ for MD5, which is weak against attackers.
+#define CRYPTOPP_ENABLE_NAMESPACE_WEAK 1
 #endif
 #include <cryptopp/md5.h>
 
@@ -16,9 +17,10 @@
 
 namespace filexfer {
 
-/// Computes MD5. It finds accidents, not attackers (the protocol's section 9).
+/// Computes MD5, a `hasher`. It detects accidents, not attacks (section 9 of the protocol).
 class md5 : public detail::cryptopp_hasher<CryptoPP::Weak::MD5> {
  public:
+  /// \return The name of the digest in a FEATURES reply.
   static constexpr std::string_view name() noexcept { return "md5"; }
 };
 

@@ -2,7 +2,7 @@
 #define FILEXFER_OPTIONS_HPP
 
 /// \file
-/// Limits and deadlines, with the defaults that suit most.
+/// Limits and deadlines, with defaults that suit most uses.
 
 #include <chrono>
 #include <cstddef>
@@ -12,70 +12,78 @@
 
 namespace filexfer {
 
-/// How long a peer may take. Kept by asynchronous operations; the blocking ones wait for ever.
+/// How long a peer may take. Only asynchronous operations enforce it; blocking ones wait for ever.
 struct time_limits {
-  /// For one whole line, counted from before its first byte; so also for the pause between a
+  /// For one whole line, including the wait for its first byte, and so for the pause between a
   /// client's commands.
   std::chrono::milliseconds line{std::chrono::minutes{1}};
-  /// Without any byte moving, while bytes of a file (or replies) are to move.
+  /// Without progress, while a file's bytes or replies are being read or written.
   std::chrono::milliseconds idle{std::chrono::minutes{1}};
-  /// For the reply to a request: the server may be hashing or flushing.
+  /// For the reply to a request: the server may be hashing or flushing. Also how long a server
+  /// waits for another connection to release a resume token, even in a blocking operation.
   std::chrono::milliseconds reply{std::chrono::minutes{10}};
-  /// For a peer to close after it was sent an ERROR line that ends the connection.
+  /// For a peer to close after an ERROR line that ends the connection was sent to it. Also how
+  /// long a client whose write failed waits for such a line.
   std::chrono::milliseconds linger{std::chrono::seconds{2}};
-  /// Bytes a second that have to move on average, beyond `idle`; 0 for no such bound. n bytes
-  /// may take `idle` and n / `least_rate` seconds.
+  /// Minimum average rate in bytes per second, beyond `idle`; 0 for none. n bytes may take at most
+  /// `idle` plus n / `least_rate` seconds.
   std::uint64_t least_rate = 1024;
 };
 
-/// Bytes that are read, hashed and stored at once. Four such buffers are held during a transfer of
-/// more than one, none between transfers.
+/// Bytes that are read, hashed and stored at once. A transfer of more than one such chunk holds up
+/// to four buffers of this size; none is held between transfers.
 inline constexpr std::size_t default_chunk_size = std::size_t{256} * 1024;
 
-/// Files up to this size move in one piece, without a hand-over to the work executor, which would
-/// cost more than it wins; it is also the least that a chunk holds. Tests make it small.
+/// Size in bytes up to which a file moves in one piece, without a hand-over to the work executor,
+/// which would cost more than it gains. Also the minimum size of a chunk. Tests make it small.
 inline constexpr std::size_t default_small_file_size = std::size_t{64} * 1024;
 
-/// What a client is told when it is made.
+/// Options of a `client`.
 struct client_options {
-  time_limits limits{};
-  std::size_t chunk_size = default_chunk_size;
-  std::size_t small_file_size = default_small_file_size;
-  /// Files up to this size leave at once when many are uploaded. One that the server refuses was
-  /// sent in vain, so for larger ones it is asked first, which costs a round trip or two.
+  time_limits limits{};                                   ///< Deadlines of asynchronous operations.
+  std::size_t chunk_size = default_chunk_size;            ///< See `default_chunk_size`.
+  std::size_t small_file_size = default_small_file_size;  ///< See `default_small_file_size`.
+  /// Size in bytes up to which `upload_all` sends a file without waiting for the ready line. The
+  /// bytes of a refused file were sent in vain, so larger files wait for it, which costs a round
+  /// trip or two.
   std::uint64_t max_nowait_size = std::uint64_t{8} * 1024 * 1024;
-  /// Commands that are sent and not answered yet, at most, when many files are moved.
+  /// Most commands in flight when many files are moved.
   std::size_t max_in_flight = 2048;
-  /// Entries that `list_files` returns at most as a vector: a server may be hostile.
+  /// Most entries that `list_files` accepts into a vector, since a server may be hostile.
   std::size_t max_entries = 1'000'000;
 };
 
-/// Whether a server takes uploads.
-enum class access { read_write, read_only };
+/// Whether a server accepts uploads.
+enum class access {
+  read_write,  ///< It does.
+  read_only,   ///< It refuses them with `errc::read_only`.
+};
 
-/// What a session is told when it is made.
+/// Options of a `session`.
 struct session_options {
-  time_limits limits{};
-  std::size_t chunk_size = default_chunk_size;
-  std::size_t small_file_size = default_small_file_size;
-  /// Bytes of the largest file that is taken.
+  time_limits limits{};                                   ///< Deadlines of `async_run`.
+  std::size_t chunk_size = default_chunk_size;            ///< See `default_chunk_size`.
+  std::size_t small_file_size = default_small_file_size;  ///< See `default_small_file_size`.
+  /// Size of the largest file that is accepted, in bytes; none for the protocol's limit.
   std::optional<std::uint64_t> max_size{};
+  /// Whether uploads are accepted.
   filexfer::access access = filexfer::access::read_write;
-  /// Most bytes that are read and dropped after an upload failed half-way, so that the connection
-  /// can be kept; if more are left, it is closed. The protocol wants 1 MiB at least.
+  /// Most bytes that are read and dropped to keep the connection when an upload is refused or fails
+  /// before its end; if more are left, the connection is closed. The protocol requires 1 MiB at
+  /// least.
   std::uint64_t max_drain_size = std::uint64_t{16} * 1024 * 1024;
 };
 
-/// What a server is told when it is made.
+/// Options of a `server`.
 struct server_options {
-  session_options session{};
-  /// Connections served at once; a further one is answered `ERROR busy`.
+  session_options session{};  ///< Options of every session.
+  /// Most connections served at once; a further one is rejected with `ERROR busy`.
   std::size_t max_connections = 1024;
-  /// Of these, from one address; an address is that of a TCP peer, without its port.
+  /// Most of these from one TCP address, whatever the port. Local peers have no address.
   std::size_t max_connections_per_address = std::numeric_limits<std::size_t>::max();
-  /// How long transfers may go on after the server was told to stop.
+  /// How long commands in progress may continue after `async_stop`, until they are cancelled.
   std::chrono::milliseconds grace{std::chrono::seconds{10}};
-  /// The pause after the system had no descriptor left for a connection.
+  /// The pause before accepting again after that failed, most likely for want of descriptors.
   std::chrono::milliseconds accept_pause{100};
 };
 

@@ -2,7 +2,7 @@
 #define FILEXFER_PRINTABLE_HPP
 
 /// \file
-/// Makes a peer's text safe to show.
+/// Makes text from a peer safe to display.
 
 #include <filexfer/detail/utf8.hpp>
 
@@ -23,11 +23,15 @@ constexpr bool is_terminal_control(char32_t c) noexcept {
 
 }  // namespace detail
 
-/// Returns `text` with every byte that could act on a terminal or a log written as `\xHH`.
+/// Escapes every byte of a text that could affect a terminal or a log as `\xHH`.
 ///
-/// Escaped are control characters (C0, DEL, C1), line and paragraph separators, marks that turn the
-/// direction of writing, and whatever is not UTF-8. A backslash is written `\\`, so that the result
-/// can be read back. At most `limit` bytes of `text` are looked at; a longer one ends in `...`.
+/// These are control characters (C0, DEL, C1), line and paragraph separators, marks that change the
+/// direction of writing, and invalid UTF-8. A backslash is written `\\`, so that the result can be
+/// decoded.
+///
+/// \param text  Any bytes.
+/// \param limit  Most bytes of `text` that are used; the rest is replaced by `...`.
+/// \return The text, escaped.
 inline std::string printable(std::string_view text, std::size_t limit = 4096) {
   constexpr std::string_view digits = "0123456789abcdef";
   const bool cut = text.size() > limit;

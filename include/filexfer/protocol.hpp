@@ -2,12 +2,12 @@
 #define FILEXFER_PROTOCOL_HPP
 
 /// \file
-/// The wire, version 1: what the lines of a dialogue mean and how they are written.
+/// The lines of the protocol, version 1: parsing and formatting.
 ///
-/// Pure functions on text, without I/O. A `line` is given and returned without its LF. Sections are
-/// those of the protocol's page in the README. A `parse_*` function sets `ec` to the refusal that
-/// section 8 has for the line, and clears it otherwise; a client takes any refusal of a server's
-/// line as `errc::malformed_reply`.
+/// Pure functions on text, without I/O. A line is passed and returned without its LF. Section
+/// numbers are those of the protocol, to which the README links. A `parse_*` function sets `ec` to
+/// the refusal that section 8 has for the line, and clears it otherwise; a client reports any of
+/// these for a server's line as `errc::malformed_reply`.
 
 #include <filexfer/entry.hpp>
 #include <filexfer/error.hpp>
@@ -24,12 +24,21 @@
 
 namespace filexfer {
 
+/// What a server sends as `version` (section 7).
 inline constexpr std::uint64_t protocol_version = 1;
 
 /// The commands of sections 4 to 7.
-enum class command { list_files, upload, download, features };
+enum class command {
+  list_files,  ///< LIST_FILES, section 4.
+  upload,      ///< UPLOAD, section 5.
+  download,    ///< DOWNLOAD, section 6.
+  features,    ///< FEATURES, section 7.
+};
 
-/// The word that a client sends.
+/// Formats a command.
+///
+/// \param c  The command.
+/// \return The word that a client sends.
 constexpr std::string_view to_string(command c) noexcept {
   switch (c) {
     case command::list_files: return "LIST_FILES";
@@ -40,13 +49,18 @@ constexpr std::string_view to_string(command c) noexcept {
   return {};
 }
 
-/// Reads a command line; a view of its parameters. `errc::unknown_command`, or `errc::bad_request`
-/// for what does not look like a command at all (after which a server closes).
+/// A command line. A view of the line, which must outlive it.
 struct command_line {
-  command verb = command::list_files;
-  parameters params;
+  command verb = command::list_files;  ///< The command.
+  parameters params;                   ///< Its parameters, known or not.
 };
 
+/// Parses a command line.
+///
+/// \param line  Without its LF; must outlive the result.
+/// \param ec  `errc::unknown_command`; `errc::bad_request` for a line that does not look like a
+///         command, or whose parameters are malformed, after which a server closes; else cleared.
+/// \return The command; meaningless after an error.
 inline command_line parse_command(std::string_view line, std::error_code& ec) {
   const auto is_letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); };
   const auto is_word = [&](std::string_view text) {
@@ -82,17 +96,21 @@ inline command_line parse_command(std::string_view line, std::error_code& ec) {
 
 // ------------------------------------------------------------------------------------------- lists
 
-/// The words of an empty store's list (section 4).
+/// The line that begins the list of an empty store (section 4).
 inline constexpr std::string_view no_files_words = "No files available at the moment";
 
-/// What section 4 lets a client ask of a list.
+/// The parameters of LIST_FILES (section 4).
 struct list_request {
-  std::string prefix{};  ///< Decoded. Only entries whose names begin with it; empty for all.
-  bool mtime = false;    ///< Entries carry the time of modification.
+  std::string prefix{};  ///< Decoded. Requests only names that begin with it; empty for all.
+  bool mtime = false;    ///< Requests the times of modification.
 };
 
-/// Reads the parameters of a LIST_FILES line. `errc::bad_name` for a `%` without two hex
-/// digits.
+/// Parses the parameters of LIST_FILES (section 4).
+///
+/// \param params  Of the command line.
+/// \param ec  `errc::bad_request` if `mtime` has a value or `prefix` has none; `errc::bad_name` for
+///         a `%` that is not followed by two hex digits; else cleared.
+/// \return The request; incomplete after an error.
 inline list_request parse_list_request(const parameters& params, std::error_code& ec) {
   ec.clear();
   list_request result;
@@ -105,7 +123,10 @@ inline list_request parse_list_request(const parameters& params, std::error_code
   return result;
 }
 
-/// The command line.
+/// Formats the command line of LIST_FILES (section 4).
+///
+/// \param request  Its parameters.
+/// \return The line.
 inline std::string format_list_request(const list_request& request) {
   std::string line{to_string(command::list_files)};
   if (!request.prefix.empty()) line.append(";prefix=") += escape_name(request.prefix);
@@ -115,17 +136,19 @@ inline std::string format_list_request(const list_request& request) {
 
 // ----------------------------------------------------------------------------------------- uploads
 
-/// The details line of section 5.
+/// The details line of an upload (section 5).
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct upload_details {
   std::string name;          ///< Decoded.
   std::uint64_t size = 0;    ///< Bytes.
   std::optional<Digest> id;  ///< The digest that the client expects.
-  /// No bytes follow: the name is added if the server holds that file. Only with `id`.
+  /// No bytes follow: the server adds the name if it holds that file. Only with `id`.
   bool have = false;
   std::optional<file_time> modified{};  ///< When the file was last modified.
-  /// What the client calls this upload, to go on with it after a lost connection; see
-  /// `is_resume_token`. Empty if it will not.
+  /// The token to resume this upload with after the connection is lost; see `is_resume_token`.
+  /// Empty for none.
   std::string resume{};
   /// The bytes follow at once, without waiting for the ready line.
   bool nowait = false;
@@ -133,8 +156,9 @@ struct upload_details {
 
 namespace detail {
 
-/// Whether `key` stands behind the first field of a line, which may be malformed.
-inline bool mentions(std::string_view line, std::string_view key) noexcept {
+/// Whether a line has the parameter or field `key` after its first field. The line may be
+/// malformed.
+inline bool has_parameter(std::string_view line, std::string_view key) noexcept {
   while (take_field(line)) {
     const auto field = line.substr(0, line.find(';'));
     if (field.substr(0, field.find('=')) == key) return true;
@@ -144,14 +168,21 @@ inline bool mentions(std::string_view line, std::string_view key) noexcept {
 
 }  // namespace detail
 
-/// Reads a details line. The size is judged first, then the name, then the parameters; what was
-/// judged before a refusal is set, and always whether `nowait` and `have` stand there.
+/// Parses the details line of an upload (section 5). Checks the size first, then the name, then the
+/// parameters.
+///
+/// \param line  Without its LF.
+/// \param ec  `errc::bad_request` if there is no size, parameters, the time or the token are
+///         malformed, or `have` comes without `id`; `errc::bad_size`, `errc::bad_name`,
+///         `errc::bad_id`; else cleared.
+/// \return The details. After an error, what was checked before it; `nowait` and `have` are always
+///         set if the line has them.
 template <class Digest>
 upload_details<Digest> parse_upload_details(std::string_view line, std::error_code& ec) {
   ec.clear();
   upload_details<Digest> result;
-  result.nowait = detail::mentions(line, "nowait");
-  result.have = detail::mentions(line, "have");
+  result.nowait = detail::has_parameter(line, "nowait");
+  result.have = detail::has_parameter(line, "have");
   auto rest = line;
   const auto name_text = detail::take_field(rest);
   if (!name_text) {
@@ -186,6 +217,10 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   return result;
 }
 
+/// Formats the details line of an upload (section 5).
+///
+/// \param details  The file and the parameters.
+/// \return The line.
 template <class Digest>
 std::string format_upload_details(const upload_details<Digest>& details) {
   std::string line = escape_name(details.name) + ';' + std::to_string(details.size);
@@ -196,45 +231,62 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   return line + detail::format_modified(details.modified);
 }
 
-/// The ready line of section 5: words, and `offset` where the server has the first bytes already.
+/// The ready line of an upload (section 5).
 struct ready_line {
-  std::optional<std::uint64_t> offset;
+  std::optional<std::uint64_t> offset;  ///< Bytes that the server holds already, if any.
 };
 
+/// Parses the ready line of an upload (section 5).
+///
+/// \param line  Without its LF.
+/// \param ec  `errc::bad_request` if parameters are malformed; `errc::bad_range` if the offset is
+///         no number; else cleared.
+/// \return The ready line; empty after an error.
 inline ready_line parse_ready(std::string_view line, std::error_code& ec) {
   auto rest = line;
-  detail::take_last_field(rest);  // the words, which nobody compares
+  detail::take_last_field(rest);  // the words, which have no meaning
   const auto params = parameters::parse(rest, ec);
   ready_line result;
   if (!ec) result.offset = detail::range_value(params, "offset", ec);
   return result;
 }
 
+/// Formats the ready line of an upload (section 5).
+///
+/// \param ready  Its parameters.
+/// \return The line.
 inline std::string format_ready(const ready_line& ready) {
   std::string line = "Ready to receive the file";
   if (ready.offset) line.append(";offset=") += std::to_string(*ready.offset);
   return line;
 }
 
+/// The reply to UPLOAD (section 5).
 inline constexpr std::string_view upload_prompt = "Please send the file name and file size";
+/// The reply to DOWNLOAD (section 6).
 inline constexpr std::string_view download_prompt = "Please send a file ID";
 
 // ---------------------------------------------------------------------------------------- features
 
-/// What a server can do (section 7). Version 0 is a server without FEATURES, to which no parameter
-/// may be sent.
+/// What a server supports (section 7).
 struct server_features {
+  /// Of the protocol; 0 for a server without FEATURES, to which no parameter may be sent.
   std::uint64_t version = 0;
-  std::string digest;                     ///< As `Hasher::name()` has it; empty if not said.
-  std::optional<std::uint64_t> max_size;  ///< Bytes of the largest file that it takes.
-  bool resume = false;                    ///< Keeps what arrived of an upload that broke.
-  bool have = false;                      ///< Takes `have` in a details line,
-  bool nowait = false;                    ///< and `nowait`.
-  bool prefix = false;                    ///< Takes `prefix` in a LIST_FILES line.
-  bool mtime = false;                     ///< Keeps times, and tells of them.
+  std::string digest;                     ///< A `Hasher::name()`; empty if unknown.
+  std::optional<std::uint64_t> max_size;  ///< Size of the largest file that it accepts, in bytes.
+  bool resume = false;                    ///< Keeps interrupted uploads, to be resumed.
+  bool have = false;                      ///< Accepts `have` in a details line.
+  bool nowait = false;                    ///< Accepts `nowait` in a details line.
+  bool prefix = false;                    ///< Accepts `prefix` in a LIST_FILES line.
+  bool mtime = false;                     ///< Keeps times of modification, and sends them.
 };
 
-/// Adds one line of a FEATURES reply to `features`; unknown ones are skipped.
+/// Parses one line of a FEATURES reply (section 7). Unknown features are skipped.
+///
+/// \param features  Of the lines before.
+/// \param line  Without its LF.
+/// \param ec  `errc::bad_request` if the version or the maximum size is no number; else cleared.
+/// \return `features` with the feature of `line`.
 inline server_features with_feature(server_features features, std::string_view line,
                                     std::error_code& ec) {
   ec.clear();
@@ -256,7 +308,10 @@ inline server_features with_feature(server_features features, std::string_view l
   return features;
 }
 
-/// The reply's lines, each with its LF, and the empty line that ends them.
+/// Formats a FEATURES reply (section 7).
+///
+/// \param features  What the server supports.
+/// \return All lines, each with its LF, and the empty line that ends them.
 inline std::string format_features(const server_features& features) {
   std::string lines = "version=";
   lines += std::to_string(features.version);

@@ -2,7 +2,7 @@
 #define FILEXFER_REFUSAL_HPP
 
 /// \file
-/// ERROR lines (the protocol's section 8).
+/// ERROR lines (section 8 of the protocol).
 
 #include <filexfer/error.hpp>
 
@@ -42,8 +42,11 @@ inline constexpr std::array<std::pair<errc, std::string_view>, 18> wire_codes{{
 
 }  // namespace detail
 
-/// The refusal that a failure becomes on the wire: itself if it is one of section 8; `no_space` and
-/// `bad_name` for what an operating system says in their place; else `io`.
+/// Maps an error to the refusal that reports it to a peer.
+///
+/// \param ec  An error of the library, a store or the operating system.
+/// \return Itself if it is a refusal of section 8; `errc::no_space` or `errc::bad_name` for the
+///         operating system's equivalents; else `errc::io`.
 inline errc to_refusal(std::error_code ec) noexcept {
   if (ec == condition::refused && ec != errc::refused) return static_cast<errc>(ec.value());
   if (ec == std::errc::no_space_on_device || ec == std::errc::file_too_large ||
@@ -55,7 +58,11 @@ inline errc to_refusal(std::error_code ec) noexcept {
   return errc::io;
 }
 
-/// `ERROR <code> <text>`; `refusal` is one of section 8.
+/// Formats an ERROR line (section 3).
+///
+/// \param refusal  One of section 8.
+/// \param text  For people, on one line; may be empty.
+/// \return `ERROR <code> <text>`.
 inline std::string format_error(errc refusal, std::string_view text) {
   std::string line = "ERROR ";
   for (const auto& [e, code] : detail::wire_codes) {
@@ -68,7 +75,10 @@ inline std::string format_error(errc refusal, std::string_view text) {
   return line;
 }
 
-/// The refusal in a reply line; nothing if the line is a yes (section 3).
+/// Recognizes an ERROR line (section 3).
+///
+/// \param line  A reply, without its LF.
+/// \return The refusal, `errc::refused` for an unknown code; nothing if the line is no ERROR line.
 inline std::optional<errc> parse_error(std::string_view line) noexcept {
   constexpr std::string_view word = "ERROR";
   if (line != word && !line.starts_with("ERROR ")) return std::nullopt;

@@ -2,7 +2,7 @@
 #define FILEXFER_RESULTS_HPP
 
 /// \file
-/// What a client's operations take and return.
+/// Parameters and results of a client's operations.
 
 #include <filexfer/entry.hpp>
 #include <filexfer/fields.hpp>
@@ -13,7 +13,9 @@
 
 namespace filexfer {
 
-/// What is to be uploaded, beside its bytes.
+/// What to upload, beside the bytes.
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct upload_request {
   std::string name;  ///< Decoded; see `is_name`.
@@ -22,37 +24,41 @@ struct upload_request {
   /// (`errc::mismatch`).
   std::optional<Digest> expected{};
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
-  /// A random word that the client chose for this upload, `is_resume_token`, so that it can go on
-  /// if the connection is lost: by another upload of the same file with the same word and
-  /// `expected`, which sends what is missing. Empty if it will not.
+  /// A random token, see `is_resume_token`, to resume this upload with if the connection is lost:
+  /// another upload of the same file with the same token and `expected` sends what is missing.
+  /// Empty for none.
   std::string resume{};
 };
 
-/// What an upload came to. With `errc::digest_mismatch` both digests are set, and differ.
+/// The result of an upload. With `errc::digest_mismatch` both digests are set, and differ.
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct upload_result {
   Digest computed_here{};   ///< Over the bytes that were sent.
   Digest computed_there{};  ///< By the server, over the bytes that it stored: the file's id.
-  /// False if the server had all bytes already, and only the name was added; then `computed_here`
+  /// False if the server held all bytes already, and only the name was added; then `computed_here`
   /// is the digest that the caller expected.
   bool sent = true;
-  /// Bytes that an earlier attempt had left there; if there were any, `computed_here` is the
+  /// Bytes that the server kept from an earlier attempt; if there were any, `computed_here` is the
   /// digest that the caller expected.
   std::uint64_t offset = 0;
-  std::uint64_t bytes = 0;  ///< That were sent, also where it failed.
+  std::uint64_t bytes = 0;  ///< Bytes that were sent, also after a failure.
 };
 
-/// What a download came to. With `errc::digest_mismatch` both digests are set, and differ.
+/// The result of a download. With `errc::digest_mismatch` both digests are set, and differ.
+///
+/// \tparam Digest  The type of ids.
 template <class Digest>
 struct download_result {
-  file_info<Digest> file;   ///< As the server announced it; `file.id` is the id asked for.
+  file_info<Digest> file;   ///< As the server announced it; `file.id` is the id requested.
   Digest computed_here{};   ///< Over the bytes that arrived, and those that the sink held.
-  std::uint64_t bytes = 0;  ///< That arrived, also where it failed.
+  std::uint64_t bytes = 0;  ///< Bytes that arrived, also after a failure.
 };
 
-/// Where an operation's failure arose.
+/// Where an operation's failure originated.
 enum class failure_origin {
-  none,    ///< There was none.
+  none,    ///< There was no failure.
   local,   ///< The caller's arguments, source or sink.
   stream,  ///< The stream broke, a deadline passed, or the operation was cancelled.
   peer,    ///< The peer refused, broke the protocol, or the digests differ.

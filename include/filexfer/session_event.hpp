@@ -2,7 +2,7 @@
 #define FILEXFER_SESSION_EVENT_HPP
 
 /// \file
-/// What a session tells its owner, for a log.
+/// What a session reports to its owner, for a log.
 
 #include <filexfer/protocol.hpp>
 
@@ -15,23 +15,24 @@
 
 namespace filexfer {
 
-/// A command that has ended. The strings come from the peer: show them through `printable`.
+/// A command that has ended. The strings come from the peer: display them through `printable`.
 struct session_event {
-  /// The command; nothing for a line that was none.
+  /// The command; nothing if there was none, or none that the server knows.
   std::optional<command> verb{};
-  std::string name{};       ///< Of the file, as far as it is known.
-  std::string id{};         ///< In hex, as far as it is known.
-  std::uint64_t size = 0;   ///< Of the file; of a list, its entries.
-  std::uint64_t bytes = 0;  ///< Of the file that moved on the stream.
-  /// Clear for a success. Otherwise the refusal that was answered, or what broke the connection.
+  std::string name{};       ///< The file's name, if known.
+  std::string id{};         ///< The file's id in hex, if known.
+  std::uint64_t size = 0;   ///< The file's size in bytes; for a list, the number of entries.
+  std::uint64_t bytes = 0;  ///< Bytes of the file that were transferred.
+  /// Clear for a success; else the refusal that was sent, or what ended the connection.
   std::error_code error{};
-  /// Where the refusal is `errc::io` or the like: what the store said.
+  /// The store's error behind `error`, such as behind `errc::io`, if any.
   std::error_code cause{};
-  /// From the command line's arrival; of small uploads that are shown together, the last one's.
+  /// Since the command line arrived; for small uploads committed together, since the latest one.
   std::chrono::nanoseconds elapsed{0};
 };
 
-/// Called on the session's executor, between two steps; it must not throw.
+/// Receives a session's events. Called on the session's executor, between two steps; it must not
+/// throw.
 using session_observer = std::function<void(const session_event&)>;
 
 }  // namespace filexfer

@@ -2,7 +2,7 @@
 #define FILEXFER_SESSION_LOG_HPP
 
 /// \file
-/// The lines of a server's log.
+/// Lines for a server's log.
 
 #include <filexfer/detail/units.hpp>
 #include <filexfer/printable.hpp>
@@ -16,7 +16,10 @@
 
 namespace filexfer {
 
-/// A point in time as ISO 8601 has it, in UTC: `2026-11-28T22:13:01Z`.
+/// Formats a time for a log.
+///
+/// \param time  The time.
+/// \return The time in UTC as in ISO 8601: `2026-11-28T22:13:01Z`.
 inline std::string format_timestamp(std::chrono::system_clock::time_point time) {
   const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
   std::tm parts{};
@@ -27,7 +30,7 @@ inline std::string format_timestamp(std::chrono::system_clock::time_point time) 
 
 namespace detail {
 
-inline std::string in_quotes(std::string_view name) {
+inline std::string quoted(std::string_view name) {
   std::string text = "\"";
   for (const char c : printable(name)) {
     if (c == '"') text += '\\';
@@ -36,29 +39,30 @@ inline std::string in_quotes(std::string_view name) {
   return text + '"';
 }
 
-/// What moved of what there is. An upload of what is here already moves nothing.
-inline std::string bytes_of(const session_event& event) {
+/// How many bytes of the file were transferred: none in an upload of a file that is stored already.
+inline std::string format_bytes(const session_event& event) {
   const std::string all = std::to_string(event.size) + " bytes";
   return event.bytes == event.size ? all : std::to_string(event.bytes) + " of " + all;
 }
 
 }  // namespace detail
 
-/// A line about an event, without its end:
+/// Formats an event for a log. Text from the peer is escaped.
 ///
-///     2026-11-28T22:13:01Z 127.0.0.1:9 UPLOAD "a" 5 bytes 5d41402abc4b2a76b9719d911017c592 0.001
-///     s
+///     2026-11-28T22:13:01Z 127.0.0.1:9 UPLOAD "a" 5 bytes <id> 0.001 s 0.0 MB/s
 ///
-/// \param peer  as `server::observe` tells it; empty is shown as `-`. What comes from the peer is
-///         escaped.
+/// \param time  When the command ended.
+/// \param peer  The peer's address, as `server::observe` reports it; if empty, `-` is written.
+/// \param event  The event.
+/// \return A line, without its end.
 inline std::string format_event(std::chrono::system_clock::time_point time, std::string_view peer,
                                 const session_event& event) {
   const bool is_transfer = event.verb == command::upload || event.verb == command::download;
   std::string line = format_timestamp(time) + ' ';
   line += peer.empty() ? "-" : printable(peer);
   if (event.verb) (line += ' ') += to_string(*event.verb);
-  if (!event.name.empty()) line += ' ' + detail::in_quotes(event.name);
-  if (is_transfer && !event.name.empty()) line += ' ' + detail::bytes_of(event);
+  if (!event.name.empty()) line += ' ' + detail::quoted(event.name);
+  if (is_transfer && !event.name.empty()) line += ' ' + detail::format_bytes(event);
   if (event.verb == command::list_files) line += ' ' + std::to_string(event.size) + " entries";
   if (!event.id.empty()) line += ' ' + printable(event.id);
   if (event.error) {

@@ -2,7 +2,7 @@
 #define FILEXFER_SHA256_HPP
 
 /// \file
-/// SHA-256, for ids that withstand attackers, from Crypto++.
+/// SHA-256, for ids that resist attackers, from Crypto++.
 
 #include <filexfer/detail/cryptopp_hasher.hpp>
 #include <filexfer/digest.hpp>
@@ -13,9 +13,10 @@
 
 namespace filexfer {
 
-/// Computes SHA-256. Ids have 64 digits; nobody knows two files with the same one.
+/// Computes SHA-256, a `hasher`. Ids have 64 hex digits; no two files with the same id are known.
 class sha256 : public detail::cryptopp_hasher<CryptoPP::SHA256> {
  public:
+  /// \return The name of the digest in a FEATURES reply.
   static constexpr std::string_view name() noexcept { return "sha256"; }
 };
 

@@ -9,7 +9,7 @@
 
 namespace filexfer::detail {
 
-/// `Hash`, which is one of Crypto++'s, as a `hasher`, but for its name.
+/// Adapts a hash of Crypto++ to `hasher`; the derived class adds `name()`.
 template <class Hash>
 class cryptopp_hasher {
  public:

@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_UNITS_HPP
 
 /// \file
-/// Quantities as people read them.
+/// Quantities formatted for people.
 
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@ inline double seconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
 }
 
-/// A number with its decimals: `fixed(0.125, 2)` is `0.13`.
+/// A number with `decimals` digits after the point: `fixed(0.375, 1)` is `0.4`.
 inline std::string fixed(double value, int decimals) {
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", decimals, value);
@@ -26,7 +26,7 @@ inline std::string megabytes(std::uint64_t bytes) {
   return fixed(static_cast<double>(bytes) / 1e6, 1) + " MB";
 }
 
-/// Of bytes per second.
+/// `rate` is in bytes per second.
 inline std::string rate_text(double rate) {
   return fixed(rate / 1e6, rate < 1e7 ? 1 : 0) + " MB/s";
 }
@@ -36,15 +36,15 @@ inline std::string rate(std::uint64_t bytes, std::chrono::nanoseconds time) {
 }
 
 /// `0:05`, `12:00`, `3:00:00`.
-inline std::string clock_time(std::uint64_t all_seconds) {
+inline std::string clock_time(std::uint64_t total_seconds) {
   char text[64];
   const auto part = [](std::uint64_t n) { return static_cast<unsigned>(n % 60); };
-  const auto hours = static_cast<unsigned long long>(all_seconds / 3600);
+  const auto hours = static_cast<unsigned long long>(total_seconds / 3600);
   if (hours == 0) {
-    std::snprintf(text, sizeof text, "%u:%02u", part(all_seconds / 60), part(all_seconds));
+    std::snprintf(text, sizeof text, "%u:%02u", part(total_seconds / 60), part(total_seconds));
   } else {
-    std::snprintf(text, sizeof text, "%llu:%02u:%02u", hours, part(all_seconds / 60),
-                  part(all_seconds));
+    std::snprintf(text, sizeof text, "%llu:%02u:%02u", hours, part(total_seconds / 60),
+                  part(total_seconds));
   }
   return text;
 }

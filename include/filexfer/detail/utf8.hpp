@@ -6,7 +6,7 @@
 
 namespace filexfer::detail {
 
-/// One decoded code point; `bytes == 0` says that the text does not begin with a valid one.
+/// A decoded code point, or `bytes == 0` if the text does not begin with a valid one.
 struct code_point {
   char32_t value = 0;
   std::size_t bytes = 0;
