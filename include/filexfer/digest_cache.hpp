@@ -2,7 +2,7 @@
 #define FILEXFER_DIGEST_CACHE_HPP
 
 /// \file
-/// Digests of local files, remembered between runs.
+/// Digests of local files, cached between runs.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/regular_file.hpp>
@@ -34,14 +34,14 @@
 
 namespace filexfer {
 
-/// Remembers the digests of files that are open. Any thread may call it.
+/// Caches the digests of open files. Any thread may call it. `kind` is a hasher's `name()`.
 ///
-/// `kind` is a hasher's `name()`.
-/// - `find(descriptor, kind)`: the file's digest, if it is known and the file has not changed
-///   since.
-/// - `add(descriptor, kind, started, digest)`: remembers a digest that was computed since
-///   `started`.
-/// - `forget(descriptor, kind)`: what was found turned out to be wrong.
+/// - `find(descriptor, kind)`: returns the file's digest, if it is known and the file has not
+///   changed since.
+/// - `add(descriptor, kind, started, digest)`: stores a digest that was computed from `started` on.
+/// - `forget(descriptor, kind)`: removes a digest that turned out to be wrong.
+///
+/// \tparam C  The cache.
 template <class C>
 concept digest_cache =
     requires(C& cache, const C& known, int descriptor, std::string_view kind,
@@ -51,18 +51,19 @@ concept digest_cache =
       cache.forget(descriptor, kind);
     };
 
-/// A file of digests. What the system says of a file tells whether it is the same one: its device,
-/// inode and size, and the times of its last modification and change.
+/// A cache in a file. A file is identified by its device, inode, size, modification time and status
+/// change time.
 ///
-/// Any number of processes may share it: a line is appended for each digest, with a checksum at its
-/// end, and what is no such line is passed over. What can't be written is computed again another
-/// time, and is no error.
+/// Any number of processes may share it: each digest is appended as a line that ends with a
+/// checksum, and lines without a valid one are ignored. Failing to write is no error: the digest is
+/// computed again in another run.
 class file_digest_cache {
  public:
-  /// Opens the file and reads it; creates it, for its owner only, if it is not there.
+  /// Opens and reads the file; creates it, for its owner only, if it does not exist.
   ///
-  /// Sets `ec` to the system's code if it can't be opened or read, to `EISDIR` or `ENOTSUP` if it
-  /// is no regular file. The cache remembers nothing beyond its own life then.
+  /// \param path  The file.
+  /// \param ec  Cleared, or set to the system's code if it can't be opened or read, to `EISDIR` or
+  ///   `ENOTSUP` if it is not a regular file. The cache works in memory only then.
   file_digest_cache(const std::filesystem::path& path, std::error_code& ec) {
     file_ = detail::open_at(AT_FDCWD, path.c_str(),
                             O_RDWR | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, ec, 0600);
@@ -73,55 +74,64 @@ class file_digest_cache {
     if (ec) file_.reset();
   }
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param path  The file.
   explicit file_digest_cache(const std::filesystem::path& path)
       : file_digest_cache{path, std::error_code{}} {}
 
   file_digest_cache(const file_digest_cache&) = delete;
   file_digest_cache& operator=(const file_digest_cache&) = delete;
 
-  /// The digest of the file that is open as `descriptor`, if it is known and the file has not
-  /// changed since.
+  /// Looks a file up.
+  /// \param descriptor  The open file.
+  /// \param kind  The name of the digest's hasher.
+  /// \return The digest, if it is known and the file has not changed since.
   std::optional<any_digest> find(int descriptor, std::string_view kind) const {
-    const auto wanted = key_of(descriptor, kind);
+    const auto file_key = key_of(descriptor, kind);
     const std::lock_guard lock{mutex_};
-    const auto found = wanted ? digests_.find(*wanted) : digests_.end();
+    const auto found = file_key ? digests_.find(*file_key) : digests_.end();
     return found != digests_.end() ? std::optional{found->second} : std::nullopt;
   }
 
-  /// Remembers a digest whose computation began at `started`; not if the file was modified within
-  /// two seconds before that, for it may be modified again without another time to tell by.
+  /// Stores a digest, unless the file was changed less than two seconds before its computation
+  /// began: another change might leave the file's times the same then.
+  /// \param descriptor  The open file.
+  /// \param kind  The name of the digest's hasher.
+  /// \param started  When the computation began.
+  /// \param digest  The digest.
   void add(int descriptor, std::string_view kind, std::chrono::system_clock::time_point started,
            const any_digest& digest) {
-    const auto known = key_of(descriptor, kind);
-    if (!known) return;
-    const auto newest = std::max(std::get<4>(*known), std::get<5>(*known));
+    const auto file_key = key_of(descriptor, kind);
+    if (!file_key) return;
+    const auto newest = std::max(std::get<4>(*file_key), std::get<5>(*file_key));
     const auto oldest_trusted = started - std::chrono::seconds{2};
     const auto limit =
         std::chrono::duration_cast<std::chrono::nanoseconds>(oldest_trusted.time_since_epoch());
     if (newest > limit.count()) return;
-    const std::string line = line_of(*known, digest.to_string());
+    const std::string line = line_of(*file_key, digest.to_string());
     const std::lock_guard lock{mutex_};
-    const auto [entry, is_new] = digests_.try_emplace(*known);
+    const auto [entry, is_new] = digests_.try_emplace(*file_key);
     if (!is_new && entry->second == digest) return;
     entry->second = digest;
     append(line);
   }
 
-  /// Forgets what is known of the file, in later runs too.
+  /// Removes a file's digest, for later runs too.
+  /// \param descriptor  The open file.
+  /// \param kind  The name of the digest's hasher.
   void forget(int descriptor, std::string_view kind) {
-    const auto known = key_of(descriptor, kind);
+    const auto file_key = key_of(descriptor, kind);
     const std::lock_guard lock{mutex_};
-    if (known && digests_.erase(*known) > 0) append(line_of(*known, forgotten));
+    if (file_key && digests_.erase(*file_key) > 0) append(line_of(*file_key, no_digest));
   }
 
  private:
-  /// Kind, device, inode, size, and the two times in nanoseconds.
+  /// Kind, device, inode, size, and the times of modification and status change in nanoseconds.
   using key = std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t,
                          std::int64_t>;
 
-  /// Stands for a digest: what was said before is forgotten.
-  static constexpr std::string_view forgotten = "-";
+  /// In place of a digest: cancels the file's earlier lines.
+  static constexpr std::string_view no_digest = "-";
 
   file_digest_cache(const std::filesystem::path& path, std::error_code&& ec)
       : file_digest_cache{path, ec} {
@@ -150,8 +160,8 @@ class file_digest_cache {
     return hash.finish().to_string();
   }
 
-  static std::string line_of(const key& known, std::string_view digest) {
-    const auto& [kind, device, inode, size, modified, changed] = known;
+  static std::string line_of(const key& file_key, std::string_view digest) {
+    const auto& [kind, device, inode, size, modified, changed] = file_key;
     std::ostringstream line;
     line << digest << ' ' << kind << ' ' << device << ' ' << inode << ' ' << size << ' ' << modified
          << ' ' << changed << ' ';
@@ -173,26 +183,26 @@ class file_digest_cache {
       }
       text.erase(0, line);
     }
-    if (!ec && !text.empty()) append("\n");  // the last line is torn: what comes next is one
+    if (!ec && !text.empty()) append("\n");  // ends an incomplete line
   }
 
   void read_line(const std::string& line) {
     const std::size_t checksum = line.rfind(' ') + 1;
     const std::string_view text{line};
     if (text.substr(checksum) != checksum_of(text.substr(0, checksum))) return;
-    std::istringstream words{line};
+    std::istringstream fields{line};
     std::string digest;
-    key known;
-    auto& [kind, device, inode, size, modified, changed] = known;
-    words >> digest >> kind >> device >> inode >> size >> modified >> changed;
-    if (!words) return;
-    if (digest == forgotten) digests_.erase(known);
+    key file_key;
+    auto& [kind, device, inode, size, modified, changed] = file_key;
+    fields >> digest >> kind >> device >> inode >> size >> modified >> changed;
+    if (!fields) return;
+    if (digest == no_digest) digests_.erase(file_key);
     else if (const auto read = any_digest::from_hex(digest)) {
-      digests_.insert_or_assign(std::move(known), *read);
+      digests_.insert_or_assign(std::move(file_key), *read);
     }
   }
 
-  /// In one piece, whoever else appends.
+  /// With one `write`, since other processes append too.
   void append(std::string_view line) {
     if (!file_) return;
     [[maybe_unused]] const auto written = ::write(file_.get(), line.data(), line.size());

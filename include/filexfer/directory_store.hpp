@@ -2,7 +2,7 @@
 #define FILEXFER_DIRECTORY_STORE_HPP
 
 /// \file
-/// A store in a directory, where a person can find and use the files.
+/// A store in a directory, as plain files that people can find and use.
 
 #include <filexfer/detail/posix/regular_file.hpp>
 #include <filexfer/detail/posix/temporary.hpp>
@@ -36,51 +36,56 @@
 
 namespace filexfer {
 
+/// The limits of a `directory_store`, and its log.
 struct directory_store_options {
-  /// Bytes of all files, arriving ones included. Kept by each process for itself and counted anew
-  /// before an upload is refused: approximate where several share a directory.
+  /// Bytes of all files, arriving ones included. Each process counts for itself, and recounts
+  /// before it refuses an upload: approximate if several processes share a directory.
   std::optional<std::uint64_t> quota{};
 
-  /// How long what arrived of an upload that broke is kept, so that it may be gone on with.
+  /// How long an interrupted upload is kept, so that it can be resumed.
   std::chrono::seconds partial_age{std::chrono::hours{24}};
-  /// Bytes of all that is kept so; above that the oldest is dropped. It counts in the quota, but
-  /// gives way to files that need its room.
+  /// Bytes of all interrupted uploads; above that the oldest are removed. They count in the quota,
+  /// but are removed for files that need the space.
   std::uint64_t max_partial_size = std::uint64_t{64} << 30;
 
-  /// Called, from any thread, with a sentence about what the file system can't do, and about stored
-  /// files that were found damaged.
+  /// Called, from any thread, with a sentence about what the file system does not support, or about
+  /// a stored file that was found damaged.
   std::function<void(std::string_view)> log{};
 };
 
-/// Keeps files as `<directory>/<id>/<name>`: plain read-only files, where a `/` in a name is a
-/// folder. A model of `file_store`.
+/// Keeps files as `<directory>/<id>/<name>`: plain read-only files, where a `/` in a name separates
+/// folders. A model of `resumable_store`.
 ///
-/// The file system is the truth: there is no index, several stores in several processes or hosts
-/// may share a directory, and a file that is removed by hand is gone from the list. What arrives is
-/// written to `<directory>/.incoming`, flushed, and shown by one atomic step that replaces nothing;
-/// an id is never seen over less than its whole file. When `commit` or `add_name` has succeeded,
-/// the file survives a power cut. A stored file that an upload of the same id finds damaged is
-/// moved to
-/// `<directory>/.damaged`, and the good one takes its place.
+/// There is no index but the file system: several stores in several processes or on several hosts
+/// may share a directory, and a file that is removed by hand disappears from the list. An upload is
+/// written to `<directory>/.incoming`, flushed, and published in one atomic step that replaces
+/// nothing; an incomplete file is never visible under an id. After `commit` or `add_name` has
+/// succeeded, the file survives a power cut. If an upload finds that the stored file of its id is
+/// damaged, that file is moved to `<directory>/.damaged` and replaced.
 ///
-/// What arrived of an upload whose connection was lost is kept for a while in
-/// `<directory>/.partial`, if the client gave it a token. A model of `resumable_store`.
+/// An interrupted upload is kept in `<directory>/.partial` for a while, if the client gave it a
+/// token.
 ///
-/// No symbolic link in the directory is followed, and nothing but regular files is opened.
+/// No symbolic link in the directory is followed, and only regular files are opened.
+///
+/// \tparam Hasher  Computes the digests that are the files' ids.
 template <hasher Hasher = md5>
 class directory_store {
  public:
+  /// The type of an id.
   using digest_type = typename Hasher::digest_type;
 
   class cursor;
   class reader;
   class upload;
 
-  /// Makes the directory if it is missing, finds out what its file system can do, and removes what
-  /// killed writers left. Files that another store is writing there are left alone.
+  /// Creates the directory if it is missing, detects what its file system supports, and removes
+  /// temporary files of killed writers, but not those that another store is writing.
   ///
-  /// Sets `ec` to `ENOTSUP` if the file system can't show a file without replacing one or has no
-  /// locks, else to the system's code. The store is of no use then.
+  /// \param directory  The directory.
+  /// \param options  Limits, and the log.
+  /// \param ec  Cleared, or set to `ENOTSUP` if the file system can't publish a file without
+  ///   replacing one or has no locks, else to the system's code. The store is unusable then.
   directory_store(const std::filesystem::path& directory, directory_store_options options,
                   std::error_code& ec)
       : folder_{directory, std::move(options.log), ec},
@@ -89,61 +94,80 @@ class directory_store {
     if (!ec && quota_.limited()) quota_.set_used(count_bytes(ec));
   }
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param directory  The directory.
+  /// \param options  Limits, and the log.
   explicit directory_store(const std::filesystem::path& directory,
                            directory_store_options options = {})
-      : directory_store{directory, std::move(options), throwing{}} {}
+      : directory_store{directory, std::move(options), throw_errors{}} {}
 
   directory_store(const directory_store&) = delete;
   directory_store& operator=(const directory_store&) = delete;
 
-  /// Walks over the entries in the directory's order, holding a handle for each level of folders.
+  /// Lists the entries in the directory's order.
+  /// \param ec  Cleared, or set to the system's code.
+  /// \return A cursor before the first entry. It holds a descriptor for each level of folders.
   cursor list(std::error_code& ec) const { return cursor{folder_.root(), ec}; }
 
-  /// Opens the file with that id, under any of its names; nothing if there is none.
+  /// Opens a file under any of its names.
+  /// \param id  The file's id.
+  /// \param ec  Cleared, or set to the system's code.
+  /// \return The file; nothing on failure, or without an error if there is none.
   std::optional<opened_file<digest_type, reader>> open(const digest_type& id,
                                                        std::error_code& ec) const;
 
-  /// Begins an upload. `errc::bad_name` if the name is none or has a component that is too long for
-  /// the file system, `errc::no_space` if the quota or the disk does not leave that many bytes,
-  /// else the system's code.
+  /// Begins an upload, and reserves its size in the quota.
+  /// \param details  Its name, size and modification time.
+  /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid or has a component
+  ///   that is too long for the file system, to `errc::no_space` if the size exceeds what the quota
+  ///   or the disk leaves, else to the system's code.
+  /// \return The upload, which the store must outlive; nothing on failure.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
 
-  /// Begins an upload that may be gone on with under `details.resume`, after what is left of the
-  /// last one under that token and size if `details.id` is given. Nothing, without an error, if one
-  /// is under way, which is then `revoked()`. Where another process has the token the upload can't
-  /// be gone on with. Errors as for `create`.
+  /// Begins an upload that can be resumed with the token `details.resume`.
+  ///
+  /// If `details.id` is given, it continues the interrupted upload of that token and size; else it
+  /// discards that one. If another process holds the token, the upload can't be resumed later.
+  /// \param details  As for `create`, with the token and perhaps the id.
+  /// \param ec  As for `create`.
+  /// \return The upload, which the store must outlive; nothing on failure, or without an error if
+  ///   another upload of this store holds the token, which is then `revoked()`.
   std::optional<upload> resume(const upload_details<digest_type>& details, std::error_code& ec);
 
-  /// Stores the file with that id and size under `name` too, or gives the name that it has that
-  /// time; false if there is none. Names share a file only if they share its time.
+  /// Adds a name to a stored file, or sets the time of a name that it has, durably. Waits as
+  /// `upload::commit` does.
   ///
-  /// Sets `ec` to `errc::bad_name` if the name is none, or can't be held beside those that the file
-  /// has; to `errc::no_space` where it takes a copy and the quota leaves no room; to
-  /// `errc::collision` if the name is held by a file of that id with other bytes; to `errc::io` if
-  /// it could not be made durable; else to the system's code.
+  /// Names share a file only if they have the same time; else the file is copied.
+  /// \param id  The file's id.
+  /// \param size  The file's size in bytes.
+  /// \param name  The name to add.
+  /// \param modified  The name's modification time, if one is to be set.
+  /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid, or the file system
+  ///   can't hold it beside those that the file has; to `errc::no_space` if a copy is needed and
+  ///   the quota leaves no space for it; to `errc::collision` if a file of that id with other bytes
+  ///   has the name; to `errc::io` as `upload::commit`; else to the system's code.
+  /// \return Whether the file has the name now; false without an error if there is no such file.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
                 std::optional<file_time> modified, std::error_code& ec);
 
  private:
-  struct throwing {};
+  struct throw_errors {};
 
-  directory_store(const std::filesystem::path& directory, directory_store_options options, throwing,
-                  std::error_code ec = {})
+  directory_store(const std::filesystem::path& directory, directory_store_options options,
+                  throw_errors, std::error_code ec = {})
       : directory_store{directory, std::move(options), ec} {
     if (ec) throw std::system_error{ec, directory.string()};
   }
 
   bool can_hold(std::string_view name) const;
-  bool disk_has(std::uint64_t bytes) const noexcept;
+  bool disk_has_room(std::uint64_t bytes) const noexcept;
 
   std::uint64_t count_bytes(std::error_code& ec) {
     const auto stored = detail::count_bytes<digest_type>(folder_.root(), ec);
     return ec ? 0 : stored + partials_.count_bytes(ec);
   }
 
-  /// Sets `bytes` aside in the quota; where there is no room, what is left of broken uploads gives
-  /// way.
+  /// Reserves `bytes` in the quota; removes interrupted uploads if there is no room.
   detail::quota::reservation reserve(std::uint64_t bytes, std::error_code& ec) {
     const auto count = [this](std::error_code& failed) {
       partials_.remove_all();
@@ -152,13 +176,13 @@ class directory_store {
     return quota_.reserve(bytes, count, ec);
   }
 
-  /// The same, and looks whether the disk has room for those of them that are to come.
-  detail::quota::reservation make_room(std::uint64_t bytes, std::uint64_t coming,
+  /// Also checks that the disk has room for those that are still to arrive.
+  detail::quota::reservation make_room(std::uint64_t bytes, std::uint64_t remaining,
                                        std::error_code& ec) {
     auto reserved = reserve(bytes, ec);
-    if (ec || disk_has(coming)) return reserved;
+    if (ec || disk_has_room(remaining)) return reserved;
     partials_.remove_all();
-    if (!disk_has(coming)) ec = errc::no_space;
+    if (!disk_has_room(remaining)) ec = errc::no_space;
     return reserved;
   }
 
@@ -167,11 +191,13 @@ class directory_store {
   detail::partials partials_;
 };
 
-/// Walks over a store's entries; see `directory_store::list`.
+/// Iterates over a store's entries; see `directory_store::list`. Movable.
 template <hasher Hasher>
 class directory_store<Hasher>::cursor {
  public:
-  /// The next entry; nothing at the end. Fails with the system's code.
+  /// Reads the next entry.
+  /// \param ec  Cleared, or set to the system's code.
+  /// \return The entry; nothing at the end and on failure.
   std::optional<file_info<digest_type>> next(std::error_code& ec) {
     if (!walk_.next(ec)) return std::nullopt;
     const auto& file = walk_.file();
@@ -186,24 +212,24 @@ class directory_store<Hasher>::cursor {
   detail::store_walk<digest_type> walk_;
 };
 
-/// Reads a stored file; see `directory_store::open`.
+/// Reads a stored file; see `directory_store::open`. Movable.
 template <hasher Hasher>
 class directory_store<Hasher>::reader {
  public:
-  /// Bytes that the file had when it was opened.
+  /// \return The file's size in bytes when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
-  /// Reads on. `errc::source_changed` or `errc::short_source` if the file ends before its size.
+  /// \copydoc file_source::read
   std::size_t read(std::span<std::byte> to, std::error_code& ec) { return file_.read(to, ec); }
 
-  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  /// \copydoc file_source::seek
   void seek(std::uint64_t offset, std::error_code& ec) noexcept { file_.seek(offset, ec); }
 
-  /// `errc::source_changed` if somebody wrote to the file since it was opened. (That it was given
-  /// another name is no change.)
+  /// Checks that the file was not modified since it was opened; adding a name to it is no change.
+  /// \param ec  Cleared, or set to `errc::source_changed`, or to the system's code.
   void check_unchanged(std::error_code& ec) const noexcept { file_.check_unchanged(ec); }
 
-  /// The descriptor, which the reader keeps; its own position is not used.
+  /// \return The descriptor, owned by the reader; its file offset is not used.
   int native_handle() const noexcept { return file_.native_handle(); }
 
  private:
@@ -217,8 +243,10 @@ class directory_store<Hasher>::reader {
 template <hasher Hasher>
 class directory_store<Hasher>::upload {
  public:
-  /// Takes the next bytes. `errc::bad_size` if they are more than announced, else the code of the
-  /// system (`ENOSPC`, `EDQUOT`, `EIO`); then the upload can't be committed any more.
+  /// Appends bytes. After a failure the upload can't be committed any more.
+  /// \param bytes  The next bytes.
+  /// \param ec  Cleared, or set to `errc::bad_size` if the announced size is exceeded, else to the
+  ///   system's code (`ENOSPC`, `EDQUOT`, `EIO`), also by later calls.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec = failure_;
     if (!ec && bytes.size() > size_ - written_) ec = errc::bad_size;
@@ -227,34 +255,41 @@ class directory_store<Hasher>::upload {
     failure_ = ec;
   }
 
-  /// Shows the file under its name, durably; waits for whoever publishes under the same id.
-  ///
-  /// Sets `ec` to `errc::bad_size` if bytes are missing; to `errc::collision` if others with the
-  /// same digest are stored; to `errc::bad_name` if the name can't be held beside those that the
-  /// file has; to `errc::io` if only flushing the folders failed, and the whole file is there; else
-  /// to the system's code.
+  /// Publishes the file under its name, durably. Waits for other publications under the same id,
+  /// but at most five minutes (`ETIMEDOUT`).
+  /// \param id  The digest of the bytes.
+  /// \param ec  Cleared, or set to `errc::bad_size` if bytes are missing; to `errc::collision` if
+  ///   other bytes with that digest are stored; to `errc::bad_name` if the file system can't hold
+  ///   the name beside those that the file has; to `errc::io` if only flushing the folders failed
+  ///   (the complete file is visible then) or the file can't be linked; else to the system's code,
+  ///   or to that of an earlier failure.
   void commit(const digest_type& id, std::error_code& ec) {
     ec = failure_;
     if (!ec && written_ != size_) ec = errc::bad_size;
     if (ec) return;
-    detail::publishing<Hasher> place{*folder_, id, detail::if_missing::make, ec};
-    if (!ec && place.put(file_, name_, modified_, ec)) reserved_.keep();
+    detail::publishing<Hasher> publication{*folder_, id, detail::if_missing::make, ec};
+    if (!ec && publication.put(file_, name_, modified_, ec)) reserved_.keep();
     if (!ec) file_.remove();
     failure_ = ec;  // A flush that failed must not be tried again.
   }
 
-  /// Bytes that were there when it began.
+  /// \return The number of bytes that an earlier upload left.
   std::uint64_t held() const noexcept { return held_; }
 
-  /// Reads what has been written, from `offset` on; fewer bytes only at the end.
+  /// Reads bytes that were written, by this upload or an earlier one.
+  /// \param to  Is filled; not completely only at the end.
+  /// \param offset  Where to begin, in bytes.
+  /// \param ec  Cleared, or set to the system's code.
+  /// \return The number of bytes read.
   std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
     return detail::read_at(file_.handle(), to, offset, ec);
   }
 
-  /// Set once another upload wants the token.
+  /// \return A flag that is set once another upload wants the token; valid as long as the upload.
   const std::atomic<bool>& revoked() const noexcept { return claim_.revoked(); }
 
-  /// Leaves what was written for another upload under the token.
+  /// Leaves the written bytes for a later upload with the token; does nothing if this upload has
+  /// failed or has no token.
   void keep() noexcept {
     if (failure_ || !claim_) return;
     file_.keep();
@@ -277,7 +312,7 @@ class directory_store<Hasher>::upload {
         written_{held} {}
 
   const detail::store_folder* folder_;
-  detail::token_claims::claim claim_;  ///< Given up last.
+  detail::token_claims::claim claim_;  ///< Released last.
   detail::quota::reservation reserved_;
   detail::temporary file_;
   std::string name_;
@@ -337,10 +372,10 @@ auto directory_store<Hasher>::resume(const upload_details<digest_type>& details,
   auto file = partials_.open(key, ec);
   if (ec == std::errc::operation_would_block) return create(details, ec);
   if (ec) return std::nullopt;
-  const auto left = static_cast<std::uint64_t>(detail::status_of(file.handle(), ec).st_size);
+  const auto kept = static_cast<std::uint64_t>(detail::status_of(file.handle(), ec).st_size);
   if (ec) return std::nullopt;
-  const std::uint64_t held = details.id && left <= details.size ? left : 0;
-  quota_.release(left);
+  const std::uint64_t held = details.id && kept <= details.size ? kept : 0;
+  quota_.release(kept);
   auto reserved = make_room(details.size, details.size - held, ec);
   const auto end = static_cast<off_t>(held);
   if (!ec && (::ftruncate(file.handle(), end) != 0 || ::lseek(file.handle(), end, SEEK_SET) < 0)) {
@@ -358,12 +393,12 @@ bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size
     ec = errc::bad_name;
     return false;
   }
-  detail::publishing<Hasher> place{folder_, id, detail::if_missing::leave, ec};
+  detail::publishing<Hasher> publication{folder_, id, detail::if_missing::leave, ec};
   if (ec) return false;
   const auto reserve_copy = [this](std::uint64_t bytes, std::error_code& failed) {
     return reserve(bytes, failed);
   };
-  return place.add_name(size, name, modified, reserve_copy, ec);
+  return publication.add_name(size, name, modified, reserve_copy, ec);
 }
 
 template <hasher Hasher>
@@ -375,10 +410,9 @@ bool directory_store<Hasher>::can_hold(std::string_view name) const {
   return true;
 }
 
-/// Looks whether the disk is too full for a large file, before its bytes travel. (A small one just
-/// meets the end of the disk.)
+/// Checks for room before a large file's bytes are sent. (A small file just fails with `ENOSPC`.)
 template <hasher Hasher>
-bool directory_store<Hasher>::disk_has(std::uint64_t bytes) const noexcept {
+bool directory_store<Hasher>::disk_has_room(std::uint64_t bytes) const noexcept {
   constexpr std::uint64_t large = std::uint64_t{1} << 20;
   struct statvfs disk {};
   if (bytes < large || ::fstatvfs(folder_.root(), &disk) != 0) return true;

@@ -25,80 +25,94 @@
 
 namespace filexfer {
 
-/// Reads a regular file, and notices when it changes meanwhile.
+/// Reads a regular file, and detects changes to it meanwhile. Movable.
 class file_source {
  public:
-  /// Opens `path`, following symbolic links; never waits for the other end of a FIFO.
+  /// Opens `path`, following symbolic links; does not block on a FIFO.
   ///
-  /// Sets `ec` to the system's code if it can't be opened, to `EISDIR` for a folder, to `ENOTSUP`
-  /// for anything else that is not a regular file. The source is of no use then.
+  /// \param path  The file.
+  /// \param ec  Cleared, or set to the system's code if opening fails, to `EISDIR` for a folder, to
+  ///   `ENOTSUP` for anything else that is not a regular file. The source is unusable then.
   file_source(const std::filesystem::path& path, std::error_code& ec) {
     auto fd = detail::open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_NONBLOCK, ec);
     if (!ec) file_ = detail::regular_file{std::move(fd), ec};
   }
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param path  The file.
   explicit file_source(const std::filesystem::path& path) {
     std::error_code ec;
     *this = file_source{path, ec};
     if (ec) throw std::system_error{ec, path.string()};
   }
 
-  /// Reads what is open as `descriptor`, which it takes, and closes whatever comes of it. The same
-  /// errors.
+  /// Reads an open file from its beginning.
+  /// \param descriptor  The file. The source owns it from now on, and closes it on failure too.
+  /// \param ec  As above.
   file_source(int descriptor, std::error_code& ec) : file_{detail::descriptor{descriptor}, ec} {}
 
-  /// Bytes that the file had when it was opened.
+  /// \return The file's size in bytes when it was opened.
   std::uint64_t size() const noexcept { return file_.size(); }
 
-  /// When the file was last modified, as it was when it was opened.
+  /// \return The file's modification time when it was opened.
   file_time modified() const noexcept { return detail::modified_time(file_.opened()); }
 
-  /// Reads on. A file that ends before its size is `errc::source_changed`, or
-  /// `errc::short_source` if it never was that long.
+  /// Reads the next bytes.
+  /// \param to  Is filled; not completely only at the end.
+  /// \param ec  Cleared, or set to `errc::source_changed` if the file is shorter now, to
+  ///   `errc::short_source` if it never had as many bytes as its size, or to the system's code.
+  /// \return The number of bytes read.
   std::size_t read(std::span<std::byte> to, std::error_code& ec) { return file_.read(to, ec); }
 
-  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  /// Sets where the next `read` begins.
+  /// \param offset  In bytes, from 0 to `size()`.
+  /// \param ec  Cleared, or set to `errc::bad_range` if the offset is past the end.
   void seek(std::uint64_t offset, std::error_code& ec) noexcept { file_.seek(offset, ec); }
 
-  /// `errc::source_changed` if the file's size or times are not those that it had when it was
-  /// opened, or if it holds bytes behind its size (as those of /proc do).
+  /// Checks that the file did not change since it was opened.
+  /// \param ec  Cleared, or set to `errc::source_changed` if its size or times have changed or it
+  ///   holds bytes behind its size (as files in /proc do), or to the system's code.
   void check_unchanged(std::error_code& ec) const {
     const auto now = detail::status_of(native_handle(), ec);
     if (ec) return;
-    const auto& then = file_.opened();
-    std::byte behind[1];
+    const auto& opened = file_.opened();
+    std::byte extra[1];
     const bool changed =
-        now.st_size != then.st_size ||
-        !detail::same_time(detail::modified(now), detail::modified(then)) ||
-        !detail::same_time(detail::status_changed(now), detail::status_changed(then)) ||
-        detail::read_at(native_handle(), behind, size(), ec) != 0;
+        now.st_size != opened.st_size ||
+        !detail::same_time(detail::modified(now), detail::modified(opened)) ||
+        !detail::same_time(detail::status_changed(now), detail::status_changed(opened)) ||
+        detail::read_at(native_handle(), extra, size(), ec) != 0;
     if (changed) ec = errc::source_changed;
   }
 
-  /// The descriptor, which the source keeps; its own position is not used.
+  /// \return The descriptor, owned by the source; its file offset is not used.
   int native_handle() const noexcept { return file_.native_handle(); }
 
  private:
   detail::regular_file file_;
 };
 
-/// What a `file_sink` does where a file of that name exists.
+/// What a `file_sink` does if its target exists.
 enum class on_existing {
-  keep,    ///< Leaves it, and fails with `errc::file_exists`.
-  replace  ///< Puts the new file in its place, in one step.
+  keep,    ///< Keeps it, and fails with `errc::file_exists`.
+  replace  ///< Replaces it atomically.
 };
 
-/// Writes bytes to a descriptor as they come, such as to standard output: they are there before
+/// Writes bytes to a descriptor as they arrive, such as to standard output: they are visible before
 /// they are verified.
 class descriptor_sink {
  public:
-  /// \param descriptor  stays the caller's.
+  /// \param descriptor  Owned by the caller; must stay open while the sink is used.
   explicit descriptor_sink(int descriptor) noexcept : descriptor_{descriptor} {}
 
+  /// Writes all of `bytes`.
+  /// \param bytes  The next bytes.
+  /// \param ec  Cleared, or set to the system's code.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     detail::write_all(descriptor_, bytes, ec);
   }
+  /// Does nothing: the bytes are written already.
+  /// \param ec  Cleared.
   static void commit(std::error_code& ec) { ec.clear(); }
 
  private:
@@ -107,36 +121,45 @@ class descriptor_sink {
 
 static_assert(byte_sink<descriptor_sink>);
 
-/// Writes a file that is seen under its name only once it is whole.
+/// Writes a file that becomes visible under its name only once it is complete.
 ///
 /// Bytes go to a temporary file beside the target, `.filexfer-` and random digits, which only its
-/// owner can read. `commit` brings them onto the disk, then shows them under the target's name. A
-/// sink that is destroyed without it removes the temporary file; so does not a process that is
-/// killed.
+/// owner can read. `commit` flushes it, then gives it the target's name. A sink that is destroyed
+/// without `commit` removes the temporary file; a process that is killed leaves it.
 ///
-/// A sink with a part goes on with what an earlier one left: then the temporary file has the part's
-/// name, and is left there by `keep`. It is a model of `resumable_sink`.
+/// A sink with a part resumes what an earlier one left: its temporary file has the part's name, and
+/// `keep` leaves it there. A model of `resumable_sink`.
 class file_sink {
  public:
   /// Creates the temporary file.
   ///
-  /// A symbolic link at `target` is itself what exists, not what it leads to; in the path before
-  /// the last component links are followed.
+  /// Symbolic links are followed in the folder's path, but not at `target` itself: a link there
+  /// counts as an existing file.
   ///
-  /// Sets `ec` to `errc::file_exists` if the target exists and is to be kept, to `EISDIR` if it is
-  /// a folder or no file name, to `ENOTSUP` if it is to be replaced and is a device, a FIFO or a
-  /// socket, else to the system's code. The sink is of no use then.
+  /// \param target  The file to write.
+  /// \param policy  What to do if the target exists.
+  /// \param ec  Cleared, or set to `errc::file_exists` if the target exists and is to be kept, to
+  ///   `EISDIR` if it is a folder or no file name, to `ENOTSUP` if it is to be replaced and is a
+  ///   device, a FIFO or a socket, else to the system's code. The sink is unusable then.
   file_sink(const std::filesystem::path& target, on_existing policy, std::error_code& ec);
 
-  /// The same, with `part`, the name of a file beside the target. It is locked; if somebody else
-  /// holds it, this sink has a temporary file of its own, and nothing to go on with.
+  /// As above, but locks and resumes the part. If it is locked already, this sink has a temporary
+  /// file of its own, and resumes nothing.
+  /// \param target  The file to write.
+  /// \param policy  What to do if the target exists.
+  /// \param part  The name of a file beside the target; empty for none.
+  /// \param ec  As above; also `EISDIR`, `ELOOP` or `ENOTSUP` if the part is not a regular file.
   file_sink(const std::filesystem::path& target, on_existing policy, std::string part,
             std::error_code& ec);
 
-  /// The same as the first; throws `std::system_error`.
+  /// As the first overload with an error code, but throws `std::system_error`.
+  /// \param target  The file to write.
+  /// \param policy  What to do if the target exists.
   explicit file_sink(const std::filesystem::path& target, on_existing policy = on_existing::keep)
       : file_sink{target, policy, nullptr} {}
 
+  /// Takes over the files.
+  /// \param other  Only to be destroyed or assigned to afterwards.
   file_sink(file_sink&& other) noexcept
       : folder_{std::move(other.folder_)},
         file_{std::move(other.file_)},
@@ -148,6 +171,9 @@ class file_sink {
         mode_{other.mode_},
         modified_{other.modified_},
         failure_{other.failure_} {}
+  /// Takes over the files; removes this sink's temporary file.
+  /// \param other  Only to be destroyed or assigned to afterwards.
+  /// \return This sink.
   file_sink& operator=(file_sink&& other) noexcept {
     file_sink moved{std::move(other)};
     std::swap(folder_, moved.folder_);
@@ -164,22 +190,29 @@ class file_sink {
   }
   ~file_sink() { remove_temporary(); }
 
-  /// Takes the next bytes. Fails with the system's code (`ENOSPC`, `EDQUOT`, `EIO`); then the file
-  /// can't be committed any more.
+  /// Appends to the temporary file. After a failure the sink can't be committed any more.
+  /// \param bytes  The next bytes.
+  /// \param ec  Cleared, or set to the system's code (`ENOSPC`, `EDQUOT`, `EIO`), also by later
+  ///   calls.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     if (!failure_) detail::write_all(file_.get(), bytes, failure_);
     ec = failure_;
   }
 
-  /// Bytes that the part had when this began.
+  /// \return The number of bytes that the part had at the beginning.
   std::uint64_t held() const noexcept { return held_; }
 
-  /// Reads them, from `offset` on.
+  /// Reads bytes that the part has.
+  /// \param to  Is filled; not completely only at the end.
+  /// \param offset  Where to begin, in bytes.
+  /// \param ec  Cleared, or set to the system's code.
+  /// \return The number of bytes read.
   std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
     return detail::read_at(file_.get(), to, offset, ec);
   }
 
-  /// Forgets them. Fails with the system's code.
+  /// Discards the part's bytes.
+  /// \param ec  Cleared, or set to the system's code.
   void drop_held(std::error_code& ec) noexcept {
     ec.clear();
     held_ = 0;
@@ -189,31 +222,33 @@ class file_sink {
     }
   }
 
-  /// Leaves what was written as the part, for a sink to come, unless bytes were lost or there are
-  /// none. Nothing may be written to this one any more.
+  /// Leaves the written bytes as the part for a later sink, unless a write failed or there are
+  /// none. Nothing may be written to this sink afterwards.
   void keep() noexcept {
     std::error_code ec;
-    const bool worth_it = !failure_ && detail::status_of(file_.get(), ec).st_size > 0;
-    if (worth_it && !ec && temporary_ == part_) temporary_.clear();
+    const bool resumable = !failure_ && detail::status_of(file_.get(), ec).st_size > 0;
+    if (resumable && !ec && temporary_ == part_) temporary_.clear();
     remove_temporary();
     file_.reset();
   }
 
-  /// Has `commit` give the file this time of modification, or the nearest that is kept there.
+  /// Sets the modification time that `commit` gives the file.
+  /// \param time  The file system stores the nearest that it can.
   void modified(file_time time) noexcept { modified_ = time; }
 
-  /// Flushes the bytes, shows the file under its name, flushes the folder.
+  /// Flushes the bytes, gives the file its name, flushes the folder.
   ///
-  /// Sets `ec` to `errc::file_exists` if the target has come to exist meanwhile and is to be kept,
-  /// to `ENOTSUP` if the file system can't promise to keep it, else to the system's code. If only
-  /// flushing the folder fails, the whole file stays under its name.
+  /// If only flushing the folder fails, the complete file stays under its name.
+  /// \param ec  Cleared, or set to `errc::file_exists` if the target exists by now and is to be
+  ///   kept, to `ENOTSUP` if the file system can't guarantee to keep it, else to the system's code,
+  ///   which may be that of an earlier failure.
   void commit(std::error_code& ec);
 
  private:
   friend class tree_sink;
 
-  /// The same for `target` in a folder that is open, which it takes; an empty handle leaves `ec` as
-  /// its opener set it.
+  /// As above, for `target` in `folder`, which it owns from now on; if that is empty, `ec` keeps
+  /// its opener's error.
   file_sink(detail::descriptor folder, std::string target, on_existing policy, std::string part,
             std::error_code& ec);
 
@@ -235,19 +270,19 @@ class file_sink {
 
   detail::descriptor folder_;
   detail::descriptor file_;
-  std::string temporary_;  ///< Empty once there is none any more.
+  std::string temporary_;  ///< The temporary file's name, while it is to be removed.
   std::string target_;
-  std::string part_;  ///< Empty if there is to be none.
+  std::string part_;  ///< Empty for none.
   std::uint64_t held_ = 0;
   on_existing policy_;
   mode_t mode_ = 0;  ///< Of the finished file: what the umask leaves.
   std::optional<file_time> modified_;
-  std::error_code failure_;  ///< Bytes were lost.
+  std::error_code failure_;  ///< The first one; the file is incomplete then.
 };
 
 namespace detail {
 
-/// Opens the folder that `file` stands in, following symbolic links.
+/// Opens the folder of `file`, following symbolic links.
 inline descriptor open_folder_of(const std::filesystem::path& file, std::error_code& ec) {
   const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path{"."};
   return open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
@@ -304,9 +339,9 @@ inline void file_sink::create_temporary(std::error_code& ec) {
   if (!ec && ::fchmod(file_.get(), 0600) != 0) ec = detail::last_error();
 }
 
-/// Without an error and without a part if somebody else holds it.
+/// Clears `part_`, without an error, if the part is locked already.
 inline void file_sink::open_part(std::error_code& ec) {
-  mode_ = detail::supports_mode(folder_.get(), 0666, ec);
+  mode_ = detail::effective_mode(folder_.get(), 0666, ec);
   if (ec) return;
   detail::temporary part{folder_.get(), part_, ec};
   if (ec == std::errc::operation_would_block) {
@@ -327,10 +362,10 @@ inline void file_sink::commit(std::error_code& ec) {
   if (!failure_) detail::flush(file_.get(), failure_);
   ec = failure_;
   if (ec) return;
-  const int shown = policy_ == on_existing::keep ? publish_without_replacing()
-                                                 : ::renameat(folder_.get(), temporary_.c_str(),
-                                                              folder_.get(), target_.c_str());
-  if (shown != 0) {
+  const int result = policy_ == on_existing::keep ? publish_without_replacing()
+                                                  : ::renameat(folder_.get(), temporary_.c_str(),
+                                                               folder_.get(), target_.c_str());
+  if (result != 0) {
     ec = errno == EEXIST ? make_error_code(errc::file_exists) : detail::last_error();
     return;
   }
@@ -339,7 +374,7 @@ inline void file_sink::commit(std::error_code& ec) {
   detail::flush(folder_.get(), ec);
 }
 
-/// Links, or renames, the temporary file to the target's name unless that is taken.
+/// Renames or links the temporary file to the target's name unless that exists.
 inline int file_sink::publish_without_replacing() noexcept {
   const int folder = folder_.get();
   if (detail::rename_no_replace(folder, temporary_.c_str(), folder, target_.c_str()) == 0) {

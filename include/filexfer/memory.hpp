@@ -21,17 +21,24 @@
 
 namespace filexfer {
 
-/// Bytes in memory as a source: its own, or the caller's.
+/// Reads bytes in memory, its own or the caller's.
 class memory_source {
  public:
-  /// Refers to `bytes`, which the caller keeps, unchanged, for as long as the source is read.
+  /// Refers to the caller's bytes.
+  /// \param bytes  Must stay valid and unchanged for as long as the source is read.
   explicit memory_source(std::span<const std::byte> bytes) noexcept : bytes_{bytes} {}
 
-  /// Owns `bytes`.
+  /// Owns its bytes.
+  /// \param bytes  The bytes.
   explicit memory_source(std::string bytes) noexcept : bytes_{std::move(bytes)} {}
 
+  /// \return The number of bytes.
   std::uint64_t size() const noexcept { return bytes().size(); }
 
+  /// Reads the next bytes.
+  /// \param to  Is filled; not completely only at the end.
+  /// \param ec  Cleared.
+  /// \return The number of bytes read.
   std::size_t read(std::span<std::byte> to, std::error_code& ec) noexcept {
     ec.clear();
     const auto rest = bytes().subspan(offset_);
@@ -41,7 +48,9 @@ class memory_source {
     return count;
   }
 
-  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  /// Sets where the next `read` begins.
+  /// \param offset  In bytes, from 0 to `size()`.
+  /// \param ec  Cleared, or set to `errc::bad_range` if the offset is past the end.
   void seek(std::uint64_t offset, std::error_code& ec) noexcept {
     ec.clear();
     if (offset > size()) ec = errc::bad_range;
@@ -60,37 +69,42 @@ class memory_source {
   std::size_t offset_ = 0;
 };
 
-/// Keeps a download in memory, which grows with what arrives, not with what the peer announced.
+/// Keeps a download in memory, which grows as bytes arrive, not by the size that the peer
+/// announces.
 class memory_sink {
  public:
-  /// `limit`: how many bytes it takes at most.
+  /// \param limit  The maximum number of bytes.
   explicit memory_sink(std::uint64_t limit) noexcept : limit_{limit} {}
 
-  /// Takes the next bytes. `errc::too_large` if they would be more than the limit; then the sink
-  /// can't be committed any more.
+  /// Appends bytes. After a failure the sink can't be committed any more.
+  /// \param bytes  The next bytes; they are copied.
+  /// \param ec  Cleared, or set to `errc::too_large` if the limit is exceeded, also by later calls.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     full_ = full_ || bytes.size() > limit_ - bytes_.size();
     ec = full_ ? make_error_code(errc::too_large) : std::error_code{};
     if (!ec) bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
   }
 
+  /// Makes the bytes available, once they are verified.
+  /// \param ec  Cleared, or set to `errc::too_large` if the limit was exceeded.
   void commit(std::error_code& ec) noexcept {
     ec = full_ ? make_error_code(errc::too_large) : std::error_code{};
     verified_ = !ec;
   }
 
-  /// The bytes once they are verified; none before that.
+  /// \return The committed bytes, valid for as long as the sink is not changed; none before.
   std::span<const std::byte> bytes() const noexcept {
     return verified_ ? std::span{bytes_} : std::span<const std::byte>{};
   }
 
-  /// The same as text.
+  /// \return The same as text.
   std::string_view text() const noexcept {
-    const auto shown = bytes();
-    return {reinterpret_cast<const char*>(shown.data()), shown.size()};
+    const auto verified = bytes();
+    return {reinterpret_cast<const char*>(verified.data()), verified.size()};
   }
 
-  /// Moves the verified bytes out; none if they are not verified.
+  /// Moves the committed bytes out.
+  /// \return The bytes; none if they are not committed.
   std::vector<std::byte> take() noexcept {
     if (!std::exchange(verified_, false)) return {};
     return std::exchange(bytes_, {});

@@ -2,7 +2,7 @@
 #define FILEXFER_MEMORY_STORE_HPP
 
 /// \file
-/// A store in memory: for tests, for simulations, and for a server that need not remember.
+/// A store in memory: for tests, simulations, and servers that need no persistence.
 
 #include <filexfer/detail/store/blocks.hpp>
 #include <filexfer/digest.hpp>
@@ -26,49 +26,62 @@
 
 namespace filexfer {
 
-/// How much a `memory_store` holds at most.
+/// The limits of a `memory_store`.
 struct memory_store_options {
   std::uint64_t quota = std::uint64_t{1} << 30;  ///< Bytes of all files, arriving ones included.
   std::size_t max_names = 1'000'000;             ///< Entries of the list.
 };
 
-/// Keeps files in memory for as long as it lives. A model of `file_store`.
+/// Keeps files in memory, for its own lifetime. A model of `file_store`.
 ///
-/// What a name may be, what happens when other bytes have the same digest, and which names can't
-/// stand beside each other (`a` and `a/b` under one id) is as in `directory_store`. An upload's
-/// size is reserved when it begins, but memory is taken only as bytes arrive. Several names of a
-/// file share its bytes, and a reader keeps them alive.
+/// The rules for names, for digest collisions, and for names that exclude each other (`a` and `a/b`
+/// under one id) are those of `directory_store`. An upload's size is reserved when it begins, but
+/// memory is allocated only as bytes arrive. Several names of a file share its bytes, and a reader
+/// keeps them alive.
+///
+/// \tparam Hasher  Computes the digests that are the files' ids.
 template <hasher Hasher = md5>
 class memory_store {
  public:
+  /// The type of an id.
   using digest_type = typename Hasher::digest_type;
 
   class cursor;
   class reader;
   class upload;
 
+  /// An empty store.
+  /// \param options  Its limits.
   explicit memory_store(memory_store_options options = {}) noexcept : options_{options} {}
   memory_store(const memory_store&) = delete;
   memory_store& operator=(const memory_store&) = delete;
 
-  /// Walks over the entries by id, then by name; it copies one at a time.
+  /// Lists the entries by id, then by name. The store is locked only while an entry is copied.
+  /// \param ec  Cleared.
+  /// \return A cursor before the first entry. The store must outlive it.
   cursor list(std::error_code& ec) const noexcept {
     ec.clear();
     return cursor{*this};
   }
 
-  /// Opens the file with that id, under the first of its names; nothing if there is none.
+  /// Opens a file under the first of its names.
+  /// \param id  The file's id.
+  /// \param ec  Cleared.
+  /// \return The file, whose reader keeps the bytes alive; nothing if there is none.
   std::optional<opened_file<digest_type, reader>> open(const digest_type& id,
                                                        std::error_code& ec) const {
     ec.clear();
     const std::lock_guard lock{mutex_};
-    const auto found = first_of(id);
+    const auto found = first_entry(id);
     if (found == files_.end()) return std::nullopt;
     return opened_file<digest_type, reader>{info_of(*found), reader{found->second.bytes}};
   }
 
-  /// Begins an upload. `errc::bad_name` if that is no name, `errc::no_space` if the store's quota
-  /// does not leave that many bytes.
+  /// Begins an upload, and reserves its size.
+  /// \param details  Its name, size and modification time.
+  /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid, to `errc::no_space`
+  ///   if the size exceeds what the quota leaves.
+  /// \return The upload, which the store must outlive; nothing on failure.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec) {
     ec.clear();
     if (!is_name(details.name)) {
@@ -80,22 +93,26 @@ class memory_store {
       ec = errc::no_space;
       return std::nullopt;
     }
-    upload arriving{*this, details};
+    upload result{*this, details};
     used_ += details.size;
-    return arriving;
+    return result;
   }
 
-  /// Stores the file with that id and size under `name` too, or gives the name that it has that
-  /// time; false if there is none.
-  /// `errc::bad_name` if the name is none or can't stand beside those that the file has,
-  /// `errc::no_space` if the store has all the names that it takes.
+  /// Adds a name to a stored file, or sets the time of a name that it has.
+  /// \param id  The file's id.
+  /// \param size  The file's size in bytes.
+  /// \param name  The name to add.
+  /// \param modified  The name's modification time, if one is to be set.
+  /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid or conflicts with one
+  ///   that the file has, to `errc::no_space` if the store has `max_names` already.
+  /// \return Whether the file has the name now; false without an error if there is no such file.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
                 std::optional<file_time> modified, std::error_code& ec) {
     ec.clear();
     const std::lock_guard lock{mutex_};
-    const auto found = first_of(id);
+    const auto found = first_entry(id);
     if (found == files_.end() || found->second.bytes->size() != size) return false;
-    show(id, name, found->second, modified, ec);
+    add_entry(id, name, found->second, modified, ec);
     return !ec;
   }
 
@@ -113,22 +130,23 @@ class memory_store {
     return {names.first, names.second, file.bytes->size(), file.modified};
   }
 
-  /// The first entry of `id`. The mutex is held.
-  typename file_map::const_iterator first_of(const digest_type& id) const {
+  /// The first entry of `id`. The caller holds the mutex.
+  typename file_map::const_iterator first_entry(const digest_type& id) const {
     const auto found = files_.lower_bound(key{id, {}});
     return found != files_.end() && found->first.first == id ? found : files_.end();
   }
 
-  /// The entry that follows `last`, or the first one.
-  std::optional<file_info<digest_type>> after(const std::optional<key>& last) const {
+  /// The entry after `last`, or the first one.
+  std::optional<file_info<digest_type>> next_entry(const std::optional<key>& last) const {
     const std::lock_guard lock{mutex_};
     const auto next = last ? files_.upper_bound(*last) : files_.begin();
     if (next == files_.end()) return std::nullopt;
     return info_of(*next);
   }
 
-  /// Whether a part of `name` is a file under `id`, or `name` a folder there. The mutex is held.
-  bool clashes(const digest_type& id, std::string_view name) const {
+  /// Whether a parent folder of `name` is a file under `id`, or `name` is a folder there. The
+  /// caller holds the mutex.
+  bool conflicts(const digest_type& id, std::string_view name) const {
     for (auto slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
       if (files_.contains(key{id, name.substr(0, slash)})) return true;
     }
@@ -138,47 +156,48 @@ class memory_store {
            inside->first.second.starts_with(folder);
   }
 
-  /// Puts `file` under `name`, with the time that was `given` for it. The mutex is held.
-  void show(const digest_type& id, std::string_view name, named_file file,
-            std::optional<file_time> given, std::error_code& ec) {
-    auto k = key{id, name};
-    if (!is_name(name) || clashes(id, name)) {
+  /// Adds `name` for `file`, with `modified` as its time if there is one. The caller holds the
+  /// mutex.
+  void add_entry(const digest_type& id, std::string_view name, named_file file,
+                 std::optional<file_time> modified, std::error_code& ec) {
+    auto new_key = key{id, name};
+    if (!is_name(name) || conflicts(id, name)) {
       ec = errc::bad_name;
-    } else if (files_.size() >= options_.max_names && !files_.contains(k)) {
+    } else if (files_.size() >= options_.max_names && !files_.contains(new_key)) {
       ec = errc::no_space;
     } else {
-      if (given) file.modified = *given;
-      const auto [entry, added] = files_.try_emplace(std::move(k), std::move(file));
-      if (!added && given) entry->second.modified = *given;
+      if (modified) file.modified = *modified;
+      const auto [entry, added] = files_.try_emplace(std::move(new_key), std::move(file));
+      if (!added && modified) entry->second.modified = *modified;
     }
   }
 
-  /// Shows what arrived, unless other bytes are there. Returns whether these bytes are now kept
-  /// (rather than equal ones that were there before).
+  /// Publishes an upload, unless other bytes have that id. Returns whether `bytes` themselves are
+  /// stored now, rather than equal ones that were stored before.
   bool publish(const digest_type& id, std::string_view name, contents bytes,
                std::optional<file_time> modified, std::error_code& ec) {
-    contents compared;  // known to be equal; compared without the mutex, which others need
+    contents equal;  // found equal to `bytes`; compared without the mutex, which others need
     for (;;) {
-      contents held;
+      contents stored;
       {
         const std::lock_guard lock{mutex_};
-        const auto found = first_of(id);
+        const auto found = first_entry(id);
         if (found == files_.end()) {
           const auto now = std::chrono::system_clock::now();
-          show(id, name, {std::move(bytes), now}, modified, ec);
+          add_entry(id, name, {std::move(bytes), now}, modified, ec);
           return !ec;
         }
-        if (found->second.bytes == compared) {
-          show(id, name, found->second, modified, ec);
+        if (found->second.bytes == equal) {
+          add_entry(id, name, found->second, modified, ec);
           return false;
         }
-        held = found->second.bytes;
+        stored = found->second.bytes;
       }
-      if (*held != *bytes) {
+      if (*stored != *bytes) {
         ec = errc::collision;
         return false;
       }
-      compared = std::move(held);
+      equal = std::move(stored);
     }
   }
 
@@ -193,13 +212,16 @@ class memory_store {
   std::uint64_t used_ = 0;  ///< Bytes stored and reserved.
 };
 
-/// Walks over a store's entries; see `memory_store::list`.
+/// Iterates over a store's entries; see `memory_store::list`.
 template <hasher Hasher>
 class memory_store<Hasher>::cursor {
  public:
+  /// Copies the next entry.
+  /// \param ec  Cleared.
+  /// \return The entry; nothing at the end.
   std::optional<file_info<digest_type>> next(std::error_code& ec) {
     ec.clear();
-    auto file = store_->after(last_);
+    auto file = store_->next_entry(last_);
     if (file) last_ = key{file->id, file->name};
     return file;
   }
@@ -216,8 +238,10 @@ class memory_store<Hasher>::cursor {
 template <hasher Hasher>
 class memory_store<Hasher>::reader {
  public:
+  /// \return The file's size in bytes.
   std::uint64_t size() const noexcept { return bytes_->size(); }
 
+  /// \copydoc memory_source::read
   std::size_t read(std::span<std::byte> to, std::error_code& ec) noexcept {
     ec.clear();
     const auto count = bytes_->read(to, offset_);
@@ -225,7 +249,7 @@ class memory_store<Hasher>::reader {
     return count;
   }
 
-  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  /// \copydoc memory_source::seek
   void seek(std::uint64_t offset, std::error_code& ec) noexcept {
     ec.clear();
     if (offset > size()) ec = errc::bad_range;
@@ -244,12 +268,17 @@ class memory_store<Hasher>::reader {
 template <hasher Hasher>
 class memory_store<Hasher>::upload {
  public:
+  /// Takes over the upload.
+  /// \param other  Only to be destroyed or assigned to afterwards.
   upload(upload&& other) noexcept
       : store_{std::exchange(other.store_, nullptr)},
         name_{std::move(other.name_)},
         size_{other.size_},
         modified_{other.modified_},
         bytes_{std::move(other.bytes_)} {}
+  /// Takes over the upload; discards this one.
+  /// \param other  Only to be destroyed or assigned to afterwards.
+  /// \return This upload.
   upload& operator=(upload&& other) noexcept {
     upload moved{std::move(other)};
     std::swap(store_, moved.store_);
@@ -263,22 +292,26 @@ class memory_store<Hasher>::upload {
     if (store_ != nullptr) store_->release(size_);
   }
 
-  /// Takes the next bytes. `errc::bad_size` if they are more than announced.
+  /// Appends bytes.
+  /// \param bytes  The next bytes; they are copied.
+  /// \param ec  Cleared, or set to `errc::bad_size` if the size that was announced is exceeded.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec.clear();
     if (bytes.size() > size_ - bytes_->size()) ec = errc::bad_size;
     else bytes_->append(bytes);
   }
 
-  /// Shows the file. `errc::bad_size` if bytes are missing, `errc::collision` if others with the
-  /// same digest are stored, `errc::bad_name` if the name can't stand beside those that the file
-  /// has, `errc::no_space` if the store has all the names that it takes.
+  /// Publishes the file under its name.
+  /// \param id  The digest of the bytes.
+  /// \param ec  Cleared, or set to `errc::bad_size` if bytes are missing, to `errc::collision` if
+  ///   other bytes with that digest are stored, to `errc::bad_name` if the name conflicts with one
+  ///   that the file has, to `errc::no_space` if the store has `max_names` already.
   void commit(const digest_type& id, std::error_code& ec) {
     ec.clear();
     if (bytes_->size() != size_) {
       ec = errc::bad_size;
     } else if (store_->publish(id, name_, bytes_, modified_, ec)) {
-      store_ = nullptr;  // What was reserved is used now.
+      store_ = nullptr;  // The reserved bytes are used now.
     }
   }
 

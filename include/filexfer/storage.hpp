@@ -2,15 +2,15 @@
 #define FILEXFER_STORAGE_HPP
 
 /// \file
-/// Where bytes come from and go to: sources, sinks, and the server's store.
+/// The concepts of sources, sinks and a server's store.
 ///
-/// A client reads a `byte_source` to upload and fills a `byte_sink` to download. A server serves a
-/// `file_store`. Files, memory, databases and object stores can all be these; the library brings
-/// `file.hpp`, `directory_store.hpp` and `memory_store.hpp`.
+/// A client reads a `byte_source` to upload and writes to a `byte_sink` to download. A server
+/// serves a `file_store`. Files, memory, databases and object stores can model them; the library
+/// provides `file.hpp`, `memory.hpp`, `directory_store.hpp` and `memory_store.hpp`.
 ///
 /// All functions report failure in their `std::error_code&`, which they clear on success, or throw
 /// `std::system_error`. They may block, and may be called from another thread than the one that
-/// made the object, but never from two at once (a store is the exception: see there).
+/// created the object, but never from two threads at once (except those of a `file_store`).
 
 #include <filexfer/protocol.hpp>
 
@@ -27,12 +27,15 @@ namespace filexfer {
 
 /// A file's bytes, read once from front to back.
 ///
-/// - `size()`: how many bytes there are in all.
-/// - `read(to, ec)`: fills `to` with the next bytes and returns how many; fewer than asked for
-///   only at the end.
+/// - `size()`: the total number of bytes.
+/// - `read(to, ec)`: fills `to` with the next bytes and returns their number; fewer than
+///   `to.size()` only at the end.
 ///
-/// It may have `waits()`: whether reading takes as long as somebody else likes, as from a pipe or
-/// from another server. Then it is done on the work executor, however little there is to read.
+/// It may have `waits()`, which returns whether a read may block for as long as a peer likes, as
+/// on a pipe or a connection to another server. Such a source is read on the work executor, even
+/// if it is small.
+///
+/// \tparam S  The source.
 template <class S>
 concept byte_source = requires(S& s, const S& c, std::span<std::byte> to, std::error_code& ec) {
   { c.size() } -> std::same_as<std::uint64_t>;
@@ -49,52 +52,72 @@ bool waits(const S& source) noexcept {
 
 }  // namespace detail
 
-/// A source that can start elsewhere: `seek(offset, ec)`, with `offset` from 0 to `size()`.
+/// A source that can be read from any offset.
+///
+/// `seek(offset, ec)` sets where the next `read` begins, from 0 to `size()`.
+///
+/// \tparam S  The source.
 template <class S>
 concept seekable_source =
     byte_source<S> && requires(S& s, std::uint64_t offset, std::error_code& ec) {
       { s.seek(offset, ec) } -> std::same_as<void>;
     };
 
-/// A source that notices when what it reads was changed by somebody else.
+/// A source that detects that its file was changed while it was read.
 ///
-/// `check_unchanged(ec)` sets `errc::source_changed` if so. It is called before the last bytes
-/// leave, so that a torn file is never finished.
+/// `check_unchanged(ec)` sets `errc::source_changed` then. It is called before the last bytes are
+/// sent, so that an inconsistent file is never sent completely.
+///
+/// \tparam S  The source.
 template <class S>
 concept guarded_source = byte_source<S> && requires(S& s, std::error_code& ec) {
   { s.check_unchanged(ec) } -> std::same_as<void>;
 };
 
-/// A source that is a regular file, whose bytes the kernel may send by itself.
+/// A source that is a regular file, which the kernel can send (`sendfile`).
+///
+/// `native_handle()` returns its descriptor, which remains the source's.
+///
+/// \tparam S  The source.
 template <class S>
 concept descriptor_source = seekable_source<S> && requires(const S& c) {
   { c.native_handle() } -> std::same_as<int>;
 };
 
-/// Takes a file's bytes in order, and shows the file only when told that it is whole.
+/// Takes a file's bytes in order, and publishes the file only when it is committed.
 ///
-/// - `write(bytes, ec)`: the next bytes.
-/// - `commit(ec)`: called once all bytes are there and their digest is right. Only now may the
-///   file be seen. A sink that is destroyed without it leaves nothing behind.
+/// - `write(bytes, ec)`: takes the next bytes.
+/// - `commit(ec)`: called after all bytes were written and their digest was verified. The file may
+///   become visible only now. A sink that is destroyed without it leaves nothing behind.
+///
+/// \tparam S  The sink.
 template <class S>
 concept byte_sink = requires(S& s, std::span<const std::byte> bytes, std::error_code& ec) {
   { s.write(bytes, ec) } -> std::same_as<void>;
   { s.commit(ec) } -> std::same_as<void>;
 };
 
-/// A sink that wants to know which file is coming: `announce(file, ec)` is called once, before the
-/// first byte, with the entry that the server sent.
+/// A sink that receives the file's entry before its bytes.
+///
+/// `announce(file, ec)` is called once, before the first byte, with the entry that the server sent.
+///
+/// \tparam S       The sink.
+/// \tparam Digest  The digest that is the file's id.
 template <class S, class Digest>
 concept announced_sink =
     byte_sink<S> && requires(S& s, const file_info<Digest>& file, std::error_code& ec) {
       { s.announce(file, ec) } -> std::same_as<void>;
     };
 
-/// A sink that may hold the first bytes of the file already, from an earlier attempt.
+/// A sink that may already hold the first bytes of the file, from an earlier attempt.
 ///
-/// - `held()`: how many; `read_held(to, offset, ec)` reads them.
-/// - `drop_held(ec)`: forgets them; `held()` is 0 then.
-/// A download asks for what is behind them, and hashes all before it commits.
+/// - `held()`: the number of these bytes.
+/// - `read_held(to, offset, ec)`: fills `to` with them from `offset` on, and returns how many.
+/// - `drop_held(ec)`: discards them; `held()` is 0 afterwards.
+///
+/// A download requests the bytes behind them, and hashes all bytes before it commits.
+///
+/// \tparam S  The sink.
 template <class S>
 concept resumable_sink = byte_sink<S> && requires(S& s, const S& c, std::span<std::byte> to,
                                                   std::uint64_t offset, std::error_code& ec) {
@@ -103,20 +126,28 @@ concept resumable_sink = byte_sink<S> && requires(S& s, const S& c, std::span<st
   { s.drop_held(ec) } -> std::same_as<void>;
 };
 
-/// A stored file, opened: which it is, and its bytes.
+/// A stored file that is open for reading.
+///
+/// \tparam Digest  The digest that is the file's id.
+/// \tparam Reader  The store's reader.
 template <class Digest, class Reader>
 struct opened_file {
-  file_info<Digest> info;
-  Reader reader;
+  file_info<Digest> info;  ///< Its entry.
+  Reader reader;           ///< Its bytes.
 };
 
 /// Takes an upload's bytes in order.
 ///
-/// - `write(bytes, ec)`: the next bytes.
-/// - `commit(id, ec)`: all bytes are there, and `id` is their digest. When it returns without an
-///   error the file is listed under its name, with its time, and stays so after a crash. It may
-///   fail with `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a system error.
+/// - `write(bytes, ec)`: takes the next bytes.
+/// - `commit(id, ec)`: called after all bytes were written; `id` is their digest. When it returns
+///   without an error the file is listed under its name, with its time, and remains so after a
+///   crash. It may fail with `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a
+///   system error.
+///
 /// An upload that is destroyed without a successful `commit` leaves nothing behind.
+///
+/// \tparam U       The upload.
+/// \tparam Digest  The digest that is the file's id.
 template <class U, class Digest>
 concept store_upload = std::movable<U> && requires(U& u, std::span<const std::byte> bytes,
                                                    const Digest& id, std::error_code& ec) {
@@ -124,27 +155,34 @@ concept store_upload = std::movable<U> && requires(U& u, std::span<const std::by
   { u.commit(id, ec) } -> std::same_as<void>;
 };
 
-/// Walks over a store's entries. `next(ec)` returns the next one, or nothing at the end.
+/// Iterates over a store's entries: `next(ec)` returns the next one, or nothing at the end.
+///
+/// \tparam C       The cursor.
+/// \tparam Digest  The digest that is a file's id.
 template <class C, class Digest>
 concept store_cursor = std::movable<C> && requires(C& c, std::error_code& ec) {
   { c.next(ec) } -> std::same_as<std::optional<file_info<Digest>>>;
 };
 
-/// A server's files, by id. Its own functions may be called from several threads at once.
+/// A server's files, by id. The store's own functions may be called from several threads at once.
 ///
-/// - `list(ec)`: a cursor over all (id, name) pairs, each once, in any order. Files that come or go
-///   meanwhile may be shown or not; what was there all the time is shown. Entries tell when files
-///   were modified, as nearly as the store keeps it: as their upload said, else when it came.
-/// - `open(id, ec)`: the file with that id, under any of its names; nothing, without an error, if
-///   there is none.
-/// - `create(details, ec)`: an upload of `details.size` bytes under `details.name`, which was
-///   `details.modified`; nothing, with an error, if it can't be: `errc::bad_name`,
-///   `errc::no_space`, `errc::io`, a system error.
-/// - `add_name(id, size, name, modified, ec)`: if the store holds a file of that id and size,
-///   stores it under that name too, durably, and returns true; false, without an error, if it holds
-///   none. A name that the file has already is given that time, if there is one.
+/// - `list(ec)`: returns a cursor over all (id, name) pairs, each once, in any order (section 4 of
+///   the protocol). Files that are added or removed meanwhile may be listed or not; all others are.
+///   An entry has the modification time that the upload gave, else the time of the upload, as
+///   precisely as the store keeps it.
+/// - `open(id, ec)`: opens the file with that id, under any of its names (section 6); returns
+///   nothing, without an error, if there is none.
+/// - `create(details, ec)`: begins an upload of `details.size` bytes under `details.name`, with the
+///   modification time `details.modified` (section 5). On failure it returns nothing and sets
+///   `errc::bad_name`, `errc::no_space`, `errc::io` or a system error.
+/// - `add_name(id, size, name, modified, ec)`: if the store holds a file of that id and size, adds
+///   the name to it, durably, and returns true (section 5, `id` and `have`); returns false, without
+///   an error, if it holds none. If the file has the name already, sets the time, if there is one.
 ///
-/// The store outlives its cursors, readers and uploads.
+/// The store must outlive its cursors, readers and uploads.
+///
+/// \tparam S       The store.
+/// \tparam Digest  The digest that is a file's id.
 template <class S, class Digest>
 concept file_store =
     store_cursor<typename S::cursor, Digest> && seekable_source<typename S::reader> &&
@@ -157,16 +195,21 @@ concept file_store =
       { s.add_name(id, size, name, modified, ec) } -> std::same_as<bool>;
     };
 
-/// A store that can keep what arrived of an upload whose connection was lost.
+/// A store that can keep an upload whose connection was lost (section 5 of the protocol, `resume`).
 ///
-/// - `resume(details, ec)`: as `create`, for an upload that the client calls `details.resume`. With
-///   `details.id` it begins with what an earlier one of that token and size left, else afresh, and
-///   what was left is dropped. Nothing, without an error, if another upload has that token: that
-///   one is revoked, and the caller asks again a little later.
-/// - An upload's `held()`: how many bytes it began with; `read_held(to, offset, ec)` reads them.
-/// - An upload's `revoked()`: set once another wants its token. Whoever has all bytes goes on.
-/// - An upload's `keep()`: called before it is destroyed, if it may be gone on with. It does not
-///   fail; what can't be kept is dropped.
+/// - `resume(details, ec)`: as `create`, for an upload with the token `details.resume`. With
+///   `details.id` it begins with the bytes that an earlier upload of that token and size left;
+///   without, these are discarded. Returns nothing, without an error, if another upload holds the
+///   token: that one is revoked, and the caller retries a little later.
+/// - An upload's `held()`: the number of bytes that it began with; `read_held(to, offset, ec)`
+///   fills `to` with them from `offset` on, and returns how many.
+/// - An upload's `revoked()`: set once another upload wants its token. An upload that has all its
+///   bytes may still be committed.
+/// - An upload's `keep()`: called before it is destroyed, if it may be resumed. It does not fail;
+///   bytes that can't be kept are discarded.
+///
+/// \tparam S       The store.
+/// \tparam Digest  The digest that is a file's id.
 template <class S, class Digest>
 concept resumable_store =
     file_store<S, Digest> &&

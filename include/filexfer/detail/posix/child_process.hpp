@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_POSIX_CHILD_PROCESS_HPP
 #define FILEXFER_DETAIL_POSIX_CHILD_PROCESS_HPP
 
-// A command that the shell runs, with pipes to and from it.
+// A shell command with pipes to its standard input and from its standard output.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 
@@ -27,15 +27,17 @@ extern char** environ;  // NOLINT: unistd.h declares it on some systems only
 
 namespace filexfer::detail {
 
-[[noreturn]] inline void fail_to_start(int error) { throw std::system_error{system_code(error)}; }
+[[noreturn]] inline void throw_system_error(int error) {
+  throw std::system_error{system_code(error)};
+}
 
-/// Moved above the standard descriptors, of which some may be closed, and kept from other commands.
-inline descriptor above_stderr(int fd) {
-  const descriptor below{fd};
+/// Moves `fd` above the standard descriptors, some of which may be closed, and sets close-on-exec.
+inline descriptor move_above_stderr(int fd) {
+  const descriptor original{fd};
   std::error_code ec;
-  descriptor above = duplicate(below.get(), first_other, ec);
+  descriptor moved = duplicate(original.get(), first_other, ec);
   if (ec) throw std::system_error{ec};
-  return above;
+  return moved;
 }
 
 struct pipe_ends {
@@ -45,92 +47,92 @@ struct pipe_ends {
 
 inline pipe_ends make_pipe() {
   std::array<int, 2> ends{};
-  if (::pipe(ends.data()) != 0) fail_to_start(errno);
+  if (::pipe(ends.data()) != 0) throw_system_error(errno);
   descriptor writing{ends[1]};
-  descriptor reading = above_stderr(ends[0]);
-  return {std::move(reading), above_stderr(writing.release())};
+  descriptor reading = move_above_stderr(ends[0]);
+  return {std::move(reading), move_above_stderr(writing.release())};
 }
 
-/// The other end's mode is its own.
+/// The pipe's other end keeps its own mode.
 inline void make_non_blocking(const descriptor& end) {
   if (::fcntl(end.get(), F_SETFL, ::fcntl(end.get(), F_GETFL) | O_NONBLOCK) == -1) {
-    fail_to_start(errno);
+    throw_system_error(errno);
   }
 }
 
-/// What this program ignores, a command would ignore too.
+/// Resets signals that this program may ignore: the command would ignore them too.
 class spawn_attributes {
  public:
   spawn_attributes() {
-    if (const int error = ::posix_spawnattr_init(&all_)) fail_to_start(error);
+    if (const int error = ::posix_spawnattr_init(&attributes_)) throw_system_error(error);
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
     sigaddset(&defaults, SIGXFSZ);
-    ::posix_spawnattr_setsigdefault(&all_, &defaults);
-    ::posix_spawnattr_setflags(&all_, POSIX_SPAWN_SETSIGDEF);
+    ::posix_spawnattr_setsigdefault(&attributes_, &defaults);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF);
   }
   spawn_attributes(const spawn_attributes&) = delete;
   spawn_attributes& operator=(const spawn_attributes&) = delete;
-  ~spawn_attributes() { ::posix_spawnattr_destroy(&all_); }
-  const posix_spawnattr_t* get() const noexcept { return &all_; }
+  ~spawn_attributes() { ::posix_spawnattr_destroy(&attributes_); }
+  const posix_spawnattr_t* get() const noexcept { return &attributes_; }
 
  private:
-  posix_spawnattr_t all_;
+  posix_spawnattr_t attributes_;
 };
 
 class spawn_actions {
  public:
   spawn_actions() {
-    if (const int error = ::posix_spawn_file_actions_init(&all_)) fail_to_start(error);
+    if (const int error = ::posix_spawn_file_actions_init(&actions_)) throw_system_error(error);
   }
   spawn_actions(const spawn_actions&) = delete;
   spawn_actions& operator=(const spawn_actions&) = delete;
-  ~spawn_actions() { ::posix_spawn_file_actions_destroy(&all_); }
+  ~spawn_actions() { ::posix_spawn_file_actions_destroy(&actions_); }
 
   void duplicate(const descriptor& from, int to) {
-    if (const int error = ::posix_spawn_file_actions_adddup2(&all_, from.get(), to)) {
-      fail_to_start(error);
+    if (const int error = ::posix_spawn_file_actions_adddup2(&actions_, from.get(), to)) {
+      throw_system_error(error);
     }
   }
-  const posix_spawn_file_actions_t* get() const noexcept { return &all_; }
+  const posix_spawn_file_actions_t* get() const noexcept { return &actions_; }
 
  private:
-  posix_spawn_file_actions_t all_;
+  posix_spawn_file_actions_t actions_;
 };
 
-/// The command belongs to the same group of processes, so that a Ctrl-C reaches it too.
+/// The command stays in this process group, so that Ctrl-C reaches it too.
 ///
-/// It is given pipes, not a pair of sockets: on a socket /dev/stdin can't be opened, and bash takes
-/// it for a remote login and reads the user's .bashrc, whose output would break the protocol.
+/// It gets pipes, not a socket pair: /dev/stdin can't be opened on a socket, and bash takes a
+/// socket for a remote login and reads the user's .bashrc, whose output would break the protocol.
 class child_process {
  public:
   /// Starts `/bin/sh -c command`. Throws `std::system_error`.
   explicit child_process(const std::string& command) {
-    // Another thread's child would keep the ends of a pipe that are not yet closed on execution.
-    static std::mutex one_at_a_time;
-    const std::lock_guard lock{one_at_a_time};
-    pipe_ends to = make_pipe();
-    pipe_ends from = make_pipe();
-    make_non_blocking(to.writing);
-    make_non_blocking(from.reading);
+    // Another thread's child would inherit pipe ends that have no close-on-exec yet.
+    static std::mutex spawning;
+    const std::lock_guard lock{spawning};
+    pipe_ends input = make_pipe();
+    pipe_ends output = make_pipe();
+    make_non_blocking(input.writing);
+    make_non_blocking(output.reading);
     spawn_actions actions;
-    actions.duplicate(to.reading, STDIN_FILENO);
-    actions.duplicate(from.writing, STDOUT_FILENO);
+    actions.duplicate(input.reading, STDIN_FILENO);
+    actions.duplicate(output.writing, STDOUT_FILENO);
     const spawn_attributes attributes;
     std::string shell = "sh";
     std::string option = "-c";
     std::string text = command;
-    const std::array<char*, 4> words{shell.data(), option.data(), text.data(), nullptr};
+    const std::array<char*, 4> arguments{shell.data(), option.data(), text.data(), nullptr};
     const int error =
-        ::posix_spawn(&id_, "/bin/sh", actions.get(), attributes.get(), words.data(), environ);
-    if (error != 0) fail_to_start(error);
-    to_child = std::move(to.writing);
-    from_child = std::move(from.reading);
+        ::posix_spawn(&id_, "/bin/sh", actions.get(), attributes.get(), arguments.data(), environ);
+    if (error != 0) throw_system_error(error);
+    to_child = std::move(input.writing);
+    from_child = std::move(output.reading);
   }
 
-  /// Waits for the command, whose pipes should be closed; one that does not end is told to with
-  /// SIGTERM, and killed at last.
+  /// Waits for the command, whose pipes should be closed; if it does not end, sends SIGTERM, then
+  /// SIGKILL.
   ~child_process() {
     if (id_ == -1 || wait(std::chrono::seconds{5})) return;
     ::kill(id_, SIGTERM);
@@ -142,14 +144,14 @@ class child_process {
   child_process(const child_process&) = delete;
   child_process& operator=(const child_process&) = delete;
 
-  /// How the command ended: `exit status 1`, `signal 15`. Nothing if it goes on after `patience`,
-  /// or nobody knows, for this process ignores SIGCHLD.
-  std::optional<std::string> wait(std::chrono::milliseconds patience) {
+  /// How the command ended: `exit status 1`, `signal 15`. Nothing if it still runs after `timeout`,
+  /// or if the status is unknown because this process ignores SIGCHLD.
+  std::optional<std::string> wait(std::chrono::milliseconds timeout) {
     using clock = std::chrono::steady_clock;
-    const auto end = clock::now() + patience;
-    auto pause = std::chrono::milliseconds{1};  // no portable call waits for a child and a time
+    const auto deadline = clock::now() + timeout;
+    auto pause = std::chrono::milliseconds{1};  // no portable call waits for a child with a timeout
     while (!has_ended()) {
-      if (clock::now() > end) return std::nullopt;
+      if (clock::now() > deadline) return std::nullopt;
       std::this_thread::sleep_for(pause);
       pause = std::min(2 * pause, std::chrono::milliseconds{50});
     }
@@ -158,7 +160,7 @@ class child_process {
     return "exit status " + std::to_string(WEXITSTATUS(*status_));
   }
 
-  /// This side's ends of the pipes, which do not block.
+  /// This side's pipe ends, non-blocking.
   descriptor from_child;
   descriptor to_child;
 

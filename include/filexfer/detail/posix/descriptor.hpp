@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_POSIX_DESCRIPTOR_HPP
 
 /// \file
-/// File descriptors that close themselves, and system calls that go on after a signal.
+/// Owning file descriptors, and system calls that are retried after a signal.
 
 #include <cerrno>
 #include <cstddef>
@@ -43,8 +43,8 @@ class descriptor {
   int release() noexcept { return std::exchange(fd_, -1); }
   explicit operator bool() const noexcept { return fd_ >= 0; }
 
-  /// Closes without looking at the result: whatever has to be on the disk was flushed before, and
-  /// after a failed close the descriptor is gone all the same.
+  /// Ignores the result of `close`: data that must be on disk was flushed before, and the
+  /// descriptor is closed even if the call fails.
   void reset() noexcept {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
@@ -53,7 +53,7 @@ class descriptor {
   int fd_ = -1;
 };
 
-/// Calls `call` again for as long as a signal interrupts it.
+/// Repeats `call` while it fails with `EINTR`.
 template <class Call>
 auto retried(Call call) {
   for (;;) {
@@ -62,7 +62,7 @@ auto retried(Call call) {
   }
 }
 
-/// `openat` that does not pass descriptors on to other programs; an empty one on failure.
+/// `openat` with close-on-exec; an empty descriptor on failure.
 inline descriptor open_at(int folder, const char* name, int flags, std::error_code& ec,
                           mode_t mode = 0) {
   descriptor fd{retried([&] { return ::openat(folder, name, flags | O_CLOEXEC, mode); })};
@@ -71,8 +71,7 @@ inline descriptor open_at(int folder, const char* name, int flags, std::error_co
   return fd;
 }
 
-/// Another descriptor for the same file, not below `least`, and not passed on to other programs; an
-/// empty one on failure.
+/// Duplicates `fd` to a descriptor not below `least`, with close-on-exec; an empty one on failure.
 inline descriptor duplicate(int fd, int least, std::error_code& ec) {
   descriptor copy{::fcntl(fd, F_DUPFD_CLOEXEC, least)};
   if (copy) ec.clear();
@@ -80,7 +79,7 @@ inline descriptor duplicate(int fd, int least, std::error_code& ec) {
   return copy;
 }
 
-/// The first descriptor behind the standard ones.
+/// The first descriptor after the standard ones.
 inline constexpr int first_other = STDERR_FILENO + 1;
 
 inline constexpr int folder_flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
@@ -93,7 +92,7 @@ inline struct stat status_of(int fd, std::error_code& ec) noexcept {
   return status;
 }
 
-/// The status of what `name` is itself, be it a symbolic link.
+/// The status of `name` itself, even if it is a symbolic link.
 inline struct stat status_at(int folder, const char* name, std::error_code& ec) noexcept {
   struct stat status {};
   if (::fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0) ec.clear();
@@ -105,16 +104,16 @@ inline bool same_file(const struct stat& a, const struct stat& b) noexcept {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/// Whether `name` leads to the file that is open as `fd`.
+/// Whether `name` is the file that is open as `fd`.
 inline bool names_file(int folder, const char* name, int fd) noexcept {
   std::error_code ec;
-  const auto held = status_of(fd, ec);
+  const auto opened = status_of(fd, ec);
   if (ec) return false;
   const auto named = status_at(folder, name, ec);
-  return !ec && same_file(held, named);
+  return !ec && same_file(opened, named);
 }
 
-/// Writes all of `bytes`; a short write is followed by another.
+/// Writes all of `bytes`, in several writes if need be.
 inline void write_all(int fd, std::span<const std::byte> bytes, std::error_code& ec) {
   ec.clear();
   while (!bytes.empty()) {
@@ -123,7 +122,7 @@ inline void write_all(int fd, std::span<const std::byte> bytes, std::error_code&
       ec = last_error();
       return;
     }
-    if (written == 0) {  // Seen from broken file systems only; without this it would spin.
+    if (written == 0) {  // On broken file systems only; without this it would loop forever.
       ec = system_code(EIO);
       return;
     }
@@ -150,7 +149,7 @@ inline std::size_t read_at(int fd, std::span<std::byte> to, std::uint64_t offset
   return filled;
 }
 
-/// Brings a file's or a folder's changes onto the disk. Never called again on a descriptor for
+/// Flushes a file's or folder's changes to the disk. Must not be called again on a descriptor for
 /// which it failed: the kernel reports a lost write once, and the second call would succeed.
 inline void flush(int fd, std::error_code& ec) noexcept {
 #if defined(__APPLE__)
@@ -162,8 +161,8 @@ inline void flush(int fd, std::error_code& ec) noexcept {
   else ec.clear();
 }
 
-/// `renameat` that fails with `EEXIST` where `to` exists, and with `EINVAL`, `ENOSYS` or `ENOTSUP`
-/// where the system can't promise that.
+/// `renameat` that fails with `EEXIST` if `to` exists, and with `EINVAL`, `ENOSYS` or `ENOTSUP` if
+/// the system can't guarantee that.
 int rename_no_replace(int from_folder, const char* from, int to_folder, const char* to) noexcept;
 
 }  // namespace filexfer::detail

@@ -12,18 +12,18 @@
 namespace filexfer::detail {
 
 /// Locks `fd` against all other open file descriptions, until it is closed. Does not wait:
-/// `EWOULDBLOCK` if somebody else holds the lock.
+/// `EWOULDBLOCK` if another one holds the lock.
 inline void try_lock(int fd, std::error_code& ec) noexcept {
   if (retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) ec.clear();
   else ec = last_error();
 }
 
-/// The same, but waits: by default for as long as a peer may take to compare or hash a large file,
-/// and not for ever, since it may have been stopped. Then `errc::timed_out` of the system.
+/// As `try_lock`, but waits; `ETIMEDOUT` after `timeout`. The default lets the holder compare or
+/// hash a large file, but is finite, since the holder may have been stopped.
 inline void lock(int fd, std::error_code& ec,
-                 std::chrono::milliseconds patience = std::chrono::minutes{5}) {
+                 std::chrono::milliseconds timeout = std::chrono::minutes{5}) {
   using namespace std::chrono_literals;
-  const auto deadline = std::chrono::steady_clock::now() + patience;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
   auto pause = std::chrono::milliseconds{1};
   for (;;) {
     try_lock(fd, ec);

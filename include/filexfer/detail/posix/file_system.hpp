@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_POSIX_FILE_SYSTEM_HPP
 
 /// \file
-/// What a store's file system can do, found by trying it.
+/// What a store's file system supports, found by trying it.
 
 #include <filexfer/detail/posix/folder.hpp>
 #include <filexfer/detail/posix/temporary.hpp>
@@ -17,16 +17,16 @@ namespace filexfer::detail {
 struct file_system_traits {
   bool links = true;            ///< Has hard links.
   bool renames_safely = true;   ///< Renames without replacing.
-  bool locks_folders = true;    ///< NFS does not.
-  bool flushes_folders = true;  ///< Some have nothing to flush, and say so by an error.
-  bool folds_names = false;     ///< Takes names for one that differ in case or normalisation.
+  bool locks_folders = true;    ///< Locks folders; NFS does not.
+  bool flushes_folders = true;  ///< Flushes folders; some fail, having nothing to flush.
+  bool folds_names = false;     ///< Treats names that differ in case or normalisation as one.
   mode_t file_mode = 0444;      ///< Of a published file: what the umask leaves of 0444.
   std::size_t max_component_length = 255;  ///< The longest component of a name.
 
   bool can_publish() const noexcept { return links || renames_safely; }
 };
 
-/// Whether a hard link can be made, and is refused where something exists.
+/// Whether hard links can be made, and making one fails if the name exists.
 inline bool supports_links(const temporary& a, const temporary& b) {
   const auto name = std::string{a.name()} + "-link";
   const bool links = ::linkat(a.folder(), a.name(), a.folder(), name.c_str(), 0) == 0;
@@ -34,10 +34,10 @@ inline bool supports_links(const temporary& a, const temporary& b) {
   return links && ::linkat(a.folder(), a.name(), b.folder(), b.name(), 0) != 0 && errno == EEXIST;
 }
 
-/// Whether a file can be renamed, and is not where something exists.
+/// Whether files can be renamed, and renaming one fails if the new name exists.
 inline bool supports_safe_rename(temporary& a, const temporary& b) {
   if (rename_no_replace(a.folder(), a.name(), b.folder(), b.name()) == 0) {
-    a.renamed();  // It has replaced the other.
+    a.renamed();  // It has replaced `b`.
     return false;
   }
   if (errno != EEXIST) return false;
@@ -47,8 +47,8 @@ inline bool supports_safe_rename(temporary& a, const temporary& b) {
   return true;
 }
 
-/// Whether another spelling leads to a file, or another one is kept than was given.
-inline bool supports_folding(temporary& a, std::error_code& ec) {
+/// Whether a file is found under another spelling of its name, or stored under another one.
+inline bool supports_folded_names(temporary& a, std::error_code& ec) {
   std::string upper = a.name();
   for (char& c : upper) {
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
@@ -63,8 +63,8 @@ inline bool supports_folding(temporary& a, std::error_code& ec) {
          !has_spelling(a.folder(), composed, ec);
 }
 
-/// The permissions that the umask, or the folder's default ones, leave of `mode`.
-inline mode_t supports_mode(int folder, mode_t mode, std::error_code& ec) {
+/// The permissions that the umask, or the folder's default ones, leave of `mode` for a new file.
+inline mode_t effective_mode(int folder, mode_t mode, std::error_code& ec) {
   const auto name = random_name();
   const auto file =
       open_at(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ec, mode);
@@ -76,9 +76,9 @@ inline mode_t supports_mode(int folder, mode_t mode, std::error_code& ec) {
 inline bool supports_folder_lock(int folder, std::error_code& ec) {
   const auto handle = reopen_folder(folder, ec);
   if (ec) return false;
-  std::error_code refused;
-  try_lock(handle.get(), refused);
-  return !refused || refused == std::errc::operation_would_block;
+  std::error_code lock_error;
+  try_lock(handle.get(), lock_error);
+  return !lock_error || lock_error == std::errc::operation_would_block;
 }
 
 inline bool supports_folder_flush(int folder, std::error_code& ec) {
@@ -89,7 +89,7 @@ inline bool supports_folder_flush(int folder, std::error_code& ec) {
   return false;
 }
 
-/// Tries it with files of its own in `folder`, which it removes. `ec` is set if even that fails.
+/// Detects the traits with temporary files in `folder`, which it removes. Sets `ec` if it can't.
 inline file_system_traits try_file_system(int folder, std::error_code& ec) {
   file_system_traits traits;
   temporary a{folder, ec};
@@ -97,12 +97,12 @@ inline file_system_traits try_file_system(int folder, std::error_code& ec) {
   const temporary b{folder, ec};
   if (!ec) traits.links = supports_links(a, b);
   if (!ec) traits.renames_safely = supports_safe_rename(a, b);
-  if (!ec && traits.can_publish()) traits.folds_names = supports_folding(a, ec);
-  if (!ec) traits.file_mode = supports_mode(folder, 0444, ec);
+  if (!ec && traits.can_publish()) traits.folds_names = supports_folded_names(a, ec);
+  if (!ec) traits.file_mode = effective_mode(folder, 0444, ec);
   if (!ec) traits.locks_folders = supports_folder_lock(folder, ec);
   if (!ec) traits.flushes_folders = supports_folder_flush(folder, ec);
-  const auto longest = ::fpathconf(folder, _PC_NAME_MAX);
-  if (longest > 0) traits.max_component_length = static_cast<std::size_t>(longest);
+  const auto name_max = ::fpathconf(folder, _PC_NAME_MAX);
+  if (name_max > 0) traits.max_component_length = static_cast<std::size_t>(name_max);
   return traits;
 }
 

@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_POSIX_FOLDER_HPP
 
 /// \file
-/// Folders by handle: what is in them, and how they are made. Nothing here follows a symbolic link.
+/// Reads, creates and opens folders by handle. Nothing here follows a symbolic link.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 
@@ -18,20 +18,20 @@
 
 namespace filexfer::detail {
 
-/// What a folder says that an entry is, which spares looking at it; file systems need not say.
+/// An entry's type as its folder reports it, which saves a `stat`. Some file systems report none.
 enum class entry_kind { unknown, file, folder, other };
 
 struct folder_entry {
-  const char* name;  ///< Until the next entry is read.
+  const char* name;  ///< Valid until the next entry is read.
   entry_kind kind;
 };
 
-/// Reads a folder's entries through a handle of its own.
+/// Reads a folder's entries through its own handle.
 class folder_reader {
  public:
   folder_reader() noexcept = default;
 
-  /// Takes `folder`; an empty one leaves `ec` as its opener set it.
+  /// Takes ownership of `folder`; if it is empty, `ec` keeps its opener's error.
   folder_reader(descriptor folder, std::error_code& ec) noexcept {
     if (!folder) return;
     ec.clear();
@@ -43,7 +43,7 @@ class folder_reader {
   explicit operator bool() const noexcept { return stream_ != nullptr; }
   int handle() const noexcept { return ::dirfd(stream_.get()); }
 
-  /// The next entry but `.` and `..`; `name` is null at the end and on failure.
+  /// The next entry, without `.` and `..`; `name` is null at the end and on failure.
   folder_entry next(std::error_code& ec) noexcept {
     ec.clear();
     for (;;) {
@@ -84,18 +84,18 @@ inline descriptor open_folder(int folder, const char* name, std::error_code& ec)
   return open_at(folder, name, folder_flags, ec);
 }
 
-/// A second handle on `folder`, with a position and an error state of its own.
+/// A second handle on `folder`, with its own position and error state.
 inline descriptor reopen_folder(int folder, std::error_code& ec) {
   return open_folder(folder, ".", ec);
 }
 
-/// Whether a system's code says that what was looked for is not there, or not a folder.
+/// Whether a system's code says that an entry does not exist, is no folder, or is a symbolic link.
 inline bool is_absent(std::error_code ec) noexcept {
   return ec == std::errc::no_such_file_or_directory || ec == std::errc::not_a_directory ||
          ec == std::errc::too_many_symbolic_link_levels;
 }
 
-/// Makes the folder `name`, unless something is there by that name. Returns whether it made it.
+/// Makes the folder `name`, unless an entry of that name exists. Returns whether it made it.
 inline bool make_folder(int folder, const char* name, std::error_code& ec) noexcept {
   ec.clear();
   if (retried([&] { return ::mkdirat(folder, name, 0777); }) == 0) return true;
@@ -103,14 +103,14 @@ inline bool make_folder(int folder, const char* name, std::error_code& ec) noexc
   return false;
 }
 
-/// Makes the folder `name` if it is not there, and opens it.
+/// Opens the folder `name`; makes it if it does not exist.
 inline descriptor make_and_open_folder(int folder, const char* name, std::error_code& ec) {
   make_folder(folder, name, ec);
   return ec ? descriptor{} : open_folder(folder, name, ec);
 }
 
-/// Whether `folder` has an entry spelled exactly like `name`. Only for file systems that fold or
-/// normalise names; elsewhere looking `name` up is enough.
+/// Whether `folder` has an entry spelled exactly like `name`. Needed only on file systems that fold
+/// or normalise names; elsewhere a lookup of `name` is enough.
 inline bool has_spelling(int folder, std::string_view name, std::error_code& ec) {
   folder_reader reader{reopen_folder(folder, ec), ec};
   if (!reader) return false;
@@ -121,7 +121,7 @@ inline bool has_spelling(int folder, std::string_view name, std::error_code& ec)
   }
 }
 
-/// Cuts the first component off `path`; the whole of it if it has only one.
+/// Removes the first component and the `/` behind it from `path`; returns the component.
 inline std::string take_component(std::string_view& path) {
   const auto component = path.substr(0, path.find('/'));
   path.remove_prefix(std::min(path.size(), component.size() + 1));
@@ -130,13 +130,13 @@ inline std::string take_component(std::string_view& path) {
 
 /// Opens the file `name` below `folder`, component by component.
 inline descriptor open_beneath(int folder, std::string_view name, int flags, std::error_code& ec) {
-  descriptor at;
+  descriptor parent;
   ec.clear();
   while (!ec && name.find('/') != name.npos) {
-    at = open_folder(at ? at.get() : folder, take_component(name).c_str(), ec);
+    parent = open_folder(parent ? parent.get() : folder, take_component(name).c_str(), ec);
   }
   if (ec) return {};
-  return open_at(at ? at.get() : folder, std::string{name}.c_str(), flags, ec);
+  return open_at(parent ? parent.get() : folder, std::string{name}.c_str(), flags, ec);
 }
 
 }  // namespace filexfer::detail

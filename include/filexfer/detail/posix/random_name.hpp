@@ -10,8 +10,8 @@
 namespace filexfer::detail {
 
 /// 32 hexadecimal digits that no other call, process or host uses: a random half and a counter.
-/// (After a fork both processes go on alike; whoever creates a file by such a name does so
-/// exclusively, and asks for another one if it is taken.)
+/// (After a fork both processes return the same names. A file of such a name is created with
+/// `O_EXCL`, and under another name if that exists.)
 inline std::string random_name() {
   static const std::uint64_t random = [] {
     std::random_device device;

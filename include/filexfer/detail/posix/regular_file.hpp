@@ -14,19 +14,18 @@
 
 namespace filexfer::detail {
 
-/// `ec` says why `status` is not that of a regular file, if it is not.
+/// Sets `EISDIR` or `ENOTSUP` if `status` is not that of a regular file.
 inline void require_regular(const struct stat& status, std::error_code& ec) noexcept {
   if (S_ISREG(status.st_mode)) ec.clear();
   else ec = system_code(S_ISDIR(status.st_mode) ? EISDIR : ENOTSUP);
 }
 
-/// A regular file that is open for reading: its bytes from an offset on, up to the size that it
-/// had when it was opened.
+/// Reads a regular file from an offset on, up to the size that it had when it was opened.
 class regular_file {
  public:
   regular_file() noexcept = default;
 
-  /// Takes `fd`, and refuses what is not a regular file.
+  /// Takes ownership of `fd`; fails, and closes it, if it is not a regular file.
   regular_file(descriptor fd, std::error_code& ec) noexcept : fd_{std::move(fd)} {
     opened_ = status_of(fd_.get(), ec);
     if (!ec) require_regular(opened_, ec);
@@ -37,7 +36,7 @@ class regular_file {
   const struct stat& opened() const noexcept { return opened_; }
   std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(opened_.st_size); }
 
-  /// Fills `to`; fewer bytes only at the end. A file that ends before its size is
+  /// Fills `to`; fewer bytes only at the end. If the file ends before its size, sets
   /// `errc::source_changed`, or `errc::short_source` if it never was that long.
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     const auto wanted =
@@ -57,7 +56,7 @@ class regular_file {
     else offset_ = offset;
   }
 
-  /// `errc::source_changed` if its size or the time of its last modification is another now.
+  /// Sets `errc::source_changed` if the size or the modification time has changed.
   void check_unchanged(std::error_code& ec) const noexcept {
     const auto now = status_of(fd_.get(), ec);
     if (!ec && (now.st_size != opened_.st_size || !same_time(modified(now), modified(opened_)))) {

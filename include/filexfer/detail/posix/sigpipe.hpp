@@ -10,17 +10,17 @@
 
 namespace filexfer::detail {
 
-/// Keeps the SIGPIPE of a write to a broken pipe or socket from the process: blocks it on this
-/// thread, and takes away the one that came meanwhile. What the process does with SIGPIPE, and one
-/// that was pending before, stay as they are; so does `errno`.
+/// Suppresses the SIGPIPE of a write to a broken pipe or socket: blocks it on this thread, and at
+/// the end consumes the one that was raised meanwhile. The process's action for SIGPIPE, one that
+/// was pending before, and `errno` are left alone.
 class sigpipe_guard {
  public:
   sigpipe_guard() noexcept {
     sigemptyset(&sigpipe_);
     sigaddset(&sigpipe_, SIGPIPE);
-    ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
-    // Only where it was blocked before can one be pending.
-    theirs_ = sigismember(&before_, SIGPIPE) == 1 && is_pending();
+    ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &old_mask_);
+    // One can be pending only if it was blocked before.
+    was_pending_ = sigismember(&old_mask_, SIGPIPE) == 1 && is_pending();
   }
 
   sigpipe_guard(const sigpipe_guard&) = delete;
@@ -28,8 +28,8 @@ class sigpipe_guard {
 
   ~sigpipe_guard() {
     const int error = errno;
-    if (!theirs_) take();
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    if (!was_pending_) consume();
+    ::pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
     errno = error;
   }
 
@@ -41,20 +41,20 @@ class sigpipe_guard {
     return sigismember(&pending, SIGPIPE) == 1;
   }
 
-  void take() const noexcept {
+  void consume() const noexcept {
 #if defined(__APPLE__) || defined(__OpenBSD__)  // have no sigtimedwait
     int signal = 0;
     if (is_pending()) ::sigwait(&sigpipe_, &signal);
 #else
-    const timespec at_once{0, 0};
-    while (::sigtimedwait(&sigpipe_, nullptr, &at_once) == -1 && errno == EINTR) {
+    const timespec no_wait{0, 0};
+    while (::sigtimedwait(&sigpipe_, nullptr, &no_wait) == -1 && errno == EINTR) {
     }
 #endif
   }
 
   sigset_t sigpipe_;
-  sigset_t before_;
-  bool theirs_ = false;
+  sigset_t old_mask_;
+  bool was_pending_ = false;
 };
 
 }  // namespace filexfer::detail

@@ -2,8 +2,8 @@
 #define FILEXFER_DETAIL_POSIX_TEMPORARY_HPP
 
 /// \file
-/// A store's temporary files. Each is locked by its writer for as long as it is written; one that
-/// can be locked by somebody else is what a killed writer left.
+/// A store's temporary files. A writer holds its file's lock while it writes; a file that another
+/// process can lock was left by a killed writer.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/file_lock.hpp>
@@ -17,15 +17,15 @@
 
 namespace filexfer::detail {
 
-/// A locked file in the folder of temporary files; its name is removed when it is destroyed.
+/// A locked file in the folder of temporary files. The destructor removes its name.
 class temporary {
  public:
   temporary() noexcept = default;
 
-  /// Creates it in `folder`, which must outlive it. Readable and writable by the owner only.
+  /// Creates a file in `folder`, which must outlive it. Readable and writable by the owner only.
   temporary(int folder, std::error_code& ec) : folder_{folder} {
     constexpr int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
-    constexpr int attempts = 100;  // Each fails only if a cleaner meets this very file.
+    constexpr int attempts = 100;  // Each fails only if a cleanup locks this very file.
     for (int i = 0; i < attempts; ++i) {
       auto name = random_name();
       file_ = open_at(folder, name.c_str(), flags, ec, 0600);
@@ -33,8 +33,8 @@ class temporary {
       if (ec) return;
       name_ = std::move(name);
       try_lock(file_.get(), ec);
-      // Between creating and locking a cleaner may have come: it holds the lock, or it has removed
-      // the name. Then another file is made.
+      // A cleanup may have locked the file since it was created, or removed its name: then another
+      // file is made.
       if (!ec && names_file(folder, name_.c_str(), file_.get())) return;
       remove();
       if (ec && ec != std::errc::operation_would_block) return;
@@ -42,11 +42,11 @@ class temporary {
     ec = system_code(EIO);
   }
 
-  /// Opens the file `name` in `folder`, or creates it. Fails with `EWOULDBLOCK` if somebody else is
-  /// writing it.
+  /// Opens or creates the file `name` in `folder`. Fails with `EWOULDBLOCK` if another
+  /// writer has locked it.
   temporary(int folder, std::string name, std::error_code& ec) : folder_{folder} {
     constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
-    constexpr int attempts = 100;  // Each fails only if a cleaner meets this very file.
+    constexpr int attempts = 100;  // Each fails only if a cleanup locks this very file.
     for (int i = 0; i < attempts; ++i) {
       file_ = open_at(folder, name.c_str(), flags, ec, 0600);
       if (!ec) require_regular(status_of(file_.get(), ec), ec);
@@ -82,16 +82,16 @@ class temporary {
     name_.clear();
   }
 
-  /// Leaves the file where it is.
+  /// Leaves the file in place.
   void keep() noexcept { name_.clear(); }
 
-  /// Hands the open file over, with its lock, and leaves it where it is.
+  /// Returns the open file with its lock, and leaves it in place.
   descriptor release() noexcept {
     keep();
     return std::move(file_);
   }
 
-  /// The file was renamed, to where it stays unless it is to be removed as `name`.
+  /// To be called after the file was renamed. It is left in place, or removed as `name` if given.
   void renamed(std::string name = {}) noexcept { name_ = std::move(name); }
 
  private:
@@ -100,20 +100,20 @@ class temporary {
   std::string name_;
 };
 
-/// Removes `name` if it is a regular file that nobody has locked. An error of any kind means that
-/// somebody may be writing it.
+/// Removes `name` if it is a regular file that is not locked. After any error it is left, since it
+/// may be in use.
 inline void remove_if_abandoned(int folder, const char* name) {
   std::error_code ec;
   const auto status = status_at(folder, name, ec);
   if (ec || !S_ISREG(status.st_mode)) return;
-  // NFS locks only what is open for writing; one that is about to be shown may be read-only.
+  // NFS locks only files open for writing; a file that is about to be published may be read-only.
   auto file = open_at(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK, ec);
   if (ec == std::errc::permission_denied) file = open_at(folder, name, file_flags, ec);
   if (!ec) try_lock(file.get(), ec);
   if (!ec && names_file(folder, name, file.get())) ::unlinkat(folder, name, 0);
 }
 
-/// Removes what killed writers left in `folder`.
+/// Removes the files that killed writers left in `folder`.
 inline void remove_abandoned(int folder, std::error_code& ec) {
   folder_reader reader{reopen_folder(folder, ec), ec};
   while (reader && !ec) {

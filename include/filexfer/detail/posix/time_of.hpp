@@ -29,7 +29,7 @@ inline bool same_time(const timespec& a, const timespec& b) noexcept {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/// The nearest that `file_time` can hold.
+/// The modification time, or the nearest that `file_time` can hold.
 inline file_time modified_time(const struct stat& status) noexcept {
   using std::chrono::seconds;
   const timespec time = modified(status);
@@ -47,7 +47,7 @@ inline timespec to_timespec(file_time time) noexcept {
   return result;
 }
 
-/// Sets when a file was last modified, to the nearest that its file system keeps.
+/// Sets a file's modification time, to the nearest that its file system stores.
 inline void set_modified(int fd, file_time time, std::error_code& ec) noexcept {
   const timespec times[] = {{0, UTIME_OMIT}, to_timespec(time)};
   if (::futimens(fd, times) == 0) ec.clear();

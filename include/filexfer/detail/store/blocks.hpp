@@ -10,7 +10,7 @@
 
 namespace filexfer::detail {
 
-/// A file's bytes in memory. They grow block by block, so that a large file is never moved.
+/// A file's bytes in memory, in blocks, so that a large file is never moved as it grows.
 class blocks {
  public:
   std::uint64_t size() const noexcept { return size_; }

@@ -15,27 +15,27 @@
 
 namespace filexfer::detail {
 
-/// What to do where an id has no folder.
+/// What to do if an id has no folder.
 enum class if_missing { make, leave };
 
-/// `errc::bad_name` for what a file system says of a name that it can't hold beside what is there.
+/// `errc::bad_name` for the errors of a file system that can't hold a name beside the existing
+/// ones; other errors unchanged.
 inline std::error_code name_error(std::error_code ec) noexcept {
-  const bool unfit = ec == std::errc::filename_too_long || ec == std::errc::not_a_directory ||
-                     ec == std::errc::is_a_directory || ec == std::errc::illegal_byte_sequence ||
-                     ec == std::errc::invalid_argument ||
-                     ec == std::errc::too_many_symbolic_link_levels;
-  return unfit ? make_error_code(errc::bad_name) : ec;
+  const bool is_bad_name =
+      ec == std::errc::filename_too_long || ec == std::errc::not_a_directory ||
+      ec == std::errc::is_a_directory || ec == std::errc::illegal_byte_sequence ||
+      ec == std::errc::invalid_argument || ec == std::errc::too_many_symbolic_link_levels;
+  return is_bad_name ? make_error_code(errc::bad_name) : ec;
 }
 
-/// The folder of one id, locked against everybody who publishes under that id, and the way down
-/// from the store's root to where a name is to stand.
+/// The folder of one id, locked against other publications under that id, and the open folders from
+/// the store's root down to that of a name.
 ///
-/// Its handles are opened afresh for each publication, so that flushing them reports every failure
-/// since.
+/// Each publication opens its own handles, so that flushing them reports every failure since.
 class id_folder {
  public:
-  /// Waits for the lock. Without an error and false if the id has no folder and none was to be
-  /// made.
+  /// Waits for the lock. Converts to false, without an error, if the id has no folder and none is
+  /// to be made.
   id_folder(const store_folder& store, const std::string& id, if_missing missing,
             std::error_code& ec)
       : store_{store} {
@@ -53,7 +53,7 @@ class id_folder {
       }
       if (ec == std::errc::no_such_file_or_directory) continue;
       if (!ec) lock_id(folder.get(), id, ec);
-      // Without the lock, but a peer that waits for it looks whether the folder is still there.
+      // Not under the lock, but a peer that waits for it checks afterwards that the folder exists.
       if (ec && made) ::unlinkat(root(), id.c_str(), AT_REMOVEDIR);
       if (ec) return;
       if (!names_file(root(), id.c_str(), folder.get())) continue;
@@ -70,12 +70,12 @@ class id_folder {
   int root() const noexcept { return levels_.front().folder.get(); }
   int handle() const noexcept { return levels_[1].folder.get(); }
 
-  /// The folder where the last name that was `reach`ed is to stand.
+  /// The folder of the name that was last given to `make_parents`.
   int leaf_folder() const noexcept { return levels_.back().folder.get(); }
 
-  /// Makes the folders that `name` needs, and returns its last component.
-  /// `errc::bad_name` if they can't be.
-  std::string reach(std::string_view name, std::error_code& ec) {
+  /// Makes and opens the folders of `name`, and returns its last component. `errc::bad_name` if the
+  /// file system can't hold them.
+  std::string make_parents(std::string_view name, std::error_code& ec) {
     ec.clear();
     remove_made_below(2);
     while (name.find('/') != name.npos) {
@@ -93,21 +93,21 @@ class id_folder {
     return std::string{name};
   }
 
-  /// Whether the file system shows `component`, which is there, as it was given.
+  /// Whether `component`, which exists, has exactly this spelling in the file system.
   bool is_spelled(std::string_view component, std::error_code& ec) const {
     return !store_.traits().folds_names || has_spelling(leaf_folder(), component, ec);
   }
 
-  /// Flushes every folder from the leaf's to the store's root.
+  /// Flushes every folder from the leaf's up to the store's root.
   void flush_up(std::error_code& ec) const {
     ec.clear();
     if (!store_.traits().flushes_folders) return;
-    for (auto at = levels_.rbegin(); at != levels_.rend() && !ec; ++at) {
-      flush(at->folder.get(), ec);
+    for (auto it = levels_.rbegin(); it != levels_.rend() && !ec; ++it) {
+      flush(it->folder.get(), ec);
     }
   }
 
-  /// Removes the folders that were made for nothing, as far as they are empty.
+  /// Removes the folders that were made here, as far as they are empty.
   void remove_made() noexcept { remove_made_below(1); }
 
  private:
@@ -117,7 +117,7 @@ class id_folder {
     bool made;
   };
 
-  /// Goes back up until `count` levels are left.
+  /// Closes all but the first `count` levels, and removes those that were made here.
   void remove_made_below(std::size_t count) noexcept {
     for (; levels_.size() > count; levels_.pop_back()) {
       const auto& last = levels_.back();
@@ -135,7 +135,7 @@ class id_folder {
       lock(folder, ec);
       return;
     }
-    // One file for many ids: they are never removed, so there must not be too many.
+    // One lock file for many ids: lock files are never removed, so there must not be too many.
     const auto name = id.substr(0, 3);
     lock_file_ = open_at(store_.locks(), name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, ec, 0666);
     if (!ec) lock(lock_file_.get(), ec);

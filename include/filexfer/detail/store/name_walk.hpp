@@ -13,19 +13,18 @@
 
 namespace filexfer::detail {
 
-/// Walks over the files in an id's folder and the folders in it: the names of that id.
+/// Iterates over the files in an id's folder and the folders below it: the names of that id.
 ///
-/// Only regular files count, and only names as the protocol has them; everything else is passed
-/// over, and so is what vanishes meanwhile. One handle is held for each level of folders; a name's
-/// 255 bytes bound them to 128.
+/// Yields only regular files with names that are valid in the protocol, and skips those that vanish
+/// meanwhile. Holds one handle for each level of folders, of which a name's 255 bytes allow 128.
 class name_walk {
  public:
   name_walk() noexcept = default;
 
-  /// Takes `folder`.
+  /// Takes ownership of `folder`.
   name_walk(descriptor folder, std::error_code& ec) { enter(std::move(folder), {}, ec); }
 
-  /// Goes to the next file; false at the end and on failure.
+  /// Advances to the next file; false at the end and on failure.
   bool next(std::error_code& ec) {
     ec.clear();
     while (!levels_.empty()) {
@@ -39,7 +38,7 @@ class name_walk {
       name_.resize(last.prefix);
       name_ += entry.name;
       if (!is_name(name_) || entry.kind == entry_kind::other) continue;
-      if (entry.kind != entry_kind::folder && look(entry.name, ec)) return true;
+      if (entry.kind != entry_kind::folder && read_status(entry.name, ec)) return true;
       if (ec) return false;
       if (entry.kind != entry_kind::file) enter_entry(entry.name, ec);
       if (ec) return false;
@@ -51,18 +50,18 @@ class name_walk {
   const struct stat& status() const noexcept { return status_; }
   std::uint64_t size() const noexcept { return static_cast<std::uint64_t>(status_.st_size); }
 
-  /// The folder that the file stands in, and its name there.
+  /// The file's folder, and its name there.
   int folder() const noexcept { return levels_.back().reader.handle(); }
   const char* leaf() const noexcept { return name_.c_str() + levels_.back().prefix; }
 
  private:
   struct level {
     folder_reader reader;
-    std::size_t prefix;  ///< Bytes of a name here that are the folders above, with their `/`.
+    std::size_t prefix;  ///< Length of the folders in a name at this level, with their `/`.
   };
 
-  /// Whether the entry is a regular file.
-  bool look(const char* name, std::error_code& ec) noexcept {
+  /// Reads the entry's status; returns whether it is a regular file.
+  bool read_status(const char* name, std::error_code& ec) noexcept {
     status_ = status_at(folder(), name, ec);
     if (is_absent(ec)) ec.clear();
     else if (!ec) return S_ISREG(status_.st_mode);

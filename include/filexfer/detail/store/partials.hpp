@@ -18,27 +18,27 @@
 
 namespace filexfer::detail {
 
-/// How much of uploads that broke is kept.
+/// How long interrupted uploads are kept, and how many bytes of them in all.
 struct partial_limits {
   std::chrono::seconds age;
   std::uint64_t bytes;
 };
 
-/// What arrived of uploads whose connections were lost, in a folder of a store: a file for each
-/// token and size. Whoever writes one holds its lock, as with other temporary files, and in this
-/// process its claim.
+/// Interrupted uploads in a folder of a store: one file for each token and size. Its writer holds
+/// the file's lock, as for other temporary files, and within this process the token's claim.
 class partials {
  public:
-  /// In the store's `root`; does nothing where that is not open.
+  /// Opens or makes the folder in the store's `root`; does nothing if `ec` is set already.
   partials(int root, partial_limits limits, std::error_code& ec) : limits_{limits} {
     if (!ec) folder_ = make_and_open_folder(root, ".partial", ec);
     if (!ec) remove_old();
   }
 
-  /// Takes the claim on a token; false if somebody in this process has it, who is told to give up.
+  /// Claims a token; if another upload in this process holds it, returns false and revokes that
+  /// one.
   token_claims::claim take(const std::string& key) { return claims_.take(key); }
 
-  /// What the file is called. In hex, for some file systems take different names for the same.
+  /// The file's name. In hex, since some file systems treat different names as one.
   static std::string key_of(std::string_view token, std::uint64_t size) {
     constexpr std::string_view digits = "0123456789abcdef";
     std::string key;
@@ -50,50 +50,50 @@ class partials {
     return key + '-' + std::to_string(size);
   }
 
-  /// Opens the file of a claimed token, or creates it. Fails with `EWOULDBLOCK` if another process
-  /// is writing it.
+  /// Opens or creates the file of a claimed token. Fails with `EWOULDBLOCK` if another process is
+  /// writing it.
   temporary open(const std::string& key, std::error_code& ec) const {
     return temporary{folder_.get(), key, ec};
   }
 
-  /// Removes what is too old, or the oldest of what is too much. Looks once a minute at most;
-  /// failures are left to the next time.
+  /// Removes files that are too old, and the oldest ones above the size limit. Runs at most once a
+  /// minute; failures are left to the next run.
   void remove_old() {
     const auto now = std::chrono::steady_clock::now();
     {
       const std::lock_guard lock{mutex_};
-      if (now < next_look_) return;
-      next_look_ = now + std::chrono::minutes{1};
+      if (now < next_cleanup_) return;
+      next_cleanup_ = now + std::chrono::minutes{1};
     }
     enforce_limits(limits_);
   }
 
-  /// Removes all that nobody is writing: it gives way to what arrives.
+  /// Removes all files that are not being written, to make room for arriving ones.
   void remove_all() { enforce_limits({std::chrono::seconds::max(), 0}); }
 
-  /// Bytes of what is kept, but not of what is arriving in this process.
+  /// Bytes of the interrupted uploads, without those that this process is receiving.
   std::uint64_t count_bytes(std::error_code& ec) {
     std::uint64_t bytes = 0;
-    for (const auto& one : find_all(ec)) bytes += one.bytes;
+    for (const auto& file : find_all(ec)) bytes += file.bytes;
     return bytes;
   }
 
  private:
-  struct kept {
+  struct partial {
     std::string key;
     file_time modified;
     std::uint64_t bytes;
   };
 
-  std::vector<kept> find_all(std::error_code& ec) {
-    std::vector<kept> all;
+  std::vector<partial> find_all(std::error_code& ec) {
+    std::vector<partial> all;
     folder_reader reader{reopen_folder(folder_.get(), ec), ec};
     while (reader && !ec) {
       const auto entry = reader.next(ec);
       if (entry.name == nullptr) break;
-      std::error_code gone;
-      const auto status = status_at(reader.handle(), entry.name, gone);
-      if (gone || !S_ISREG(status.st_mode) || claims_.holds(entry.name)) continue;
+      std::error_code status_error;
+      const auto status = status_at(reader.handle(), entry.name, status_error);
+      if (status_error || !S_ISREG(status.st_mode) || claims_.holds(entry.name)) continue;
       all.push_back(
           {entry.name, modified_time(status), static_cast<std::uint64_t>(status.st_size)});
     }
@@ -104,15 +104,17 @@ class partials {
     std::error_code ec;
     auto all = find_all(ec);
     if (ec) return;
-    const auto newest_first = [](const kept& a, const kept& b) { return a.modified > b.modified; };
+    const auto newest_first = [](const partial& a, const partial& b) {
+      return a.modified > b.modified;
+    };
     std::sort(all.begin(), all.end(), newest_first);
     const auto now = std::chrono::system_clock::now();
     std::uint64_t bytes = 0;
-    for (const kept& one : all) {
-      bytes += one.bytes;
-      const auto age = std::chrono::floor<std::chrono::seconds>(now - one.modified);
+    for (const partial& file : all) {
+      bytes += file.bytes;
+      const auto age = std::chrono::floor<std::chrono::seconds>(now - file.modified);
       if (bytes > limits.bytes || age > limits.age) {
-        remove_if_abandoned(folder_.get(), one.key.c_str());
+        remove_if_abandoned(folder_.get(), file.key.c_str());
       }
     }
   }
@@ -121,7 +123,7 @@ class partials {
   token_claims claims_;
   descriptor folder_;
   std::mutex mutex_;
-  std::chrono::steady_clock::time_point next_look_{};
+  std::chrono::steady_clock::time_point next_cleanup_{};
 };
 
 }  // namespace filexfer::detail

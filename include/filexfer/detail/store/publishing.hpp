@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_STORE_PUBLISHING_HPP
 
 /// \file
-/// How a file comes to be seen in a `directory_store`.
+/// How a file is published in a `directory_store`.
 
 #include <filexfer/detail/posix/temporary.hpp>
 #include <filexfer/detail/posix/time_of.hpp>
@@ -23,13 +23,12 @@
 
 namespace filexfer::detail {
 
-/// Puts files under names of one id, under that id's lock. Used for one publication.
+/// Publishes files under names of one id, holding that id's lock. Used for one publication.
 ///
-/// A name is never taken from a file that has it, but from one that no longer hashes to its id, or
-/// for the same bytes with another time.
-/// When a function returns without an error, the file, its name and every folder up to the store's
-/// root are on the disk. When it fails, what it made is gone; but if only the flushing of a folder
-/// failed (`errc::io`), the file stays, whole, under its name.
+/// An existing name is replaced only if its file no longer hashes to its id, or by the same bytes
+/// with another time. When a function returns without an error, the file, its name and every folder
+/// up to the store's root are on the disk. When it fails, what it made is removed; but if only
+/// flushing a folder failed (`errc::io`), the complete file stays under its name.
 template <hasher Hasher>
 class publishing {
  public:
@@ -38,40 +37,39 @@ class publishing {
   /// Waits for the lock.
   publishing(const store_folder& store, const digest_type& id, if_missing missing,
              std::error_code& ec)
-      : store_{store}, id_{id}, place_{store, id.to_string(), missing, ec} {}
+      : store_{store}, id_{id}, folder_{store, id.to_string(), missing, ec} {}
 
-  /// Puts the bytes that have arrived under `name`, with that time if there is one. Returns
-  /// whether they themselves are in the store now, rather than a file with the same bytes that was
-  /// there.
+  /// Publishes an arrived file under `name`, with that time if there is one. Returns whether the
+  /// file itself is in the store now, rather than an existing one with the same bytes.
   bool put(temporary& arrived, std::string_view name, std::optional<file_time> modified,
            std::error_code& ec) {
     bool kept = false;
     set_time(arrived, modified, ec);
     auto stored = ec ? std::nullopt : find_equal(arrived.handle(), ec);
-    auto end = outcome::needs_bytes;
-    if (!ec && stored) end = publish_stored(*stored, name, ec);
-    if (!ec && end == outcome::needs_bytes) kept = publish_temporary(arrived, name, ec);
+    auto result = outcome::needs_bytes;
+    if (!ec && stored) result = publish_stored(*stored, name, ec);
+    if (!ec && result == outcome::needs_bytes) kept = publish_temporary(arrived, name, ec);
     undo_on_error(ec);
     return kept;
   }
 
-  /// Puts the file of `size` bytes that is stored under the id under `name` too, with that time if
-  /// there is one; false if there is none. No bytes are looked at. Where it can't be linked it is
-  /// copied, once `reserve(size, ec)` has set no error.
+  /// Adds `name` to a stored file of `size` bytes, with that time if there is one; false if
+  /// there is no such file. Bytes are not compared. A file that can't be linked is copied, if
+  /// `reserve(size, ec)` sets no error.
   template <class Reserve>
   bool add_name(std::uint64_t size, std::string_view name, std::optional<file_time> modified,
                 Reserve reserve, std::error_code& ec) {
     ec.clear();
-    if (!place_) return false;
+    if (!folder_) return false;
     size_ = size;
     if (modified) time_ = to_timespec(*modified);
-    auto stored = find_sized(size, ec);
+    auto stored = find_by_size(size, ec);
     if (ec || !stored) return false;
     if (publish_stored(*stored, name, ec) == outcome::needs_bytes && !ec) {
       auto reserved = reserve(size, ec);
       temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
       if (!ec) copy_bytes(stored->file.get(), copy.handle(), ec);
-      if (!ec) set_time(copy, modified.value_or(modified_time(stored->at.status())), ec);
+      if (!ec) set_time(copy, modified.value_or(modified_time(stored->walk.status())), ec);
       if (!ec && publish_temporary(copy, name, ec)) reserved.keep();
       if (!ec) copy.remove();
     }
@@ -80,15 +78,16 @@ class publishing {
   }
 
  private:
-  /// A stored file, open, at the place where it was found.
+  /// An open stored file, and the walk that found it.
   struct stored_file {
-    name_walk at;
+    name_walk walk;
     descriptor file;
   };
 
+  /// `needs_bytes`: the name needs a file of its own, not the stored one.
   enum class outcome { done, needs_bytes };
 
-  /// Opens the file that the walk has come to; nothing if it is gone or another now.
+  /// Opens the walk's current file; nothing if it was removed or replaced meanwhile.
   static std::optional<descriptor> open_found(const name_walk& walk, std::error_code& ec) {
     auto file = open_at(walk.folder(), walk.leaf(), file_flags, ec);
     if (is_absent(ec)) ec.clear();
@@ -98,10 +97,10 @@ class publishing {
     return file;
   }
 
-  /// The stored file with the bytes of `arrived`. Files that are damaged are set aside on the way;
+  /// Finds a stored file with the bytes of `arrived`. Quarantines damaged files on the way;
   /// `errc::collision` if a good one has other bytes.
   std::optional<stored_file> find_equal(int arrived, std::error_code& ec) {
-    name_walk walk{reopen_folder(place_.handle(), ec), ec};
+    name_walk walk{reopen_folder(folder_.handle(), ec), ec};
     while (!ec && walk.next(ec)) {
       auto file = open_found(walk, ec);
       if (ec) break;
@@ -118,9 +117,9 @@ class publishing {
     return std::nullopt;
   }
 
-  /// A stored file of that size.
-  std::optional<stored_file> find_sized(std::uint64_t size, std::error_code& ec) {
-    name_walk walk{reopen_folder(place_.handle(), ec), ec};
+  /// Finds a stored file of that size.
+  std::optional<stored_file> find_by_size(std::uint64_t size, std::error_code& ec) {
+    name_walk walk{reopen_folder(folder_.handle(), ec), ec};
     while (!ec && walk.next(ec)) {
       if (walk.size() != size) continue;
       auto file = open_found(walk, ec);
@@ -129,7 +128,7 @@ class publishing {
     return std::nullopt;
   }
 
-  /// Sets a temporary file's time, and notes what became of it.
+  /// Sets a temporary file's time, and records which time the file system stored.
   void set_time(const temporary& file, std::optional<file_time> wanted, std::error_code& ec) {
     ec.clear();
     if (!wanted) return;
@@ -137,54 +136,55 @@ class publishing {
     if (!ec) time_ = modified(status_of(file.handle(), ec));
   }
 
-  /// Whether a file with this status has the time that is wanted, if one is.
+  /// Whether a file with this status has the time to be set, if there is one.
   bool has_time(const struct stat& status) const noexcept {
     return !time_ || same_time(modified(status), *time_);
   }
 
-  /// Whoever put the file there need not have flushed it yet.
+  /// Flushes the file, since its writer may not have done so yet.
   outcome publish_stored(const stored_file& stored, std::string_view name, std::error_code& ec) {
     flush(stored.file.get(), ec);
     if (ec) return outcome::done;
-    const auto how = has_time(stored.at.status()) ? method::link : method::none;
-    return publish(stored.at.folder(), stored.at.leaf(), stored.file.get(), name, how, ec);
+    const auto method = has_time(stored.walk.status()) ? name_method::link : name_method::none;
+    return publish(stored.walk.folder(), stored.walk.leaf(), stored.file.get(), name, method, ec);
   }
 
-  /// Returns whether the temporary file itself was shown.
+  /// Returns whether the temporary file itself was published.
   bool publish_temporary(temporary& file, std::string_view name, std::error_code& ec) {
     if (::fchmod(file.handle(), store_.traits().file_mode) != 0) ec = last_error();
     if (!ec) flush(file.handle(), ec);
     if (ec) return false;
-    const auto how = store_.traits().links ? method::link : method::rename;
+    const auto method = store_.traits().links ? name_method::link : name_method::rename;
     added_ = false;
     replacement_ = &file;
-    if (publish(file.folder(), file.name(), file.handle(), name, how, ec) == outcome::needs_bytes) {
-      // A link to a file of one's own is refused only for reasons that will not pass.
+    if (publish(file.folder(), file.name(), file.handle(), name, method, ec) ==
+        outcome::needs_bytes) {
+      // The store's own file: linking it fails only for permanent reasons.
       if (!ec) ec = errc::io;
     }
     replacement_ = nullptr;
-    if (added_ && how == method::rename) file.renamed();
+    if (added_ && method == name_method::rename) file.renamed();
     return added_;
   }
 
-  /// How a name is added; `none` where only a name that is there already will do.
-  enum class method { link, rename, none };
+  /// How a name is added; `none` if it must exist already.
+  enum class name_method { link, rename, none };
 
-  /// Shows `source`, which is open as `bytes`, under `name`, if a file with these bytes is not
-  /// there already; then flushes the folders.
-  outcome publish(int source_folder, const char* source, int bytes, std::string_view name,
-                  method how, std::error_code& ec) {
-    constexpr int attempts = 100;  // Each fails only if somebody interferes who takes no locks.
+  /// Publishes `source`, which is open as `fd`, under `name`, unless a file with these bytes has
+  /// that name already; then flushes the folders.
+  outcome publish(int source_folder, const char* source, int fd, std::string_view name,
+                  name_method method, std::error_code& ec) {
+    constexpr int attempts = 100;  // Each fails only if a process that takes no locks interferes.
     for (int i = 0; i < attempts; ++i) {
-      const auto leaf = place_.reach(name, ec);
+      const auto leaf = folder_.make_parents(name, ec);
       if (ec) return outcome::done;
-      const auto there = status_at(place_.leaf_folder(), leaf.c_str(), ec);
+      const auto existing = status_at(folder_.leaf_folder(), leaf.c_str(), ec);
       if (!ec) {
-        if (!accept_existing(there, leaf, bytes, ec)) {
+        if (!accept_existing(existing, leaf, fd, ec)) {
           if (ec) return outcome::done;
           continue;
         }
-        if (!has_time(there) && !change_time(there, leaf, ec)) {
+        if (!has_time(existing) && !change_time(existing, leaf, ec)) {
           return ec ? outcome::done : outcome::needs_bytes;
         }
         return ec ? outcome::done : flush_folders(ec);
@@ -194,12 +194,12 @@ class publishing {
         return outcome::done;
       }
       ec.clear();
-      if (how == method::none) return outcome::needs_bytes;
-      if (how == method::link && !store_.traits().links) return outcome::needs_bytes;
-      if (add(source_folder, source, leaf, how) == 0) {
+      if (method == name_method::none) return outcome::needs_bytes;
+      if (method == name_method::link && !store_.traits().links) return outcome::needs_bytes;
+      if (add(source_folder, source, leaf, method) == 0) {
         added_ = true;
-        return check_spelling(source_folder, source, leaf, how, ec) ? flush_folders(ec)
-                                                                    : outcome::done;
+        return check_spelling(source_folder, source, leaf, method, ec) ? flush_folders(ec)
+                                                                       : outcome::done;
       }
       if (errno == EEXIST) continue;
       if (errno == EMLINK || errno == EPERM || errno == ENOTSUP || errno == EOPNOTSUPP ||
@@ -213,48 +213,49 @@ class publishing {
     return outcome::done;
   }
 
-  int add(int source_folder, const char* source, const std::string& leaf, method how) noexcept {
-    const int folder = place_.leaf_folder();
-    return how == method::link ? ::linkat(source_folder, source, folder, leaf.c_str(), 0)
-                               : rename_no_replace(source_folder, source, folder, leaf.c_str());
+  int add(int source_folder, const char* source, const std::string& leaf,
+          name_method method) noexcept {
+    const int folder = folder_.leaf_folder();
+    return method == name_method::link
+               ? ::linkat(source_folder, source, folder, leaf.c_str(), 0)
+               : rename_no_replace(source_folder, source, folder, leaf.c_str());
   }
 
-  /// Whether the file that is there under `leaf` will do: it has the bytes of `bytes` (or, where
-  /// only a name is added, the size). If it is damaged it is set aside, and this is false without
-  /// an error.
-  bool accept_existing(const struct stat& there, const std::string& leaf, int bytes,
+  /// Whether the existing file `leaf` can be used: it has the bytes of `fd` (or the size, if only a
+  /// name is added). If it is damaged, it is quarantined, and this returns false without an error.
+  bool accept_existing(const struct stat& existing, const std::string& leaf, int fd,
                        std::error_code& ec) {
-    if (!S_ISREG(there.st_mode) || !place_.is_spelled(leaf, ec)) {
+    if (!S_ISREG(existing.st_mode) || !folder_.is_spelled(leaf, ec)) {
       if (!ec) ec = errc::bad_name;
       return false;
     }
-    const auto ours = status_of(bytes, ec);
+    const auto status = status_of(fd, ec);
     if (ec) return false;
-    if (same_file(there, ours)) return true;
-    const bool trusted = size_ && static_cast<std::uint64_t>(there.st_size) == *size_;
-    const auto stored = open_at(place_.leaf_folder(), leaf.c_str(), file_flags, ec);
+    if (same_file(existing, status)) return true;
+    const bool trusted = size_ && static_cast<std::uint64_t>(existing.st_size) == *size_;
+    const auto stored = open_at(folder_.leaf_folder(), leaf.c_str(), file_flags, ec);
     if (ec) return false;
     const auto found =
-        trusted ? comparison::equal : verify_stored<Hasher>(stored.get(), bytes, id_, ec);
+        trusted ? comparison::equal : verify_stored<Hasher>(stored.get(), fd, id_, ec);
     if (ec) return false;
     if (found == comparison::equal) flush(stored.get(), ec);
     else if (found == comparison::collision) ec = errc::collision;
-    else quarantine_stored(there, ec);
+    else quarantine_stored(existing, ec);
     return found == comparison::equal && !ec;
   }
 
-  /// Gives the file that stands under `leaf`, and has the right bytes, the time that is wanted:
-  /// where other names share it, the temporary file takes its place. False where there is none.
-  bool change_time(const struct stat& there, const std::string& leaf, std::error_code& ec) {
-    const int folder = place_.leaf_folder();
-    if (there.st_nlink == 1) {
+  /// Sets the time of the file `leaf`, which has the right bytes. If other names share it, the
+  /// temporary file replaces it; returns false if there is no temporary file.
+  bool change_time(const struct stat& existing, const std::string& leaf, std::error_code& ec) {
+    const int folder = folder_.leaf_folder();
+    if (existing.st_nlink == 1) {
       const auto stored = open_at(folder, leaf.c_str(), file_flags, ec);
       const timespec times[] = {{0, UTIME_OMIT}, *time_};
       if (!ec && ::futimens(stored.get(), times) == 0) {
         flush(stored.get(), ec);
         return true;
       }
-      ec.clear();  // somebody else's file, most likely
+      ec.clear();  // most likely, another user owns the file
     }
     if (replacement_ == nullptr) return false;
     if (::renameat(replacement_->folder(), replacement_->name(), folder, leaf.c_str()) != 0) {
@@ -266,12 +267,12 @@ class publishing {
     return true;
   }
 
-  /// Takes the name away again if the file system shows another one; false then, and on failure.
-  bool check_spelling(int source_folder, const char* source, const std::string& leaf, method how,
-                      std::error_code& ec) {
-    if (place_.is_spelled(leaf, ec)) return true;
-    const int folder = place_.leaf_folder();
-    if (how == method::link) ::unlinkat(folder, leaf.c_str(), 0);
+  /// Removes the name again if the file system stored another one; false then, and on failure.
+  bool check_spelling(int source_folder, const char* source, const std::string& leaf,
+                      name_method method, std::error_code& ec) {
+    if (folder_.is_spelled(leaf, ec)) return true;
+    const int folder = folder_.leaf_folder();
+    if (method == name_method::link) ::unlinkat(folder, leaf.c_str(), 0);
     else ::renameat(folder, leaf.c_str(), source_folder, source);
     added_ = false;
     if (!ec) ec = errc::bad_name;
@@ -280,13 +281,13 @@ class publishing {
 
   outcome flush_folders(std::error_code& ec) {
     published_ = true;
-    place_.flush_up(ec);
+    folder_.flush_up(ec);
     if (ec) ec = errc::io;
     return outcome::done;
   }
 
   void quarantine_stored(const struct stat& damaged, std::error_code& ec) {
-    const auto where = quarantine(place_, id_.to_string(), damaged, ec);
+    const auto where = quarantine(folder_, id_.to_string(), damaged, ec);
     if (where.empty()) return;
     store_.log(id_.to_string() +
                ": the stored file does not hash to its id any more. It was moved to " + where +
@@ -294,17 +295,17 @@ class publishing {
   }
 
   void undo_on_error(const std::error_code& ec) noexcept {
-    if (ec && !published_) place_.remove_made();
+    if (ec && !published_) folder_.remove_made();
   }
 
   const store_folder& store_;
   const digest_type id_;
-  id_folder place_;
-  std::optional<std::uint64_t> size_;  ///< Set where a stored file is known by its size only.
-  std::optional<timespec> time_;       ///< When the file was modified, if that is to be kept.
+  id_folder folder_;
+  std::optional<std::uint64_t> size_;  ///< Set if a stored file is known by its size only.
+  std::optional<timespec> time_;       ///< The modification time to set, if there is one.
   temporary* replacement_ = nullptr;   ///< A file that may replace one with another time.
-  bool added_ = false;                 ///< A name was added by the last `show`.
-  bool published_ = false;             ///< The file is under its name, be it flushed or not.
+  bool added_ = false;                 ///< A name was added by the last `publish`.
+  bool published_ = false;             ///< The file has its name, flushed or not.
 };
 
 }  // namespace filexfer::detail

@@ -13,19 +13,19 @@
 
 namespace filexfer::detail {
 
-/// Moves `name` from where the walk has come to into `aside`, with the folders that it stands in.
-inline void quarantine_name(const name_walk& found, int aside, std::error_code& ec) {
-  descriptor folder = reopen_folder(aside, ec);
-  std::string_view rest = found.name();
+/// Moves the walk's current file into the folder `target`, where it keeps its name.
+inline void quarantine_name(const name_walk& walk, int target, std::error_code& ec) {
+  descriptor folder = reopen_folder(target, ec);
+  std::string_view rest = walk.name();
   while (!ec && rest.find('/') != rest.npos) {
     folder = make_and_open_folder(folder.get(), take_component(rest).c_str(), ec);
   }
   if (ec) return;
   const auto leaf = std::string{rest};
-  if (::renameat(found.folder(), found.leaf(), folder.get(), leaf.c_str()) != 0) ec = last_error();
+  if (::renameat(walk.folder(), walk.leaf(), folder.get(), leaf.c_str()) != 0) ec = last_error();
 }
 
-/// Removes the folders below `folder` that have nothing in them, as far down as names go.
+/// Removes the empty folders below `folder`, as deep as names go.
 inline void remove_empty_folders(int folder, int depth = 128) {
   std::error_code ec;
   folder_reader reader{reopen_folder(folder, ec), ec};
@@ -40,19 +40,19 @@ inline void remove_empty_folders(int folder, int depth = 128) {
   }
 }
 
-/// Takes a damaged file away from its id, under every name that it has there, into a folder of its
-/// own under `.damaged`. Returns the path of that folder from the store's root.
-inline std::string quarantine(const id_folder& place, const std::string& id,
+/// Moves a damaged file, with every name that it has under its id, into a new folder in `.damaged`.
+/// Returns the path of that folder from the store's root.
+inline std::string quarantine(const id_folder& folder, const std::string& id,
                               const struct stat& damaged, std::error_code& ec) {
   const auto unique = id + '.' + random_name();
-  const auto all = make_and_open_folder(place.root(), ".damaged", ec);
-  const auto aside = ec ? descriptor{} : make_and_open_folder(all.get(), unique.c_str(), ec);
+  const auto parent = make_and_open_folder(folder.root(), ".damaged", ec);
+  const auto target = ec ? descriptor{} : make_and_open_folder(parent.get(), unique.c_str(), ec);
   if (ec) return {};
-  name_walk walk{reopen_folder(place.handle(), ec), ec};
+  name_walk walk{reopen_folder(folder.handle(), ec), ec};
   while (!ec && walk.next(ec)) {
-    if (same_file(walk.status(), damaged)) quarantine_name(walk, aside.get(), ec);
+    if (same_file(walk.status(), damaged)) quarantine_name(walk, target.get(), ec);
   }
-  remove_empty_folders(place.handle());
+  remove_empty_folders(folder.handle());
   return ".damaged/" + unique;
 }
 

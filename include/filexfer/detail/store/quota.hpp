@@ -13,48 +13,49 @@
 
 namespace filexfer::detail {
 
-/// Bytes that this process has stored, as far as it knows, and those that are arriving.
+/// Counts the bytes that are stored, as far as this process knows, and those that are reserved for
+/// arriving files.
 class quota {
  public:
   static constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
   explicit quota(std::uint64_t limit) noexcept : limit_{limit} {}
 
-  /// Bytes set aside for a file; given back unless they are kept.
+  /// Bytes reserved for a file; released unless they are kept.
   class reservation {
    public:
     reservation() noexcept = default;
-    reservation(quota& from, std::uint64_t bytes) noexcept : from_{&from}, bytes_{bytes} {}
+    reservation(quota& owner, std::uint64_t bytes) noexcept : quota_{&owner}, bytes_{bytes} {}
     reservation(reservation&& other) noexcept
-        : from_{std::exchange(other.from_, nullptr)}, bytes_{other.bytes_} {}
+        : quota_{std::exchange(other.quota_, nullptr)}, bytes_{other.bytes_} {}
     reservation& operator=(reservation&& other) noexcept {
       reservation moved{std::move(other)};
-      std::swap(from_, moved.from_);
+      std::swap(quota_, moved.quota_);
       std::swap(bytes_, moved.bytes_);
       return *this;
     }
     ~reservation() { settle(0); }
 
-    /// The file is stored: its bytes are used from now on.
+    /// Counts the bytes as stored.
     void keep() noexcept { settle(bytes_); }
 
-    /// So many of them are.
+    /// Counts `bytes` of them as stored, and releases the rest.
     void keep(std::uint64_t bytes) noexcept { settle(bytes); }
 
    private:
     void settle(std::uint64_t used) noexcept {
-      if (from_ != nullptr) std::exchange(from_, nullptr)->settle(bytes_, used);
+      if (quota_ != nullptr) std::exchange(quota_, nullptr)->settle(bytes_, used);
     }
 
-    quota* from_ = nullptr;
+    quota* quota_ = nullptr;
     std::uint64_t bytes_ = 0;
   };
 
   bool limited() const noexcept { return limit_ != unlimited; }
 
-  /// Sets `bytes` aside. `errc::no_space` if there is no room even after `count(ec)`, which
-  /// returns the bytes that are stored, was asked. It is not asked again and again by a peer that
-  /// is refused again and again: counting takes a tenth of the time at most.
+  /// Reserves `bytes`. `errc::no_space` if there is no room even after a recount with `count(ec)`,
+  /// which returns the bytes that are stored. Recounts take at most a tenth of the time, however
+  /// often a peer is refused.
   template <class Count>
   reservation reserve(std::uint64_t bytes, Count count, std::error_code& ec) {
     ec.clear();
@@ -66,13 +67,13 @@ class quota {
     return {};
   }
 
-  /// So many bytes that were used are so no more.
+  /// Counts `bytes` as no longer stored.
   void release(std::uint64_t bytes) noexcept {
     const std::lock_guard lock{mutex_};
     used_ -= std::min(bytes, used_);
   }
 
-  /// Sets what is stored.
+  /// Sets the number of bytes that are stored.
   void set_used(std::uint64_t used) noexcept {
     const std::lock_guard lock{mutex_};
     used_ = used;
@@ -103,7 +104,7 @@ class quota {
     const std::lock_guard lock{counting_};
     {
       const std::lock_guard inner{mutex_};
-      if (fits(bytes)) return;  // Another thread has counted meanwhile.
+      if (fits(bytes)) return;  // Another thread has recounted meanwhile.
     }
     const auto start = clock::now();
     if (start < next_count_) return;

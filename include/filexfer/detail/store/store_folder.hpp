@@ -16,46 +16,46 @@
 
 namespace filexfer::detail {
 
-/// Makes the folder `path` and those above it that are missing, and flushes the folders that they
-/// stand in.
+/// Makes the folder `path` and its missing parents, and flushes the folders that they are in.
 inline void make_folders(const std::filesystem::path& path, std::error_code& ec) {
   ec.clear();
   std::vector<std::filesystem::path> changed{std::filesystem::absolute(path / "..", ec)};
   std::filesystem::path prefix;
   for (const auto& component : path) {
-    const auto above = prefix.empty() ? std::filesystem::path{"."} : prefix;
+    const auto parent = prefix.empty() ? std::filesystem::path{"."} : prefix;
     prefix /= component;
     if (::mkdir(prefix.c_str(), 0777) == 0) {
-      changed.push_back(above);
+      changed.push_back(parent);
       continue;
     }
-    const std::error_code unmade = last_error();
-    std::error_code unseen;
-    if (unmade != std::errc::file_exists && !std::filesystem::is_directory(prefix, unseen)) {
-      ec = unmade;
+    const std::error_code mkdir_error = last_error();
+    std::error_code ignored;
+    if (mkdir_error != std::errc::file_exists && !std::filesystem::is_directory(prefix, ignored)) {
+      ec = mkdir_error;
       return;
     }
   }
   for (auto folder = changed.rbegin(); folder != changed.rend(); ++folder) {
-    std::error_code unreadable;  // Then there is no way to flush it.
-    const auto handle = open_at(AT_FDCWD, folder->c_str(), O_RDONLY | O_DIRECTORY, unreadable);
+    std::error_code ignored;  // A folder that can't be opened can't be flushed.
+    const auto handle = open_at(AT_FDCWD, folder->c_str(), O_RDONLY | O_DIRECTORY, ignored);
     if (handle) flush(handle.get(), ec);
     if (ec == std::errc::invalid_argument) ec.clear();
     if (ec) return;
   }
 }
 
-/// A store's directory: handles on it, and what its file system can do.
+/// A store's directory: handles on it, and what its file system supports.
 ///
 ///     <root>/<id>/<name>     the files
-///     <root>/.incoming/      what is arriving
+///     <root>/.incoming/      arriving files
+///     <root>/.partial/       interrupted uploads
 ///     <root>/.damaged/       stored files that no longer hash to their id
-///     <root>/.locks/         only where folders can't be locked
+///     <root>/.locks/         only if folders can't be locked
 class store_folder {
  public:
   using logger = std::function<void(std::string_view)>;
 
-  /// Makes what is missing, tries the file system, removes what killed writers left.
+  /// Makes missing folders, tries the file system, removes temporary files of killed writers.
   store_folder(const std::filesystem::path& path, logger log, std::error_code& ec)
       : log_{std::move(log)} {
     make_folders(path, ec);
@@ -74,7 +74,7 @@ class store_folder {
   int locks() const noexcept { return locks_.get(); }
   const file_system_traits& traits() const noexcept { return traits_; }
 
-  /// For tests of file systems that are not at hand.
+  /// For tests: replaces the file system's traits.
   void pretend(const file_system_traits& traits, std::error_code& ec) {
     traits_ = traits;
     ec.clear();

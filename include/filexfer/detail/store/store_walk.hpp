@@ -12,13 +12,13 @@
 
 namespace filexfer::detail {
 
-/// Walks over a store's files: those in folders that are named by an id as this library writes it.
+/// Iterates over a store's files: those in folders whose name is an id as this library writes it.
 template <class Digest>
 class store_walk {
  public:
   store_walk(int root, std::error_code& ec) : root_{reopen_folder(root, ec), ec} {}
 
-  /// Goes to the next file; false at the end and on failure.
+  /// Advances to the next file; false at the end and on failure.
   bool next(std::error_code& ec) {
     ec.clear();
     while (root_) {
@@ -48,11 +48,11 @@ class store_walk {
   Digest id_{};
 };
 
-/// Bytes of a store's files, each counted once however many names it has in all.
+/// Bytes of a store's files, each counted once, however many names it has.
 template <class Digest>
 std::uint64_t count_bytes(int root, std::error_code& ec) {
   store_walk<Digest> walk{root, ec};
-  double bytes = 0;  // Each name of a file counts its share, so nothing has to be remembered.
+  double bytes = 0;  // Each name counts its share of the file, so no set of files is needed.
   while (!ec && walk.next(ec)) {
     const auto names = std::max<std::uint64_t>(1, walk.file().status().st_nlink);
     bytes += static_cast<double>(walk.file().size()) / static_cast<double>(names);

@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_STORE_STORED_BYTES_HPP
 
 /// \file
-/// What the bytes of stored files are: equal to others, true to their digest, copied.
+/// Compares, verifies and copies the bytes of stored files.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/digest.hpp>
@@ -26,18 +26,18 @@ inline constexpr std::size_t read_size = std::size_t{128} * 1024;
 /// How a stored file compares with arrived bytes of the same id.
 enum class comparison {
   equal,
-  collision,  ///< Other bytes with the same digest: a collision.
-  damaged     ///< Not the bytes of that digest any more, or unreadable.
+  collision,  ///< Other bytes with the same digest.
+  damaged     ///< No longer hashes to its id, or is unreadable.
 };
 
-/// Shows the bytes of `fd` to `see`, chunk by chunk.
-template <class See>
-void read_all(int fd, See see, std::error_code& ec) {
+/// Passes the bytes of `fd` to `consume`, chunk by chunk.
+template <class Consume>
+void read_all(int fd, Consume consume, std::error_code& ec) {
   std::vector<std::byte> buffer(read_size);
   for (std::uint64_t offset = 0;;) {
     const auto got = read_at(fd, buffer, offset, ec);
     if (ec || got == 0) return;
-    see(std::span{buffer}.first(got));
+    consume(std::span{buffer}.first(got));
     if (got < buffer.size()) return;
     offset += got;
   }
@@ -45,26 +45,26 @@ void read_all(int fd, See see, std::error_code& ec) {
 
 /// Whether two files hold the same bytes.
 inline bool same_bytes(int a, int b, std::error_code& ec) {
-  std::vector<std::byte> of_a(read_size);
-  std::vector<std::byte> of_b(read_size);
+  std::vector<std::byte> buffer_a(read_size);
+  std::vector<std::byte> buffer_b(read_size);
   for (std::uint64_t offset = 0;;) {
-    const auto from_a = read_at(a, of_a, offset, ec);
+    const auto size_a = read_at(a, buffer_a, offset, ec);
     if (ec) return false;
-    const auto from_b = read_at(b, of_b, offset, ec);
-    if (ec || from_a != from_b) return false;
-    const auto end = of_a.begin() + static_cast<std::ptrdiff_t>(from_a);
-    if (!std::equal(of_a.begin(), end, of_b.begin())) return false;
-    if (from_a < of_a.size()) return true;
-    offset += from_a;
+    const auto size_b = read_at(b, buffer_b, offset, ec);
+    if (ec || size_a != size_b) return false;
+    const auto end = buffer_a.begin() + static_cast<std::ptrdiff_t>(size_a);
+    if (!std::equal(buffer_a.begin(), end, buffer_b.begin())) return false;
+    if (size_a < buffer_a.size()) return true;
+    offset += size_a;
   }
 }
 
-/// Compares the file that is stored under `id` with the bytes that have arrived under it.
+/// Compares the file that is stored under `id` with the one that arrived; both are open.
 template <hasher Hasher>
 comparison verify_stored(int stored, int arrived, const typename Hasher::digest_type& id,
                          std::error_code& ec) {
-  std::error_code uncompared;
-  if (same_bytes(stored, arrived, uncompared)) {
+  std::error_code compare_error;
+  if (same_bytes(stored, arrived, compare_error)) {
     ec.clear();
     return comparison::equal;
   }
@@ -75,12 +75,11 @@ comparison verify_stored(int stored, int arrived, const typename Hasher::digest_
     ec.clear();
     return comparison::damaged;
   }
-  if (!ec) ec = uncompared;  // The stored file is good, so it was the other that can't be read.
+  if (!ec) ec = compare_error;  // The stored file is good, so it was the other that failed.
   return comparison::collision;
 }
 
-/// Makes `to`, which is empty, a copy of `from`: one that shares its space, where the file system
-/// can do that.
+/// Copies `from` to the empty file `to`. The copy shares blocks if the file system supports that.
 inline void copy_bytes(int from, int to, std::error_code& ec) {
 #if defined(__linux__)
   constexpr unsigned long clone = _IOW(0x94, 9, int);  // FICLONE of <linux/fs.h>
@@ -89,14 +88,14 @@ inline void copy_bytes(int from, int to, std::error_code& ec) {
     return;
   }
 #endif
-  std::error_code unwritten;
+  std::error_code write_error;
   read_all(
       from,
       [&](auto bytes) {
-        if (!unwritten) write_all(to, bytes, unwritten);
+        if (!write_error) write_all(to, bytes, write_error);
       },
       ec);
-  if (!ec) ec = unwritten;
+  if (!ec) ec = write_error;
 }
 
 }  // namespace filexfer::detail

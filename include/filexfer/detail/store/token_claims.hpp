@@ -10,35 +10,36 @@
 
 namespace filexfer::detail {
 
-/// Who receives under which token, so that the newest can take over.
+/// Which tokens are held by uploads, so that the newest upload can take over.
 class token_claims {
-  struct claimed {
+  struct claim_state {
     std::atomic<bool> revoked{false};
   };
 
  public:
-  /// A hold on a token, until it is destroyed. The claims must outlive it.
+  /// Holds a token until it is destroyed. The `token_claims` must outlive it.
   class claim {
    public:
     claim() = default;
     claim(claim&& other) noexcept
-        : from_{std::exchange(other.from_, nullptr)},
+        : claims_{std::exchange(other.claims_, nullptr)},
           token_{std::move(other.token_)},
           state_{std::move(other.state_)} {}
     claim& operator=(claim&& other) noexcept {
       claim moved{std::move(other)};
-      std::swap(from_, moved.from_);
+      std::swap(claims_, moved.claims_);
       std::swap(token_, moved.token_);
       std::swap(state_, moved.state_);
       return *this;
     }
     ~claim() {
-      if (from_ != nullptr) from_->drop(token_);
+      if (claims_ != nullptr) claims_->release(token_);
     }
 
-    explicit operator bool() const noexcept { return from_ != nullptr; }
+    explicit operator bool() const noexcept { return claims_ != nullptr; }
 
-    /// Set once somebody else wants the token. Stays where it is when the claim is moved.
+    /// Set once another upload wants the token. Its address does not change when the claim is
+    /// moved.
     const std::atomic<bool>& revoked() const noexcept {
       static constinit const std::atomic<bool> never{false};
       return state_ ? state_->revoked : never;
@@ -46,27 +47,27 @@ class token_claims {
 
    private:
     friend class token_claims;
-    claim(token_claims& from, std::string token, std::shared_ptr<claimed> state) noexcept
-        : from_{&from}, token_{std::move(token)}, state_{std::move(state)} {}
+    claim(token_claims& claims, std::string token, std::shared_ptr<claim_state> state) noexcept
+        : claims_{&claims}, token_{std::move(token)}, state_{std::move(state)} {}
 
-    token_claims* from_ = nullptr;
+    token_claims* claims_ = nullptr;
     std::string token_;
-    std::shared_ptr<claimed> state_;
+    std::shared_ptr<claim_state> state_;
   };
 
-  /// Takes `token`; false if somebody has it, who is told to give it up.
+  /// Claims `token`; if it is held, returns false and revokes the holder.
   claim take(const std::string& token) {
     const std::lock_guard lock{mutex_};
-    const auto [held, added] = held_.try_emplace(token);
+    const auto [entry, added] = held_.try_emplace(token);
     if (!added) {
-      held->second->revoked = true;
+      entry->second->revoked = true;
       return {};
     }
     try {
-      held->second = std::make_shared<claimed>();
-      return claim{*this, token, held->second};
+      entry->second = std::make_shared<claim_state>();
+      return claim{*this, token, entry->second};
     } catch (...) {
-      held_.erase(held);
+      held_.erase(entry);
       throw;
     }
   }
@@ -77,13 +78,13 @@ class token_claims {
   }
 
  private:
-  void drop(const std::string& token) noexcept {
+  void release(const std::string& token) noexcept {
     const std::lock_guard lock{mutex_};
     held_.erase(token);
   }
 
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<claimed>> held_;
+  std::map<std::string, std::shared_ptr<claim_state>> held_;
 };
 
 }  // namespace filexfer::detail
