@@ -2,7 +2,7 @@
 #define FILEXFER_ANY_STREAM_HPP
 
 /// \file
-/// One type for all streams, and one for all connectors, where which it is shows at run time only.
+/// Type-erased streams and connectors, for kinds that are chosen at run time.
 
 #include <filexfer/detail/driver/any_handler.hpp>
 #include <filexfer/connector.hpp>
@@ -25,61 +25,84 @@
 
 namespace filexfer {
 
-/// A stream of any kind. It costs an allocation and an indirect call for each read and write, which
-/// is nothing beside the 256 KiB that most of them move.
+/// A stream of any kind. Each read or write costs an allocation and an indirect call, which is
+/// nothing beside the 256 KiB that most of them transfer.
 ///
-/// One that was made without a stream, or moved from, can be assigned to and destroyed only.
+/// A default-constructed or moved-from `any_stream` can only be assigned to or destroyed.
 class any_stream {
  public:
+  /// The executor type.
   using executor_type = asio::any_io_executor;
 
+  /// Constructs an `any_stream` without a stream.
   any_stream() noexcept = default;
 
-  /// Takes a stream over.
+  /// Wraps a stream.
+  /// \param stream The stream, which is moved in.
   template <class Stream>
     requires(!std::same_as<Stream, any_stream>) && async_stream<Stream>
   explicit any_stream(Stream stream)
       : layer_{std::make_unique<layer_of<Stream>>(std::move(stream))} {}
 
+  /// \return The stream's executor.
   executor_type get_executor() { return layer_->get_executor(); }
 
-  /// Reads at least one byte, unless `to` has no room. Handler: `void(std::error_code,
-  /// std::size_t)`; the errors are those of the stream.
+  /// Starts an asynchronous read of at least one byte, unless `to` is empty. It fills the first
+  /// buffer that is not empty.
+  ///
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Errors and cancellation: as the stream's.
+  ///
+  /// \param to One or more buffers into which the data is read. Their memory must remain valid
+  ///   until the handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& to, Token&& token) {
     return asio::async_initiate<Token, void(std::error_code, std::size_t)>(
-        [](auto handler, layer* by, asio::mutable_buffer into) {
-          by->async_read_some(into, io_handler{std::move(handler), by->get_executor()});
+        [](auto handler, layer* wrapped, asio::mutable_buffer buffer) {
+          wrapped->async_read_some(buffer, io_handler{std::move(handler), wrapped->get_executor()});
         },
         token, layer_.get(), first_of<asio::mutable_buffer, 1>(to).front());
   }
 
-  /// Writes some bytes. Handler: `void(std::error_code, std::size_t)`; the errors are those of the
-  /// stream.
+  /// Starts an asynchronous write of at least one byte, unless `from` is empty. It writes from the
+  /// first two buffers that are not empty.
+  ///
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Errors and cancellation: as the stream's.
+  ///
+  /// \param from One or more buffers to be written. Their memory must remain valid until the
+  ///   handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Buffers, class Token>
   auto async_write_some(const Buffers& from, Token&& token) {
     return asio::async_initiate<Token, void(std::error_code, std::size_t)>(
-        [](auto handler, layer* by, const some_buffers& pieces) {
-          by->async_write_some(pieces, io_handler{std::move(handler), by->get_executor()});
+        [](auto handler, layer* wrapped, const some_buffers& buffers) {
+          wrapped->async_write_some(buffers,
+                                    io_handler{std::move(handler), wrapped->get_executor()});
         },
         token, layer_.get(), first_of<asio::const_buffer, 2>(from));
   }
 
-  /// Ends the sending side, where the stream has such a thing.
+  /// Shuts the stream down, if it is a `half_closable_stream`; else does nothing.
+  /// \param what The direction, or both.
+  /// \param ec The stream's errors.
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
     layer_->shutdown(what, ec);
   }
 
+  /// Closes the stream, if it is a `closable_stream`; else does nothing.
+  /// \param ec The stream's errors.
   void close(std::error_code& ec) { layer_->close(ec); }
 
-  /// What the stream knows of why its other end has ended it, which it then is of no use after;
-  /// nothing if it knows nothing.
+  /// Asks why the other end ended the stream. The stream is unusable afterwards.
+  /// \return The reason, in words; nothing if the stream does not know it.
   std::optional<std::string> end_reason() { return layer_->end_reason(); }
 
  private:
   using io_handler = detail::any_handler<std::size_t>;
 
-  /// What a gather write takes of its buffers: a line, and what follows it.
+  /// The buffers of one gather write: a line, and the bytes after it.
   using some_buffers = std::array<asio::const_buffer, 2>;
 
   struct layer {
@@ -116,15 +139,15 @@ class any_stream {
     Stream stream;
   };
 
-  /// The first buffers that are not empty: what reads or writes some bytes need not take all.
+  /// The first `N` buffers that are not empty, which is enough to read or write some bytes.
   template <class Buffer, std::size_t N, class Buffers>
   static std::array<Buffer, N> first_of(const Buffers& buffers) {
     std::array<Buffer, N> found;
     std::size_t count = 0;
     const auto end = asio::buffer_sequence_end(buffers);
     for (auto i = asio::buffer_sequence_begin(buffers); i != end && count < N; ++i) {
-      const Buffer one{*i};
-      if (one.size() > 0) found[count++] = one;
+      const Buffer buffer{*i};
+      if (buffer.size() > 0) found[count++] = buffer;
     }
     return found;
   }
@@ -135,28 +158,38 @@ class any_stream {
 static_assert(async_stream<any_stream>);
 static_assert(half_closable_stream<any_stream> && closable_stream<any_stream>);
 
-/// A connector of any kind. The deadlines of its connections are measured by
-/// `asio::steady_timer`.
+/// A connector of any kind. The deadlines of its connections use `asio::steady_timer`.
+///
+/// A moved-from `any_connector` can only be assigned to or destroyed.
 class any_connector {
  public:
+  /// The type of its streams.
   using stream_type = any_stream;
+  /// The executor type.
   using executor_type = asio::any_io_executor;
 
-  /// Takes a connector over.
+  /// Wraps a connector.
+  /// \param c The connector, which is moved in.
   template <class Connector>
     requires(!std::same_as<Connector, any_connector>) && connector<Connector>
   explicit any_connector(Connector c)
       : layer_{std::make_unique<layer_of<Connector>>(std::move(c))} {}
 
+  /// \return The connector's executor.
   executor_type get_executor() const { return layer_->get_executor(); }
 
-  /// Connects as that one does. Handler: `void(std::error_code, any_stream)`, with an empty stream
-  /// if it has failed.
+  /// Connects with the connector that it wraps.
+  ///
+  /// Handler: `void(std::error_code, any_stream)`, with a default-constructed stream on error.
+  /// Errors and cancellation: as the connector's.
+  ///
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Token>
   auto async_connect(Token&& token) {
     return asio::async_initiate<Token, void(std::error_code, any_stream)>(
-        [](auto handler, layer* by) {
-          by->async_connect(connect_handler{std::move(handler), by->get_executor()});
+        [](auto handler, layer* wrapped) {
+          wrapped->async_connect(connect_handler{std::move(handler), wrapped->get_executor()});
         },
         token, layer_.get());
   }
@@ -170,29 +203,32 @@ class any_connector {
     virtual void async_connect(connect_handler handler) = 0;
   };
 
+  /// Calls `handler` with the stream, wrapped.
+  template <class Stream>
+  struct wrapping_handler {
+    using executor_type = asio::any_io_executor;
+    using cancellation_slot_type = asio::cancellation_slot;
+    executor_type get_executor() const noexcept { return handler.get_executor(); }
+    cancellation_slot_type get_cancellation_slot() const noexcept {
+      return handler.get_cancellation_slot();
+    }
+    void operator()(std::error_code ec, Stream stream) {
+      handler(ec, ec ? any_stream{} : any_stream{std::move(stream)});
+    }
+    connect_handler handler;
+  };
+
   template <class Connector>
   struct layer_of final : layer {
-    /// What calls the other handler, with the stream that it has.
-    struct wrapping {
-      using executor_type = asio::any_io_executor;
-      using cancellation_slot_type = asio::cancellation_slot;
-      executor_type get_executor() const noexcept { return handler.get_executor(); }
-      cancellation_slot_type get_cancellation_slot() const noexcept {
-        return handler.get_cancellation_slot();
-      }
-      void operator()(std::error_code ec, typename Connector::stream_type stream) {
-        handler(ec, ec ? any_stream{} : any_stream{std::move(stream)});
-      }
-      connect_handler handler;
-    };
+    using stream_type = typename Connector::stream_type;
 
-    explicit layer_of(Connector&& c) : connecting{std::move(c)} {}
-    executor_type get_executor() const override { return connecting.get_executor(); }
+    explicit layer_of(Connector&& c) : wrapped{std::move(c)} {}
+    executor_type get_executor() const override { return wrapped.get_executor(); }
     void async_connect(connect_handler handler) override {
-      connecting.async_connect(wrapping{std::move(handler)});
+      wrapped.async_connect(wrapping_handler<stream_type>{std::move(handler)});
     }
 
-    Connector connecting;
+    Connector wrapped;
   };
 
   std::unique_ptr<layer> layer_;

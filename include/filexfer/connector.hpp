@@ -2,7 +2,7 @@
 #define FILEXFER_CONNECTOR_HPP
 
 /// \file
-/// How a `transfer_pool` comes to its connections: over TCP, or a Unix socket.
+/// How a `transfer_pool` makes its connections: over TCP, or a Unix socket.
 
 #include <filexfer/stream.hpp>
 
@@ -34,6 +34,7 @@ namespace filexfer {
 
 namespace detail {
 
+/// Archetype of a connect handler, to check the concept with.
 struct any_connect_handler {
   template <class Stream>
   void operator()(std::error_code, Stream&&) const {}
@@ -48,12 +49,14 @@ inline std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
 
 }  // namespace detail
 
-/// What makes connections.
+/// Makes connections.
 ///
-/// `async_connect(handler)` connects once, with `void(std::error_code, stream_type)`. It may be
-/// called while earlier connections are being made, and heeds the handler's executor and
-/// cancellation slot. A connector may name, as `timer_type`, what the deadlines of its connections
-/// are measured by; else that is `asio::steady_timer`.
+/// `async_connect(handler)` makes one connection; the handler's signature is `void(std::error_code,
+/// stream_type)`. It may be called while earlier calls are pending, and must use the handler's
+/// associated executor and cancellation slot. The member type `timer_type`, if present, is the
+/// timer for the deadlines of its connections; else that is `asio::steady_timer`.
+///
+/// \tparam C The connector.
 template <class C>
 concept connector =
     std::move_constructible<C> && requires(C& c, detail::any_connect_handler handler) {
@@ -63,26 +66,34 @@ concept connector =
       c.async_connect(handler);
     };
 
-/// Connects over TCP: looks the host up, and tries its addresses in turn.
+/// A connector over TCP: resolves the host, and tries its addresses in turn.
 class tcp_connector {
  public:
+  /// The type of its streams.
   using stream_type = asio::ip::tcp::socket;
+  /// The executor type.
   using executor_type = asio::any_io_executor;
 
-  /// \param executor  of the sockets.
-  /// \param host      a name, or an address as `127.0.0.1` or `::1`, which is not looked up.
-  /// \param service   a port, or its name.
+  /// \param executor The executor of the sockets.
+  /// \param host A name, or an address such as `127.0.0.1` or `::1`, which is not resolved.
+  /// \param service A port, or its name.
   tcp_connector(executor_type executor, std::string host, std::string service)
       : executor_{std::move(executor)}, host_{std::move(host)}, service_{std::move(service)} {}
 
+  /// \return The executor of the sockets.
   executor_type get_executor() const noexcept { return executor_; }
 
   /// Connects. The socket has `no_delay` and `keep_alive` set.
   ///
-  /// Handler: `void(std::error_code, asio::ip::tcp::socket)`. Errors: the resolver's, if the name
-  /// is not known; the system's for the last address that was tried;
-  /// `asio::error::operation_aborted` if it was cancelled (terminal). How long it may take is the
-  /// system's matter.
+  /// Handler: `void(std::error_code, asio::ip::tcp::socket)`. Errors: the resolver's, such as
+  /// `asio::error::host_not_found`; the system's for the last address tried. There is no deadline
+  /// but the system's own.
+  ///
+  /// Cancellation: terminal; completes with `asio::error::operation_aborted`, but not before a
+  /// resolution in flight has ended.
+  ///
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Token>
   auto async_connect(Token&& token) {
     return asio::async_compose<Token, void(std::error_code, stream_type)>(
@@ -98,7 +109,6 @@ class tcp_connector {
           host_{host},
           service_{service} {}
 
-    /// Starts.
     template <class Self>
     void operator()(Self& self) {
       auto& resolver = *resolver_;
@@ -112,19 +122,19 @@ class tcp_connector {
       } else {
         endpoints_.emplace_back(address, *port);
         const auto executor = socket_->get_executor();
-        asio::post(executor, started<Self>{std::move(self)});
+        asio::post(executor, resolved<Self>{std::move(self)});
       }
     }
 
-    /// The addresses are known.
+    /// The host is resolved.
     template <class Self>
-    void operator()(Self& self, std::error_code ec, asio::ip::tcp::resolver::results_type found) {
+    void operator()(Self& self, std::error_code ec, asio::ip::tcp::resolver::results_type results) {
       if (ec) return finish(self, ec);
-      for (const auto& entry : found) endpoints_.push_back(entry.endpoint());
+      for (const auto& entry : results) endpoints_.push_back(entry.endpoint());
       try_next(self, asio::error::host_not_found);
     }
 
-    /// One was tried.
+    /// A connect has completed.
     template <class Self>
     void operator()(Self& self, std::error_code ec) {
       if (!ec) return finish(self, ec);
@@ -134,7 +144,7 @@ class tcp_connector {
 
    private:
     template <class Self>
-    struct started {
+    struct resolved {
       using executor_type = asio::associated_executor_t<Self>;
       executor_type get_executor() const noexcept { return asio::get_associated_executor(self); }
       Self self;
@@ -142,7 +152,7 @@ class tcp_connector {
     };
 
     template <class Self>
-    void try_next(Self& self, std::error_code last) {
+    void try_next(Self& self, std::error_code last_error) {
       auto& socket = *socket_;
       std::error_code ignored;
       if (self.get_cancellation_state().cancelled() != asio::cancellation_type::none) {
@@ -151,10 +161,10 @@ class tcp_connector {
       while (next_ < endpoints_.size()) {
         const auto endpoint = endpoints_[next_++];
         socket.close(ignored);
-        socket.open(endpoint.protocol(), last);  // fails where the system lacks a family
-        if (!last) return socket.async_connect(endpoint, std::move(self));
+        socket.open(endpoint.protocol(), last_error);  // fails if the system lacks the family
+        if (!last_error) return socket.async_connect(endpoint, std::move(self));
       }
-      finish(self, last);
+      finish(self, last_error);
     }
 
     template <class Self>
@@ -185,22 +195,31 @@ class tcp_connector {
 
 static_assert(connector<tcp_connector>);
 
-/// Connects to a Unix socket.
+/// A connector to a Unix socket.
 class unix_connector {
  public:
+  /// The type of its streams.
   using stream_type = asio::local::stream_protocol::socket;
+  /// The executor type.
   using executor_type = asio::any_io_executor;
 
+  /// \param executor The executor of the sockets.
+  /// \param path The path of the server's socket.
   unix_connector(executor_type executor, std::string path)
       : executor_{std::move(executor)}, path_{std::move(path)} {}
 
+  /// \return The executor of the sockets.
   executor_type get_executor() const noexcept { return executor_; }
 
   /// Connects.
   ///
   /// Handler: `void(std::error_code, asio::local::stream_protocol::socket)`. Errors: the system's,
-  /// such as `ENOENT`, or `ENAMETOOLONG` for a path that does not fit an address;
-  /// `asio::error::operation_aborted` if it was cancelled (terminal).
+  /// such as `ENOENT`, or `ENAMETOOLONG` for a path that does not fit an address.
+  ///
+  /// Cancellation: terminal; completes with `asio::error::operation_aborted`.
+  ///
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Token>
   auto async_connect(Token&& token) {
     return asio::async_compose<Token, void(std::error_code, stream_type)>(

@@ -2,7 +2,7 @@
 #define FILEXFER_MEMORY_PIPE_HPP
 
 /// \file
-/// A duplex pipe in memory: a stream for tests, and for two parts of one process.
+/// A duplex pipe in memory: a stream for tests, and between two parts of one process.
 
 #include <filexfer/detail/stream/memory_channel.hpp>
 #include <filexfer/stream.hpp>
@@ -25,26 +25,30 @@ namespace filexfer {
 /// One end of a bounded duplex pipe in memory; `make_memory_pipe` makes the pair.
 ///
 /// What is written to one end is read from the other, in order. It models Asio's `SyncReadStream`,
-/// `SyncWriteStream`, `AsyncReadStream` and `AsyncWriteStream`, and behaves as a connected socket
-/// would, so that code can be tested on it as it is.
+/// `SyncWriteStream`, `AsyncReadStream` and `AsyncWriteStream`, and behaves like a connected
+/// socket, so that code can be tested on it unchanged.
 ///
-/// One end may be used blocking and the other asynchronously, each on its own thread. An end itself
-/// may have one read and one write under way at a time, from different threads if both block or the
-/// executor is a strand; nothing else may be called meanwhile but `close` and `shutdown`.
+/// One end may be used blocking and the other asynchronously, each on its own thread. An end may
+/// have one read and one write in flight at a time, from different threads if both block or the
+/// executor is a strand; meanwhile only `close` and `shutdown` may be called.
 ///
-/// A blocking call on one end waits for the other end: two ends used blocking need two threads.
-///
-/// Destroying an end closes it. A moved-from end is closed.
+/// A blocking call on one end waits for the other end: with both ends blocking, use two threads.
 class memory_pipe {
  public:
+  /// The executor type.
   using executor_type = asio::any_io_executor;
+  /// The pipe itself, as no layer is below it.
   using lowest_layer_type = memory_pipe;
 
+  /// \param other Closed afterwards.
   memory_pipe(memory_pipe&& other) noexcept
       : executor_{other.executor_},
         receiving_{std::move(other.receiving_)},
         sending_{std::move(other.sending_)} {}
 
+  /// Closes this end first.
+  /// \param other Closed afterwards.
+  /// \return This end.
   memory_pipe& operator=(memory_pipe&& other) noexcept {
     const memory_pipe old{std::move(*this)};
     executor_ = other.executor_;
@@ -53,30 +57,37 @@ class memory_pipe {
     return *this;
   }
 
+  /// Closes this end.
   ~memory_pipe() { close(); }
 
+  /// \return The executor that this end was made with.
   executor_type get_executor() const noexcept { return executor_; }
 
+  /// \return This end.
   lowest_layer_type& lowest_layer() noexcept { return *this; }
+  /// \return This end.
   const lowest_layer_type& lowest_layer() const noexcept { return *this; }
 
-  /// Whether this end was neither closed nor moved away.
+  /// \return Whether this end was neither closed nor moved from.
   bool is_open() const noexcept { return receiving_ && receiving_->is_open(side::receiver); }
 
-  /// Reads what is there, waiting until that is at least one byte.
+  /// Reads the bytes available, after waiting for at least one. Returns at once if the buffers are
+  /// empty.
   ///
-  /// \param buffers where to; nothing is read, and nothing waited for, if they have no room.
-  /// \return how many bytes were read, 0 only with an error or without room.
-  /// \param ec `asio::error::eof` once the other end was closed or shut down and everything that it
-  ///   sent is read; `operation_aborted` if this end is closed meanwhile; `bad_descriptor` if it
-  ///   was closed before.
+  /// \param buffers One or more buffers into which the data is read.
+  /// \param ec `asio::error::bad_descriptor` if this end is closed; `eof` at the end: the other end
+  ///   is closed or has shut down sending and all that it sent was read, or this end has shut down
+  ///   receiving; `operation_aborted` if this end is closed meanwhile.
+  /// \return The number of bytes read, 0 only on error or if the buffers are empty.
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers, std::error_code& ec) {
     return transfer<side::receiver>(receiving_, buffers, ec);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param buffers One or more buffers into which the data is read.
+  /// \return The number of bytes read.
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers) {
@@ -86,20 +97,23 @@ class memory_pipe {
     return bytes;
   }
 
-  /// Writes what fits, waiting until that is at least one byte.
+  /// Writes the bytes that fit, after waiting for room for at least one. Returns at once if the
+  /// buffers are empty.
   ///
-  /// \param buffers what to write.
-  /// \return how many bytes were written, 0 only with an error or if there are none.
-  /// \param ec `asio::error::broken_pipe` if the other end no longer reads or this one was shut
-  ///   down; `operation_aborted` if this end is closed meanwhile; `bad_descriptor` if it was closed
-  ///   before.
+  /// \param buffers One or more buffers to be written.
+  /// \param ec `asio::error::bad_descriptor` if this end is closed; `broken_pipe` if the other end
+  ///   is closed or has shut down receiving, or this end has shut down sending;
+  ///   `operation_aborted` if this end is closed meanwhile.
+  /// \return The number of bytes written, 0 only on error or if the buffers are empty.
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers, std::error_code& ec) {
     return transfer<side::sender>(sending_, buffers, ec);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param buffers One or more buffers to be written.
+  /// \return The number of bytes written.
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers) {
@@ -109,10 +123,15 @@ class memory_pipe {
     return bytes;
   }
 
-  /// As `read_some`, without blocking; the buffers' memory must live until completion.
+  /// Starts an asynchronous read, with the errors of `read_some`.
   ///
-  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total)
-  /// completes it with `operation_aborted`; nothing was read then.
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancellation (terminal, partial or
+  /// total): completes with `operation_aborted`, and nothing was read.
+  ///
+  /// \param buffers One or more buffers into which the data is read. Their memory must remain valid
+  ///   until the handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
@@ -121,10 +140,15 @@ class memory_pipe {
         token, executor_);
   }
 
-  /// As `write_some`, without blocking; the buffers' memory must live until completion.
+  /// Starts an asynchronous write, with the errors of `write_some`.
   ///
-  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total)
-  /// completes it with `operation_aborted`; nothing was written then.
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancellation (terminal, partial or
+  /// total): completes with `operation_aborted`, and nothing was written.
+  ///
+  /// \param buffers One or more buffers to be written. Their memory must remain valid until the
+  ///   handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class ConstBuffers, class CompletionToken>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {
@@ -136,9 +160,11 @@ class memory_pipe {
   /// Ends one direction, or both.
   ///
   /// After `shutdown_send` the other end reads what was sent and then `eof`, and this end's writes
-  /// fail with `broken_pipe`. After `shutdown_receive` what was not read is dropped, this end reads
-  /// `eof`, and the other end's writes fail with `broken_pipe`. What waits completes at once.
+  /// fail with `broken_pipe`. After `shutdown_receive` unread bytes are discarded, this end reads
+  /// `eof`, and the other end's writes fail with `broken_pipe`. Operations that wait for that
+  /// direction complete at once.
   ///
+  /// \param what The direction, or both.
   /// \param ec `asio::error::not_connected` if this end is closed.
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
     ec.clear();
@@ -150,22 +176,24 @@ class memory_pipe {
     if (what != asio::socket_base::shutdown_receive) sending_->end(side::sender, state::shut);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param what The direction, or both.
   void shutdown(asio::socket_base::shutdown_type what) {
     std::error_code ec;
     shutdown(what, ec);
     if (ec) throw std::system_error{ec, "memory_pipe: shutdown"};
   }
 
-  /// Closes this end. Its operations under way complete with `operation_aborted`; the other end
-  /// reads what was sent and then `eof`, and its writes fail with `broken_pipe`.
+  /// Closes this end. Its pending operations complete with `operation_aborted`; the other end reads
+  /// what was sent and then `eof`, and its writes fail with `broken_pipe`.
   ///
-  /// \param ec cleared: closing, also twice, never fails.
+  /// \param ec Cleared: closing never fails, not even twice.
   void close(std::error_code& ec) noexcept {
     ec.clear();
     close();
   }
 
+  /// As the overload with an error code.
   void close() noexcept {
     if (receiving_) receiving_->end(side::receiver, state::closed);
     if (sending_) sending_->end(side::sender, state::closed);
@@ -205,27 +233,38 @@ class memory_pipe {
 static_assert(sync_stream<memory_pipe> && async_stream<memory_pipe>);
 static_assert(half_closable_stream<memory_pipe> && closable_stream<memory_pipe>);
 
-/// Makes a pipe, and returns its two ends.
+/// Makes a pipe.
 ///
-/// \param first,second the executors of the ends; they may be the same. An end that is only used
-///   blocking never runs anything on its own: `asio::system_executor{}` will do for it.
-/// \param capacity how many bytes each direction holds that are sent and not yet received, at
-///   least 1 (0 is taken as 1).
+/// An end that is only used blocking never uses its executor: `asio::system_executor{}` will do.
+///
+/// \param first The executor of the first end.
+/// \param second The executor of the second end, which may be the same.
+/// \param capacity The most bytes that each direction holds, sent and not yet received; 0 means 1.
+/// \return The two ends.
 inline std::pair<memory_pipe, memory_pipe> make_memory_pipe(asio::any_io_executor first,
                                                             asio::any_io_executor second,
                                                             std::size_t capacity = 64 * 1024) {
-  auto forth = std::make_shared<detail::memory_channel>(capacity);
-  auto back = std::make_shared<detail::memory_channel>(capacity);
-  return {memory_pipe{std::move(first), back, forth}, memory_pipe{std::move(second), forth, back}};
+  auto forward = std::make_shared<detail::memory_channel>(capacity);
+  auto backward = std::make_shared<detail::memory_channel>(capacity);
+  return {memory_pipe{std::move(first), backward, forward},
+          memory_pipe{std::move(second), forward, backward}};
 }
 
-/// As above, with one executor for both ends.
+/// Makes a pipe with one executor for both ends.
+///
+/// \param executor The executor of both ends.
+/// \param capacity The most bytes that each direction holds, sent and not yet received; 0 means 1.
+/// \return The two ends.
 inline std::pair<memory_pipe, memory_pipe> make_memory_pipe(const asio::any_io_executor& executor,
                                                             std::size_t capacity = 64 * 1024) {
   return make_memory_pipe(executor, executor, capacity);
 }
 
-/// As above, with both ends on `context`, which must outlive them.
+/// Makes a pipe with the executor of `context` for both ends.
+///
+/// \param context The execution context, which must outlive the ends.
+/// \param capacity The most bytes that each direction holds, sent and not yet received; 0 means 1.
+/// \return The two ends.
 template <class ExecutionContext>
   requires std::derived_from<ExecutionContext, asio::execution_context>
 std::pair<memory_pipe, memory_pipe> make_memory_pipe(ExecutionContext& context,

@@ -2,7 +2,7 @@
 #define FILEXFER_PIPE_STREAM_HPP
 
 /// \file
-/// One duplex stream of two descriptors: a pair of pipes, or standard input and output.
+/// A duplex stream over two descriptors: a pair of pipes, or standard input and output.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/stream/pipe_side.hpp>
@@ -32,26 +32,30 @@ namespace filexfer {
 /// The descriptors are pipes, FIFOs, sockets or terminals: a pair of pipes to a child process, or
 /// standard input and output under `ssh`. A regular file is always ready, and blocks as files do.
 ///
-/// It leaves the descriptors' modes as they are: others may share them, such as the shell that
-/// started this program. An asynchronous write to one that blocks moves at most `PIPE_BUF` bytes
-/// at a time (4096 on Linux), and only when the descriptor is writable, so that it can't block;
-/// whoever wants speed makes the descriptor non-blocking first. (A terminal on which output was
-/// stopped can still block.) No SIGPIPE comes out: writing to a broken pipe gives an error.
+/// The descriptors' modes are left alone, as other processes may share them, such as the shell that
+/// started this program. To a blocking descriptor, an asynchronous write transfers at most
+/// `PIPE_BUF` bytes at a time (4096 on Linux), and only when it is writable, so that the call can't
+/// block; for speed, make the descriptor non-blocking first. (A terminal on which output was
+/// stopped can still block.) A write to a broken pipe fails with an error and raises no SIGPIPE.
 ///
-/// One read and one write may be under way at a time; otherwise it is used from one thread or
-/// strand. A moved-from stream is closed.
+/// One read and one write may be in flight at a time. Use the stream from one thread or strand.
 ///
 ///     filexfer::pipe_stream stream{context.get_executor(), STDIN_FILENO, STDOUT_FILENO};
 class pipe_stream {
  public:
+  /// The executor type.
   using executor_type = asio::any_io_executor;
 
-  /// One that is closed.
+  /// Constructs a closed stream.
+  /// \param executor The stream's executor.
   explicit pipe_stream(const executor_type& executor) : executor_{executor} {}
 
-  /// Takes ownership of the descriptors, also when it throws. They may be one and the same.
+  /// Takes ownership of the descriptors, even if it throws. They may be the same.
   ///
-  /// Throws `std::system_error` if one is none, or can't be waited for.
+  /// \param executor The stream's executor.
+  /// \param read_descriptor The descriptor to read from.
+  /// \param write_descriptor The descriptor to write to.
+  /// \throws std::system_error One is not open, can't be waited for, or can't be duplicated.
   pipe_stream(const executor_type& executor, int read_descriptor, int write_descriptor)
       : executor_{executor} {
     detail::descriptor from{read_descriptor};
@@ -61,10 +65,11 @@ class pipe_stream {
     open(std::move(from), std::move(to));
   }
 
-  /// Takes over a pair of Asio's pipes, which are closed. As Asio would, it makes them
-  /// non-blocking.
+  /// Takes over a pair of Asio's pipes, and makes them non-blocking, as Asio would.
   ///
-  /// Throws `std::system_error` if one is not open, or there are no descriptors left.
+  /// \param read_pipe The pipe to read from, whose executor becomes the stream's. Closed
+  /// afterwards. \param write_pipe The pipe to write to. Closed afterwards. \throws
+  /// std::system_error One is not open, or no descriptors are left.
   template <class ReadExecutor, class WriteExecutor>
   pipe_stream(asio::basic_readable_pipe<ReadExecutor>&& read_pipe,
               asio::basic_writable_pipe<WriteExecutor>&& write_pipe)
@@ -74,11 +79,15 @@ class pipe_stream {
     open(std::move(from), std::move(to));
   }
 
+  /// \param other Closed afterwards.
   pipe_stream(pipe_stream&& other) noexcept
       : executor_{other.executor_},
         reading_{std::move(other.reading_)},
         writing_{std::move(other.writing_)} {}
 
+  /// Closes this stream first.
+  /// \param other Closed afterwards.
+  /// \return This stream.
   pipe_stream& operator=(pipe_stream&& other) noexcept {
     const pipe_stream old{std::move(*this)};
     executor_ = other.executor_;
@@ -87,30 +96,34 @@ class pipe_stream {
     return *this;
   }
 
-  /// Closes the descriptors; operations under way end with `operation_aborted`.
+  /// Closes the descriptors. Pending operations complete with `operation_aborted`.
   ~pipe_stream() {
     std::error_code ignored;
     close(ignored);
   }
 
+  /// \return The stream's executor.
   executor_type get_executor() const noexcept { return executor_; }
 
-  /// Whether at least one direction is open.
+  /// \return Whether at least one direction is open.
   bool is_open() const noexcept { return is_open(reading_) || is_open(writing_); }
 
-  /// Reads what is there, waiting until that is at least one byte.
+  /// Reads the bytes available, after waiting for at least one. Returns at once if the buffers are
+  /// empty.
   ///
-  /// \param buffers where to; nothing is read, and nothing waited for, if they have no room.
-  /// \return how many bytes were read, 0 only with an error or without room.
-  /// \param ec `asio::error::eof` at the end; `bad_descriptor` if this direction is closed; what
-  ///   the system's `read` fails with.
+  /// \param buffers One or more buffers into which the data is read.
+  /// \param ec `asio::error::bad_descriptor` if this direction is closed; `eof` at the end; the
+  ///   system's errors of reading.
+  /// \return The number of bytes read, 0 only on error or if the buffers are empty.
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers, std::error_code& ec) {
     return transfer<detail::pipe_direction::read>(reading_, buffers, ec);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param buffers One or more buffers into which the data is read.
+  /// \return The number of bytes read.
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers) {
@@ -120,19 +133,22 @@ class pipe_stream {
     return bytes;
   }
 
-  /// Writes what the descriptor takes, waiting until that is at least one byte.
+  /// Writes the bytes that the descriptor accepts, after waiting until it accepts at least one.
+  /// Returns at once if the buffers are empty.
   ///
-  /// \param buffers what to write.
-  /// \return how many bytes were written, 0 only with an error or if there are none.
-  /// \param ec `asio::error::broken_pipe` if nobody reads any more; `bad_descriptor` if this
-  ///   direction is closed; what the system's `write` fails with.
+  /// \param buffers One or more buffers to be written.
+  /// \param ec `asio::error::bad_descriptor` if this direction is closed; `broken_pipe` if no
+  ///   reader is left; the system's errors of writing.
+  /// \return The number of bytes written, 0 only on error or if the buffers are empty.
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers, std::error_code& ec) {
     return transfer<detail::pipe_direction::write>(writing_, buffers, ec);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param buffers One or more buffers to be written.
+  /// \return The number of bytes written.
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers) {
@@ -142,10 +158,15 @@ class pipe_stream {
     return bytes;
   }
 
-  /// As `read_some`, without blocking; the buffers' memory must live until completion.
+  /// Starts an asynchronous read, with the errors of `read_some`.
   ///
   /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total),
-  /// closing and destroying the stream complete it with `operation_aborted`; nothing was read then.
+  /// closing or destroying the stream completes it with `operation_aborted`; nothing was read.
+  ///
+  /// \param buffers One or more buffers into which the data is read. Their memory must remain valid
+  ///   until the handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
@@ -154,11 +175,15 @@ class pipe_stream {
         operation{reading_, executor_, buffers}, token, executor_);
   }
 
-  /// As `write_some`, without blocking; the buffers' memory must live until completion.
+  /// Starts an asynchronous write, with the errors of `write_some`.
   ///
   /// Handler: `void(std::error_code, std::size_t bytes)`. Cancelling (terminal, partial or total),
-  /// closing and destroying the stream complete it with `operation_aborted`; nothing was written
-  /// then.
+  /// closing or destroying the stream completes it with `operation_aborted`; nothing was written.
+  ///
+  /// \param buffers One or more buffers to be written. Their memory must remain valid until the
+  ///   handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class ConstBuffers, class CompletionToken>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {
@@ -167,27 +192,30 @@ class pipe_stream {
         operation{writing_, executor_, buffers}, token, executor_);
   }
 
-  /// Ends one direction, or both, by closing its descriptor (after `::shutdown`, if it is a
-  /// socket). The reader of a pipe sees the end once nobody else holds it open for writing.
+  /// Ends one direction, or both, by closing its descriptor (a socket is shut down first). A pipe's
+  /// reader sees the end once no descriptor for writing to it is left open.
   ///
-  /// \param ec `asio::error::not_connected` if that direction is closed already.
+  /// \param what The direction, or both.
+  /// \param ec `asio::error::not_connected` if that direction is closed already; the system's
+  ///   errors of closing. For both directions, the result of the writing one.
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
     ec.clear();
     if (what != asio::socket_base::shutdown_send) end(reading_, SHUT_RD, ec);
     if (what != asio::socket_base::shutdown_receive) end(writing_, SHUT_WR, ec);
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param what The direction, or both.
   void shutdown(asio::socket_base::shutdown_type what) {
     std::error_code ec;
     shutdown(what, ec);
     if (ec) throw std::system_error{ec, "pipe_stream: shutdown"};
   }
 
-  /// Closes both descriptors; operations under way end with `operation_aborted`. Closing twice does
-  /// nothing.
+  /// Closes both descriptors. Pending operations complete with `operation_aborted`. Closing again
+  /// does nothing.
   ///
-  /// \param ec what the system's `close` fails with; they are closed all the same.
+  /// \param ec The system's errors of closing; both are closed all the same.
   void close(std::error_code& ec) {
     ec.clear();
     for (const auto& side : {reading_.get(), writing_.get()}) {
@@ -197,7 +225,7 @@ class pipe_stream {
     }
   }
 
-  /// As above; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
   void close() {
     std::error_code ec;
     close(ec);
@@ -249,7 +277,7 @@ class pipe_stream {
       ec = asio::error::not_connected;
       return;
     }
-    side->shut(how);
+    side->shutdown(how);
     side->close(ec);
   }
 
@@ -261,37 +289,40 @@ class pipe_stream {
 static_assert(sync_stream<pipe_stream> && async_stream<pipe_stream>);
 static_assert(half_closable_stream<pipe_stream> && closable_stream<pipe_stream>);
 
-/// Descriptors of standard input and output, -1 for one that was closed. They belong to whoever
-/// takes them.
+/// Descriptors of standard input and output, which the caller has to close.
 struct standard_streams {
-  int input = -1;
-  int output = -1;
+  int input = -1;   ///< Standard input; -1 if it was closed.
+  int output = -1;  ///< Standard output; -1 if it was closed.
 };
 
 namespace detail {
 
-/// A descriptor above the standard ones, for the same file; -1 if there is none.
-inline int duplicate_above_stderr(int of) {
+/// Duplicates `fd` to a descriptor above the standard ones; -1 if `fd` is closed.
+inline int duplicate_above_stderr(int fd) {
   std::error_code ec;
-  descriptor copy = duplicate(of, first_other, ec);
+  descriptor copy = duplicate(fd, first_other, ec);
   if (ec && ec != std::errc::bad_file_descriptor) throw std::system_error{ec, "standard streams"};
   return copy.release();
 }
 
 inline void replace_by_null_device(int standard, int mode) {
-  const int nothing = ::open("/dev/null", mode);
-  if (nothing == -1) throw std::system_error{last_error(), "/dev/null"};
-  if (nothing == standard) return;
-  ::dup2(nothing, standard);
-  ::close(nothing);
+  const int null_device = ::open("/dev/null", mode);
+  if (null_device == -1) throw std::system_error{last_error(), "/dev/null"};
+  if (null_device == standard) return;
+  ::dup2(null_device, standard);
+  ::close(null_device);
 }
 
 }  // namespace detail
 
-/// Takes standard input and output away from the process, for a `pipe_stream`. The process keeps
-/// /dev/null in their place: what is printed by mistake does not get between the protocol's bytes,
-/// and the peer sees the end once the stream is closed. To be called before anything is opened,
-/// lest it take their numbers. Throws `std::system_error`.
+/// Takes standard input and output from the process, for a `pipe_stream`.
+///
+/// `/dev/null` replaces them: output printed by mistake does not get between the protocol's bytes,
+/// and the peer sees the end once the stream is closed. Call it before opening any file, which
+/// could get the number of a closed standard descriptor.
+///
+/// \return The descriptors.
+/// \throws std::system_error No descriptors are left, or `/dev/null` can't be opened.
 inline standard_streams take_standard_streams() {
   const standard_streams taken{detail::duplicate_above_stderr(STDIN_FILENO),
                                detail::duplicate_above_stderr(STDOUT_FILENO)};

@@ -2,7 +2,7 @@
 #define FILEXFER_RECORDING_STREAM_HPP
 
 /// \file
-/// A stream around a stream that keeps what passes: to show a dialogue, or to test for it.
+/// A layer over a stream that records the bytes: to show a dialogue, or to test for it.
 
 #include <filexfer/stream.hpp>
 
@@ -21,13 +21,15 @@
 
 namespace filexfer {
 
-/// What has passed in one direction: all of it counted, its beginning kept.
+/// The bytes transferred in one direction: all are counted, the first `max_kept` are kept.
 class recording {
  public:
-  /// Bytes that are kept; lines behind them are only counted.
+  /// The most bytes that are kept; those behind them are only counted.
   static constexpr std::size_t max_kept = std::size_t{64} * 1024;
 
-  /// The first `bytes` bytes of `buffers` have passed.
+  /// Appends to the recording.
+  /// \param buffers The buffers of the transfer.
+  /// \param bytes The number of bytes transferred, from the beginning of `buffers`.
   template <class Buffers>
   void add(const Buffers& buffers, std::size_t bytes) {
     count_ += bytes;
@@ -36,17 +38,18 @@ class recording {
     asio::buffer_copy(asio::buffer(kept_) + before, buffers);
   }
 
+  /// Forgets everything, the count included.
   void clear() noexcept {
     kept_.clear();
     count_ = 0;
     taken_ = 0;
   }
 
-  /// Bytes that have passed since the beginning, or `clear`.
+  /// \return The number of bytes transferred since construction or `clear`.
   [[nodiscard]] std::uint64_t size() const noexcept { return count_; }
 
-  /// The next line, without its end (`\n`, or `\r\n`); nothing if no whole one is left of what was
-  /// kept.
+  /// Takes the next line.
+  /// \return The line without `\n` or `\r\n`; nothing if no whole line is left of the bytes kept.
   std::optional<std::string> take_line() {
     const auto end = taken_ < kept_.size() ? kept_.find('\n', static_cast<std::size_t>(taken_))
                                            : std::string::npos;
@@ -58,9 +61,11 @@ class recording {
     return line;
   }
 
-  /// Passes over the bytes behind the lines that were taken, up to `most`; returns how many.
-  std::uint64_t take_bytes(std::uint64_t most) noexcept {
-    const std::uint64_t bytes = std::min(most, count_ - taken_);
+  /// Skips bytes behind those taken so far.
+  /// \param max_bytes The most bytes to skip.
+  /// \return The number of bytes skipped: fewer if no more have been transferred.
+  std::uint64_t take_bytes(std::uint64_t max_bytes) noexcept {
+    const std::uint64_t bytes = std::min(max_bytes, count_ - taken_);
     taken_ += bytes;
     return bytes;
   }
@@ -71,29 +76,47 @@ class recording {
   std::uint64_t taken_ = 0;
 };
 
-/// Passes everything on to and from `NextLayer`, which it owns, or refers to
-/// (`recording_stream<S&>`), and keeps it. Asynchronous only; to be used as the next layer may be.
-/// It stays where it is while an operation is under way.
+/// A stream layer that passes bytes to and from `NextLayer` and records them.
+///
+/// It offers asynchronous operations only. The next layer's rules for threads apply. It must not be
+/// moved or destroyed while an operation is in flight.
+///
+/// \tparam NextLayer The next layer, which `recording_stream<S&>` refers to and does not own.
 ///
 ///     filexfer::client client{filexfer::recording_stream<tcp::socket>{std::move(socket)}};
 template <class NextLayer>
 class recording_stream {
  public:
+  /// The type of the next layer.
   using next_layer_type = std::remove_reference_t<NextLayer>;
+  /// The next layer's.
   using executor_type = typename next_layer_type::executor_type;
 
+  /// \param next The next layer, moved in; or a reference to it, which must outlive this stream.
   explicit recording_stream(NextLayer next) : next_{static_cast<NextLayer&&>(next)} {}
 
+  /// \return The executor of the next layer.
   executor_type get_executor() noexcept { return next_.get_executor(); }
 
+  /// \return The next layer.
   next_layer_type& next_layer() noexcept { return next_; }
+  /// \return The next layer.
   const next_layer_type& next_layer() const noexcept { return next_; }
 
-  /// What was written, and what was read.
+  /// \return The bytes written.
   recording& sent() noexcept { return sent_; }
+  /// \return The bytes read.
   recording& received() noexcept { return received_; }
 
-  /// Reads as the next layer does. Handler: `void(std::error_code, std::size_t)`.
+  /// Starts an asynchronous read from the next layer, with its errors.
+  ///
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancellation: terminal, passed on to the
+  /// next layer.
+  ///
+  /// \param buffers One or more buffers into which the data is read. Their memory must remain valid
+  ///   until the handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class MutableBuffers, class CompletionToken>
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
     const auto start = [this](const MutableBuffers& to, auto handler) {
@@ -102,7 +125,15 @@ class recording_stream {
     return record(received_, buffers, start, token);
   }
 
-  /// Writes as the next layer does. Handler: `void(std::error_code, std::size_t)`.
+  /// Starts an asynchronous write to the next layer, with its errors.
+  ///
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Cancellation: terminal, passed on to the
+  /// next layer.
+  ///
+  /// \param buffers One or more buffers to be written. Their memory must remain valid until the
+  ///   handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class ConstBuffers, class CompletionToken>
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {
     const auto start = [this](const ConstBuffers& from, auto handler) {
@@ -111,12 +142,17 @@ class recording_stream {
     return record(sent_, buffers, start, token);
   }
 
+  /// Shuts down the next layer.
+  /// \param what The direction, or both.
+  /// \param ec The next layer's errors.
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec)
     requires half_closable_stream<next_layer_type>
   {
     next_.shutdown(what, ec);
   }
 
+  /// Closes the next layer.
+  /// \param ec The next layer's errors.
   void close(std::error_code& ec)
     requires closable_stream<next_layer_type>
   {
@@ -129,9 +165,9 @@ class recording_stream {
     auto transfer = [&to, buffers, start, started = false](auto& self, std::error_code ec = {},
                                                            std::size_t bytes = 0) mutable {
       if (!std::exchange(started, true)) {
-        const auto given = buffers;
-        const auto begin = start;
-        begin(given, std::move(self));  // this object moves along
+        const auto own_buffers = buffers;  // moving `self` moves this lambda, too
+        const auto own_start = start;
+        own_start(own_buffers, std::move(self));
         return;
       }
       to.add(buffers, bytes);

@@ -2,7 +2,7 @@
 #define FILEXFER_STREAM_HPP
 
 /// \file
-/// What a stream has to offer. Every stream of Asio does, and TLS streams over them.
+/// The concepts of streams. Asio's streams, and TLS streams over them, model them.
 
 #include <asio/any_io_executor.hpp>
 #include <asio/basic_stream_socket.hpp>
@@ -20,15 +20,17 @@
 namespace filexfer {
 namespace detail {
 
-/// Stands for any completion handler where a concept is checked. It is defined, though never
-/// called: a stream that hides its handler's type behind a virtual function needs all of it.
+/// Archetype of a completion handler, to check the concepts with. Its call operator is defined,
+/// though never called: a stream that erases the handler's type instantiates it.
 struct any_io_handler {
   void operator()(std::error_code, std::size_t) const {}
 };
 
 }  // namespace detail
 
-/// A stream that the blocking operations work on: Asio's SyncReadStream and SyncWriteStream.
+/// A stream for the blocking operations: Asio's `SyncReadStream` and `SyncWriteStream`.
+///
+/// \tparam S The stream.
 template <class S>
 concept sync_stream =
     requires(S& s, asio::mutable_buffer to, asio::const_buffer from, std::error_code& ec) {
@@ -36,8 +38,12 @@ concept sync_stream =
       { s.write_some(from, ec) } -> std::convertible_to<std::size_t>;
     };
 
-/// A stream that the asynchronous operations work on: Asio's AsyncReadStream and AsyncWriteStream.
-/// Deadlines and cancelling need its operations to heed their handler's cancellation slot.
+/// A stream for the asynchronous operations: Asio's `AsyncReadStream` and `AsyncWriteStream`.
+///
+/// For deadlines and cancellation, its operations must support per-operation cancellation through
+/// the handler's associated cancellation slot.
+///
+/// \tparam S The stream.
 template <class S>
 concept async_stream = requires(S& s, asio::mutable_buffer to, asio::const_buffer from,
                                 detail::any_io_handler handler) {
@@ -47,12 +53,17 @@ concept async_stream = requires(S& s, asio::mutable_buffer to, asio::const_buffe
   s.async_write_some(from, handler);
 };
 
-/// A stream whose sending side can be ended alone; on others the peer sees the end at the close.
+/// A stream whose sending side can be shut down alone. On others the peer sees the end only when
+/// the stream is closed.
+///
+/// \tparam S The stream.
 template <class S>
 concept half_closable_stream =
     requires(S& s, std::error_code& ec) { s.shutdown(asio::socket_base::shutdown_send, ec); };
 
-/// A stream that the library closes when the protocol says so; others are left to their owner.
+/// A stream that the library closes where the protocol requires it; its owner closes any other.
+///
+/// \tparam S The stream.
 template <class S>
 concept closable_stream = requires(S& s, std::error_code& ec) { s.close(ec); };
 
@@ -65,7 +76,9 @@ inline constexpr bool is_stream_socket<asio::basic_stream_socket<Protocol, Execu
 
 }  // namespace detail
 
-/// A plain stream socket, to which the system can send a file by itself.
+/// A plain stream socket, to which the system can send a file directly.
+///
+/// \tparam S The stream.
 template <class S>
 concept file_sending_stream = detail::is_stream_socket<S>;
 
@@ -87,14 +100,14 @@ void close_stream(S& stream) {
   }
 }
 
-/// What the stream knows of why its other end has ended it, with a stream that can know.
+/// Why the other end ended the stream; nothing if the stream does not know.
 template <class S>
 std::optional<std::string> end_reason_of(S& stream) {
   if constexpr (requires { stream.end_reason(); }) return stream.end_reason();
   else return std::nullopt;
 }
 
-/// The type of the executor of a stream, or of a connector; of one that has none, any.
+/// The executor type of a stream or a connector; `asio::any_io_executor` if it has none.
 template <class S>
 struct executor_of {
   using type = asio::any_io_executor;

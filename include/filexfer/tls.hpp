@@ -2,12 +2,11 @@
 #define FILEXFER_TLS_HPP
 
 /// \file
-/// TLS over a socket, and connections by it. Needs OpenSSL, and is not in `filexfer.hpp`.
+/// TLS streams, and a connector for them. Needs OpenSSL; not included by `filexfer.hpp`.
 
 #include <filexfer/connector.hpp>
 #include <filexfer/stream.hpp>
 
-#include <asio/any_io_executor.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/compose.hpp>
@@ -34,92 +33,111 @@
 
 namespace filexfer {
 
-/// Asio's TLS stream, with a handshake that belongs to the first read or write (so that whoever
-/// waits for that has a deadline for both), and an end that the other side can tell from a cut.
-///
-/// Before the handshake is done only one operation may be under way, and the stream stays where it
-/// is.
+/// Asio's TLS stream. Its first read or write includes the handshake, so that one deadline covers
+/// both, and its close tells the peer that nothing was cut off. Until the handshake has completed,
+/// only one operation may be in flight, and the stream must not be moved.
+/// \tparam Socket The socket.
 template <class Socket>
 class tls_stream {
  public:
-  using executor_type = typename Socket::executor_type;
-  using secured = asio::ssl::stream<Socket>;
+  using executor_type = typename Socket::executor_type;  ///< The socket's.
+  using secured = asio::ssl::stream<Socket>;             ///< Asio's stream.
 
-  /// The context must outlive it.
+  /// \param socket,side The connected socket, and its role in the handshake.
+  /// \param context The context, which must outlive the stream.
   tls_stream(Socket socket, asio::ssl::context& context,
              asio::ssl::stream_base::handshake_type side)
       : stream_{std::make_unique<secured>(std::move(socket), context)}, side_{side} {}
 
-  tls_stream(tls_stream&&) noexcept = default;
+  tls_stream(tls_stream&&) noexcept = default;  ///< A moved-from stream can only be destroyed.
   tls_stream& operator=(tls_stream&&) = delete;
 
+  /// Closes the stream.
   ~tls_stream() {
     std::error_code ignored;
     if (stream_) close(ignored);
   }
 
+  /// \return The executor of the socket.
   executor_type get_executor() { return stream_->get_executor(); }
+  /// \return The native handle of the socket.
   auto native_handle() { return stream_->lowest_layer().native_handle(); }
-
-  /// OpenSSL's, for what is to be set before the handshake, and asked after it.
+  /// \return OpenSSL's handle, to configure before the handshake, and to query after it.
   SSL* native_tls() { return stream_->native_handle(); }
 
+  /// Starts an asynchronous read, after the handshake if that is still to be done.
+  /// Handler: `void(std::error_code, std::size_t bytes)`. Errors: `asio::error::eof` if the peer
+  /// has ended TLS; `asio::ssl::error::stream_truncated` if it only closed the connection; those of
+  /// OpenSSL (`asio::error::get_ssl_category()`) and the socket; `asio::error::not_connected` if an
+  /// earlier handshake failed. Cancellation: terminal; the stream can then only be closed.
+  /// \param buffers The buffers, whose memory must remain valid until the handler is called.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Buffers, class Token>
-  auto async_read_some(const Buffers& to, Token&& token) {
-    const auto read = [to](secured& from, auto handler) {
-      from.async_read_some(to, std::move(handler));
+  auto async_read_some(const Buffers& buffers, Token&& token) {
+    const auto read = [buffers](secured& stream, auto handler) {
+      stream.async_read_some(buffers, std::move(handler));
     };
     return after_handshake(read, std::forward<Token>(token));
   }
 
+  /// Starts an asynchronous write likewise.
+  /// \copydetails async_read_some
   template <class Buffers, class Token>
-  auto async_write_some(const Buffers& from, Token&& token) {
-    const auto write = [from](secured& to, auto handler) {
-      to.async_write_some(from, std::move(handler));
+  auto async_write_some(const Buffers& buffers, Token&& token) {
+    const auto write = [buffers](secured& stream, auto handler) {
+      stream.async_write_some(buffers, std::move(handler));
     };
     return after_handshake(write, std::forward<Token>(token));
   }
 
-  /// The handshake alone. Handler: `void(std::error_code, std::size_t)`.
+  /// Performs the handshake alone. Handler, errors and cancellation: as a read of 0 bytes.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Token>
   auto async_handshake(Token&& token) {
-    const auto nothing = [](secured& over, auto handler) {
-      asio::post(over.get_executor(), std::move(handler));
+    const auto post = [](secured& stream, auto handler) {
+      asio::post(stream.get_executor(), std::move(handler));
     };
-    return after_handshake(nothing, std::forward<Token>(token));
+    return after_handshake(post, std::forward<Token>(token));
   }
 
+  /// Ends the sending side of TLS without waiting for the peer; the socket is not shut down.
+  /// \param what The direction, or both; nothing is done for the receiving one.
+  /// \param ec Cleared.
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
     ec.clear();
     if (what != asio::socket_base::shutdown_receive) send_close_notify();
   }
 
+  /// Ends TLS without waiting for the peer, and closes the socket.
+  /// \param ec The socket's errors.
   void close(std::error_code& ec) {
     send_close_notify();
     stream_->lowest_layer().close(ec);
   }
 
  private:
-  enum class state { fresh, shaking_hands, failed, established, ended };
+  enum class state { initial, handshaking, failed, established, ended };
 
   template <class Start>
   class operation {
    public:
-    operation(tls_stream& over, Start start) : over_{over}, start_{std::move(start)} {}
+    operation(tls_stream& tls, Start start) : tls_{tls}, start_{std::move(start)} {}
 
     template <class Self>
     void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
       if (started_) return self.complete(ec, bytes);
-      switch (over_.state_) {
-        case state::fresh: return begin(self);
+      switch (tls_.state_) {
+        case state::initial: return begin(self);
         case state::failed: return fail(self);
-        case state::shaking_hands:
+        case state::handshaking:
           if (!ec && self.get_cancellation_state().cancelled() != asio::cancellation_type::none) {
             ec = asio::error::operation_aborted;
           }
-          over_.state_ = ec ? state::failed : state::established;
+          tls_.state_ = ec ? state::failed : state::established;
           if (ec) {
-            over_.answer_without_tls(ec);
+            tls_.refuse_plain_client(ec);
             return self.complete(ec, 0);
           }
           break;
@@ -127,29 +145,29 @@ class tls_stream {
         case state::ended: break;
       }
       started_ = true;
-      const Start start = start_;  // this object moves along
-      secured& stream = *over_.stream_;
+      const Start start = start_;  // moving `self` moves this object, too
+      secured& stream = *tls_.stream_;
       start(stream, std::move(self));
     }
 
    private:
     template <class Self>
     void begin(Self& self) {
-      over_.state_ = state::shaking_hands;
-      secured& stream = *over_.stream_;
-      const auto side = over_.side_;
+      tls_.state_ = state::handshaking;
+      secured& stream = *tls_.stream_;
+      const auto side = tls_.side_;
       stream.async_handshake(side, std::move(self));
     }
 
-    /// Not inside the initiating function.
+    /// Posts, so as not to complete inside the initiating function.
     template <class Self>
     void fail(Self& self) {
       if (std::exchange(posted_, true)) return self.complete(asio::error::not_connected, 0);
-      const auto executor = over_.get_executor();
+      const auto executor = tls_.get_executor();
       asio::post(executor, std::move(self));
     }
 
-    tls_stream& over_;
+    tls_stream& tls_;
     Start start_;
     bool started_ = false;
     bool posted_ = false;
@@ -161,8 +179,7 @@ class tls_stream {
         operation<Start>{*this, std::move(start)}, token, *stream_);
   }
 
-  /// A client that speaks without TLS would be cut off, and never know why.
-  void answer_without_tls(std::error_code ec) {
+  void refuse_plain_client(std::error_code ec) {
     const int reason = ERR_GET_REASON(static_cast<unsigned long>(ec.value()));
     const bool plain = ec.category() == asio::error::get_ssl_category() &&
                        (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST);
@@ -173,8 +190,7 @@ class tls_stream {
     stream_->next_layer().write_some(asio::buffer(line), ignored);
   }
 
-  /// Sends what TLS calls close_notify, if that can be done at once. It does not wait for the
-  /// other side's, which a non-blocking socket would have to have already.
+  /// Sends close_notify, if that can be done without blocking. Does not wait for the peer's.
   void send_close_notify() {
     if (state_ != state::established) return;
     state_ = state::ended;
@@ -185,7 +201,7 @@ class tls_stream {
 
   std::unique_ptr<secured> stream_;
   asio::ssl::stream_base::handshake_type side_;
-  state state_ = state::fresh;
+  state state_ = state::initial;
 };
 
 namespace detail {
@@ -196,25 +212,13 @@ class certificate_category_impl final : public std::error_category {
   std::string message(int value) const override { return X509_verify_cert_error_string(value); }
 };
 
-/// Requires the certificate to be for this host, which the server is told, for it may have several.
-/// False if no certificate can be for it.
+/// False if no certificate can be for `host`. A name is sent to the server, which may have several.
 inline bool expect_host(SSL* tls, const std::string& host) {
-  std::error_code is_name;
-  asio::ip::make_address(host, is_name);
-  if (!is_name) return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str()) == 1;
+  std::error_code not_address;
+  asio::ip::make_address(host, not_address);
+  if (!not_address) return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str()) == 1;
   return SSL_set1_host(tls, host.c_str()) == 1 && SSL_set_tlsext_host_name(tls, host.c_str()) == 1;
 }
-
-}  // namespace detail
-
-/// Why a peer's certificate was refused: the values are OpenSSL's `X509_V_ERR_...`. Its name is
-/// "filexfer.certificate".
-inline const std::error_category& certificate_category() noexcept {
-  static const detail::certificate_category_impl category;
-  return category;
-}
-
-namespace detail {
 
 inline asio::ssl::context make_tls_context(asio::ssl::context::method method) {
   asio::ssl::context made{method};
@@ -222,16 +226,22 @@ inline asio::ssl::context make_tls_context(asio::ssl::context::method method) {
   return made;
 }
 
-inline void throw_unreadable(std::error_code ec, const std::string& file, const char* what) {
-  if (ec) throw std::system_error{ec, file + what};
+inline void throw_unreadable(std::error_code ec, const std::string& file, const char* problem) {
+  if (ec) throw std::system_error{ec, file + problem};
 }
 
 }  // namespace detail
 
-/// A context for servers, which speaks TLS 1.2 and later. Throws `std::system_error`.
-///
-/// \param certificate  a file with the server's certificate, and those of its issuers behind it,
-/// PEM. \param key          a file with that certificate's key, PEM.
+/// \return The category `filexfer.certificate` of rejections: OpenSSL's `X509_V_ERR_...`.
+inline const std::error_category& certificate_category() noexcept {
+  static const detail::certificate_category_impl category;
+  return category;
+}
+
+/// Makes a context for servers, for TLS 1.2 and later.
+/// \param certificate,key PEM files: the certificate, followed by its issuers'; the private key.
+/// \return The context.
+/// \throws std::system_error A file can't be read, or the key is not that certificate's.
 inline asio::ssl::context make_server_context(const std::string& certificate,
                                               const std::string& key) {
   auto made = detail::make_tls_context(asio::ssl::context::tls_server);
@@ -243,10 +253,10 @@ inline asio::ssl::context make_server_context(const std::string& certificate,
   return made;
 }
 
-/// A context for clients, which speaks TLS 1.2 and later, and takes no certificate but from the
-/// issuers that it trusts. Throws `std::system_error`.
-///
-/// \param trusted  a file of certificates, PEM; if empty, the system's are trusted.
+/// Makes a context for clients, for TLS 1.2 and later, which verifies the server's certificate.
+/// \param trusted A PEM file of the certificates to trust; if empty, the system's are trusted.
+/// \return The context.
+/// \throws std::system_error The certificates can't be read.
 inline asio::ssl::context make_client_context(const std::string& trusted = {}) {
   auto made = detail::make_tls_context(asio::ssl::context::tls_client);
   made.set_verify_mode(asio::ssl::verify_peer);
@@ -258,29 +268,29 @@ inline asio::ssl::context make_client_context(const std::string& trusted = {}) {
   return made;
 }
 
-/// Connects over TCP, and shakes hands with a server whose certificate is for `host`. Its
-/// connections must not outlive it.
+/// A TLS connector, for servers whose certificate is for the host. It must outlive its streams.
 class tls_connector {
  public:
-  using stream_type = tls_stream<asio::ip::tcp::socket>;
-  using executor_type = tcp_connector::executor_type;
+  using stream_type = tls_stream<asio::ip::tcp::socket>;  ///< The type of its streams.
+  using executor_type = tcp_connector::executor_type;     ///< The executor type.
 
-  /// \param host, service  as `tcp_connector` takes them.
-  /// \param context        says whom to trust: without `set_verify_mode(asio::ssl::verify_peer)`,
-  ///                       anybody.
+  /// \param executor,host,service As for `tcp_connector`.
+  /// \param context Without `set_verify_mode(asio::ssl::verify_peer)` it trusts any server.
   tls_connector(executor_type executor, std::string host, std::string service,
                 asio::ssl::context context = make_client_context())
       : tcp_{std::move(executor), host, std::move(service)},
         host_{std::move(host)},
         context_{std::make_unique<asio::ssl::context>(std::move(context))} {}
 
+  /// \return The executor of the sockets.
   executor_type get_executor() const noexcept { return tcp_.get_executor(); }
 
-  /// Connects. Handler: `void(std::error_code, stream_type)`.
-  ///
-  /// Errors: those of `tcp_connector`; `certificate_category()`'s where the server's certificate is
-  /// refused; `EINVAL` if none can be for that host; those of OpenSSL
-  /// (`asio::error::get_ssl_category()`).
+  /// Connects, and performs the handshake. Handler: `void(std::error_code, stream_type)`.
+  /// Errors: those of `tcp_connector`; `EINVAL` if no certificate can be for the host;
+  /// `certificate_category()`'s if the server's certificate is rejected; else those of
+  /// `tls_stream::async_handshake`. Cancellation: terminal, as for `tcp_connector`.
+  /// \param token The completion token.
+  /// \return Determined by the completion token.
   template <class Token>
   auto async_connect(Token&& token) {
     return asio::async_compose<Token, void(std::error_code, stream_type)>(
@@ -293,14 +303,12 @@ class tls_connector {
     operation(tcp_connector& tcp, const std::string& host, asio::ssl::context& context)
         : tcp_{&tcp}, host_{host}, context_{&context} {}
 
-    /// Starts.
     template <class Self>
     void operator()(Self& self) {
       tcp_connector& tcp = *tcp_;
       tcp.async_connect(std::move(self));
     }
 
-    /// There is a connection.
     template <class Self>
     void operator()(Self& self, std::error_code ec, asio::ip::tcp::socket socket) {
       stream_ = std::make_unique<stream_type>(std::move(socket), *context_,
@@ -313,7 +321,6 @@ class tls_connector {
       else stream.async_handshake(std::move(self));
     }
 
-    /// Hands were shaken.
     template <class Self>
     void operator()(Self& self, std::error_code ec, std::size_t) {
       const long verified = SSL_get_verify_result(stream_->native_tls());

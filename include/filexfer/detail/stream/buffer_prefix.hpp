@@ -9,8 +9,8 @@
 
 namespace filexfer::detail {
 
-/// The first `limit` bytes of a buffer sequence, or fewer if they lie in very many pieces; itself
-/// a buffer sequence. Empty buffers are left out.
+/// The first `limit` bytes of a buffer sequence, fewer if they lie in more than 16 buffers. It is a
+/// buffer sequence, too. Empty buffers are skipped.
 template <class Buffer>
 class buffer_prefix {
  public:

@@ -25,34 +25,34 @@
 
 namespace filexfer::detail {
 
-/// The plan, and how far it came. Shared with the operations under way, which may outlive the
-/// stream.
+/// A fault plan and the bytes transferred so far. Shared with the operations in flight, which may
+/// outlive the stream.
 class fault_state {
  public:
   enum class direction { read, write };
   enum class verdict { pass, fail, stall };
 
   struct step {
-    verdict what = verdict::pass;
+    verdict kind = verdict::pass;
     std::size_t limit = 0;
     std::error_code ec = {};
   };
 
   explicit fault_state(const fault_plan& p) noexcept : plan{p} {}
 
-  bool reset() const noexcept {
+  bool is_reset() const noexcept {
     return reached(plan.reset_after_read, read) || reached(plan.reset_after_written, written);
   }
 
   step next(direction d) const noexcept {
     if (closed) return {verdict::pass, std::numeric_limits<std::size_t>::max()};
-    if (reset()) return {verdict::fail, 0, asio::error::connection_reset};
+    if (is_reset()) return {verdict::fail, 0, asio::error::connection_reset};
     return d == direction::read ? next_read() : next_write();
   }
 
-  /// Takes note of bytes that were read into `buffers`.
+  /// Counts the bytes read into `buffers`, and corrupts them as planned.
   template <class Buffers>
-  void has_read(const Buffers& buffers, std::size_t bytes) noexcept {
+  void on_read(const Buffers& buffers, std::size_t bytes) noexcept {
     const std::uint64_t before = read.fetch_add(bytes);
     if (!plan.flip_read || plan.flip_read->byte < before) return;
     std::uint64_t skip = plan.flip_read->byte - before;
@@ -68,7 +68,7 @@ class fault_state {
     }
   }
 
-  /// What is to be written of `buffers`; a byte to be damaged is written by itself.
+  /// The part of `buffers` to write next. A byte to be corrupted is written alone, from a copy.
   template <class Buffers>
   buffer_prefix<asio::const_buffer> to_write(const Buffers& buffers, std::size_t limit) noexcept {
     if (closed || !plan.flip_written || plan.flip_written->byte != written) {
@@ -79,13 +79,14 @@ class fault_state {
     return {asio::const_buffer{&damaged_, bytes}, 1};
   }
 
-  asio::steady_timer& stalled(const asio::any_io_executor& executor) {
-    if (!stalled_) stalled_.emplace(executor, asio::steady_timer::time_point::max());
-    return *stalled_;
+  /// A timer that never expires: stalled operations wait for its cancellation.
+  asio::steady_timer& stall_timer(const asio::any_io_executor& executor) {
+    if (!stall_timer_) stall_timer_.emplace(executor, asio::steady_timer::time_point::max());
+    return *stall_timer_;
   }
 
-  void release() {
-    if (stalled_) stalled_->cancel();
+  void cancel_stalled() {
+    if (stall_timer_) stall_timer_->cancel();
   }
 
   fault_plan plan;
@@ -96,32 +97,36 @@ class fault_state {
  private:
   using position = std::optional<std::uint64_t>;
 
-  static constexpr std::uint64_t nowhere = std::numeric_limits<std::uint64_t>::max();
+  static constexpr std::uint64_t no_offset = std::numeric_limits<std::uint64_t>::max();
 
-  static bool reached(const position& at, std::uint64_t now) noexcept { return at && now >= *at; }
-
-  static void flip(std::byte& byte, const bit_position& at) noexcept {
-    byte ^= std::byte{1} << (at.bit % 8);
+  static bool reached(const position& fault, std::uint64_t offset) noexcept {
+    return fault && offset >= *fault;
   }
 
-  /// How far it is to the nearest of `stops` that lie ahead of `now`, and no more than `most`.
-  static std::size_t limit(std::size_t most, std::uint64_t now,
+  static void flip(std::byte& byte, const bit_position& target) noexcept {
+    byte ^= std::byte{1} << (target.bit % 8);
+  }
+
+  /// The bytes from `offset` to the nearest of `stops` behind it, at most `max_bytes`.
+  static std::size_t limit(std::size_t max_bytes, std::uint64_t offset,
                            std::initializer_list<std::uint64_t> stops) noexcept {
-    std::uint64_t bytes = std::max<std::size_t>(most, 1);
+    std::uint64_t bytes = std::max<std::size_t>(max_bytes, 1);
     for (const std::uint64_t stop : stops) {
-      if (stop > now) bytes = std::min(bytes, stop - now);
+      if (stop > offset) bytes = std::min(bytes, stop - offset);
     }
     return static_cast<std::size_t>(bytes);
   }
 
-  static std::uint64_t place(const position& at) noexcept { return at.value_or(nowhere); }
+  static std::uint64_t offset_of(const position& fault) noexcept {
+    return fault.value_or(no_offset);
+  }
 
   step next_read() const noexcept {
     if (reached(plan.end_after_read, read)) return {verdict::fail, 0, asio::error::eof};
     if (reached(plan.stall_after_read, read)) return {verdict::stall};
     return {verdict::pass, limit(plan.max_read, read,
-                                 {place(plan.end_after_read), place(plan.reset_after_read),
-                                  place(plan.stall_after_read)})};
+                                 {offset_of(plan.end_after_read), offset_of(plan.reset_after_read),
+                                  offset_of(plan.stall_after_read)})};
   }
 
   step next_write() const noexcept {
@@ -129,18 +134,19 @@ class fault_state {
       return {verdict::fail, 0, asio::error::broken_pipe};
     }
     if (reached(plan.stall_after_written, written)) return {verdict::stall};
-    const std::uint64_t damage = plan.flip_written ? plan.flip_written->byte : nowhere;
-    return {verdict::pass, limit(plan.max_write, written,
-                                 {place(plan.break_after_written), place(plan.reset_after_written),
-                                  place(plan.stall_after_written), damage})};
+    const std::uint64_t damage = plan.flip_written ? plan.flip_written->byte : no_offset;
+    return {verdict::pass,
+            limit(plan.max_write, written,
+                  {offset_of(plan.break_after_written), offset_of(plan.reset_after_written),
+                   offset_of(plan.stall_after_written), damage})};
   }
 
-  std::optional<asio::steady_timer> stalled_;
+  std::optional<asio::steady_timer> stall_timer_;
   std::byte damaged_{};
 };
 
-/// The asynchronous transfer, as `asio::async_compose` wants it. The next layer is touched only
-/// inside the initiating function.
+/// The asynchronous transfer, an implementation for `asio::async_compose`. It uses the next layer
+/// only inside the initiating function: the stream may be gone later.
 template <fault_state::direction Direction, class Layer, class Buffers>
 class fault_transfer {
  public:
@@ -156,12 +162,12 @@ class fault_transfer {
       case stage::moving: break;
     }
     if constexpr (Direction == fault_state::direction::read) {
-      state_->has_read(buffers_, bytes);
+      state_->on_read(buffers_, bytes);
     } else {
       state_->written += bytes;
     }
-    const bool torn = ec && !state_->closed && state_->reset();
-    finish(self, torn ? asio::error::connection_reset : ec, bytes);
+    const bool was_reset = ec && !state_->closed && state_->is_reset();
+    finish(self, was_reset ? asio::error::connection_reset : ec, bytes);
   }
 
  private:
@@ -175,14 +181,14 @@ class fault_transfer {
     const auto executor = layer.get_executor();
     const bool empty = asio::buffer_size(buffers_) == 0;
     const auto step = empty ? fault_state::step{} : state->next(Direction);
-    if (step.what == fault_state::verdict::fail) {
-      if (state->reset()) close_stream(layer);
+    if (step.kind == fault_state::verdict::fail) {
+      if (state->is_reset()) close_stream(layer);
       stage_ = stage::failed;
       error_ = step.ec;
       asio::post(executor, std::move(self));
-    } else if (step.what == fault_state::verdict::stall) {
+    } else if (step.kind == fault_state::verdict::stall) {
       stage_ = stage::stalled;
-      state->stalled(executor).async_wait(std::move(self));
+      state->stall_timer(executor).async_wait(std::move(self));
     } else if constexpr (Direction == fault_state::direction::read) {
       stage_ = stage::moving;
       const buffer_prefix<asio::mutable_buffer> to{buffers_, step.limit};

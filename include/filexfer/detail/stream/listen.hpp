@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_STREAM_LISTEN_HPP
 #define FILEXFER_DETAIL_STREAM_LISTEN_HPP
 
-// What differs between the kinds of endpoint that a server listens on.
+// The operations that differ between the kinds of endpoint that a server listens on.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/file_lock.hpp>
@@ -35,7 +35,7 @@ inline std::string name_of(const asio::local::stream_protocol::endpoint& endpoin
   return std::string{"unix:"}.append(endpoint.path());
 }
 
-/// What `max_connections_per_address` counts by.
+/// The key that `max_connections_per_address` counts by.
 inline std::string address_of(const asio::ip::tcp::endpoint& endpoint) {
   return endpoint.address().to_string();
 }
@@ -43,13 +43,13 @@ inline std::string address_of(const asio::ip::tcp::endpoint& endpoint) {
 inline std::string address_of(const asio::local::stream_protocol::endpoint&) { return {}; }
 
 inline void prepare(asio::ip::tcp::socket& socket) {
-  std::error_code ignored;  // a peer that has gone already shows at the first read
+  std::error_code ignored;  // if the peer has gone, the first read fails
   socket.set_option(asio::ip::tcp::no_delay{true}, ignored);
 }
 
 inline void prepare(asio::local::stream_protocol::socket&) {}
 
-/// What a listening server has in the file system: for TCP, nothing.
+/// A TCP server has no socket file.
 struct no_file {};
 
 template <class Acceptor>
@@ -63,20 +63,20 @@ no_file bind_and_listen(Acceptor& acceptor, const asio::ip::tcp::endpoint& endpo
 
 inline void remove_socket_file(const asio::ip::tcp::endpoint&, no_file) {}
 
-/// Keeps other servers from probing, making or removing a socket in the same folder. It does
-/// without where the folder can't be locked, or somebody keeps it locked for a second.
+/// Locks the folder, so that no other server probes, makes or removes a socket in it meanwhile.
+/// Continues without the lock if the folder can't be locked, or stays locked for a second.
 inline descriptor lock_folder_of(const asio::local::stream_protocol::endpoint& endpoint) {
-  const auto above = std::filesystem::path{endpoint.path()}.parent_path();
-  const auto path = above.empty() ? std::filesystem::path{"."} : above;
-  std::error_code unlocked;
-  auto folder = open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY, unlocked);
-  if (folder) lock(folder.get(), unlocked, std::chrono::seconds{1});
+  const auto parent = std::filesystem::path{endpoint.path()}.parent_path();
+  const auto path = parent.empty() ? std::filesystem::path{"."} : parent;
+  std::error_code ignored;
+  auto folder = open_at(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY, ignored);
+  if (folder) lock(folder.get(), ignored, std::chrono::seconds{1});
   return folder;
 }
 
-/// Whether `endpoint` is a socket that nobody listens on any more. Connecting to a file that is no
-/// socket is refused too: that one is not ours to remove. Nor is the socket of a server that can
-/// take no further connection now; a blocking connect would wait for it.
+/// Whether `endpoint` is a socket that no process listens on. A file that is not a socket refuses
+/// connections, too, but must not be removed. Nor must the socket of a server whose backlog is
+/// full, on which a blocking connect would wait.
 inline bool is_stale_socket(const asio::local::stream_protocol::endpoint& endpoint) {
   struct stat status {};
   if (::lstat(endpoint.path().c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
@@ -86,8 +86,8 @@ inline bool is_stale_socket(const asio::local::stream_protocol::endpoint& endpoi
   return ::connect(probe.get(), endpoint.data(), size) != 0 && errno == ECONNREFUSED;
 }
 
-/// A socket file that nobody answers at was left by a server that is gone: it is replaced. Returns
-/// what tells the new one from others.
+/// Replaces the socket file of a server that is gone. Returns the status of the new file, which
+/// identifies it.
 template <class Acceptor>
 struct stat bind_and_listen(Acceptor& acceptor,
                             const asio::local::stream_protocol::endpoint& endpoint) {
@@ -101,17 +101,17 @@ struct stat bind_and_listen(Acceptor& acceptor,
   }
   if (bind_error) throw std::system_error{bind_error, endpoint.path()};
   acceptor.listen();
-  struct stat made {};
-  ::lstat(endpoint.path().c_str(), &made);
-  return made;
+  struct stat created {};
+  ::lstat(endpoint.path().c_str(), &created);
+  return created;
 }
 
-/// Removes the socket file, if it is still the one that was `made`.
+/// Removes the socket file, if it is still the one that was `created`.
 inline void remove_socket_file(const asio::local::stream_protocol::endpoint& endpoint,
-                               const struct stat& made) {
+                               const struct stat& created) {
   const descriptor locked = lock_folder_of(endpoint);
-  struct stat now {};
-  if (::lstat(endpoint.path().c_str(), &now) == 0 && same_file(now, made)) {
+  struct stat current {};
+  if (::lstat(endpoint.path().c_str(), &current) == 0 && same_file(current, created)) {
     ::unlink(endpoint.path().c_str());
   }
 }

@@ -21,11 +21,11 @@
 
 namespace filexfer::detail {
 
-/// One direction of a pipe: a ring of bytes between a sending and a receiving side.
+/// One direction of a memory pipe: a ring buffer between a sending and a receiving side.
 ///
-/// Each side waits on its own condition variable (blocking) and its own timer, which never expires
-/// and is cancelled as a signal (asynchronous). A timer belongs to an execution context, so it goes
-/// when its end is closed, though the other end lives on.
+/// Each side waits on its own condition variable (blocking) or on its own timer (asynchronous),
+/// which never expires and is cancelled as a signal. A timer belongs to an execution context, which
+/// the other end may outlive: closing an end destroys its timer.
 class memory_channel {
  public:
   enum class side { sender, receiver };
@@ -38,7 +38,7 @@ class memory_channel {
 
   explicit memory_channel(std::size_t capacity) : ring_(std::max<std::size_t>(capacity, 1)) {}
 
-  /// Moves what can be moved now; nothing if that is nothing. Needs the lock.
+  /// Receives without waiting; nothing if it would have to wait. The caller holds `mutex()`.
   template <class Buffers>
   std::optional<outcome> attempt_receive(const Buffers& to) {
     if (receiver_.state == side_state::closed) return outcome{asio::error::bad_descriptor};
@@ -58,6 +58,7 @@ class memory_channel {
     return std::nullopt;
   }
 
+  /// Sends likewise.
   template <class Buffers>
   std::optional<outcome> attempt_send(const Buffers& from) {
     if (sender_.state == side_state::closed) return outcome{asio::error::bad_descriptor};
@@ -92,29 +93,29 @@ class memory_channel {
         }
         return *done;
       }
-      at(Side).blocked.wait(lock);
+      side_of(Side).blocked.wait(lock);
     }
   }
 
-  /// The event that `Side` waits for. Needs the lock.
+  /// The timer that side `s` waits on. The caller holds `mutex()`.
   asio::steady_timer& signal(side s, const asio::any_io_executor& executor) {
-    auto& timer = at(s).signal;
+    auto& timer = side_of(s).signal;
     if (!timer) timer.emplace(executor, asio::steady_timer::time_point::max());
     return *timer;
   }
 
   void end(side s, side_state state) noexcept {
     const std::lock_guard lock{mutex_};
-    at(s).state = state;
+    side_of(s).state = state;
     if (s == side::receiver) used_ = head_ = 0;
     sender_.wake();
     receiver_.wake();
-    if (state == side_state::closed) at(s).signal.reset();
+    if (state == side_state::closed) side_of(s).signal.reset();
   }
 
   bool is_open(side s) noexcept {
     const std::lock_guard lock{mutex_};
-    return at(s).state != side_state::closed;
+    return side_of(s).state != side_state::closed;
   }
 
   std::mutex& mutex() noexcept { return mutex_; }
@@ -131,7 +132,7 @@ class memory_channel {
     }
   };
 
-  waiting_side& at(side s) noexcept { return s == side::sender ? sender_ : receiver_; }
+  waiting_side& side_of(side s) noexcept { return s == side::sender ? sender_ : receiver_; }
 
   std::mutex mutex_;
   waiting_side sender_;
@@ -141,7 +142,7 @@ class memory_channel {
   std::size_t used_ = 0;
 };
 
-/// The asynchronous transfer, as `asio::async_compose` wants it.
+/// The asynchronous transfer, an implementation for `asio::async_compose`.
 template <memory_channel::side Side, class Buffers>
 class memory_transfer {
  public:
@@ -157,7 +158,7 @@ class memory_transfer {
     } else if (self.get_cancellation_state().cancelled() != asio::cancellation_type::none) {
       return finish(self, {asio::error::operation_aborted});
     }
-    const auto channel = channel_;  // The lock outlives this object, which may move away.
+    const auto channel = channel_;  // keeps the mutex alive when this object moves away
     if (!channel) return post(self, {asio::error::bad_descriptor});
     std::unique_lock lock{channel->mutex()};
     if (const auto done = channel->template attempt<Side>(buffers_)) {

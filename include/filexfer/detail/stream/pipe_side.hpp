@@ -37,15 +37,15 @@ struct pipe_outcome {
   bool would_block() const noexcept { return ec == asio::error::would_block; }
 };
 
-/// As Asio's own streams report it: their category is not the standard library's.
+/// The error as Asio's own streams report it: their category is not the standard library's.
 inline std::error_code stream_error(int error) noexcept {
   return {error, asio::error::get_system_category()};
 }
 
-/// One of a stream's two descriptors, read or written without Asio's help: that would put it into
-/// non-blocking mode, for every process that shares it, and let SIGPIPE out.
+/// One of a stream's two descriptors. It is read or written without Asio, which would make it
+/// non-blocking for every process that shares it, and would let a write raise SIGPIPE.
 ///
-/// Shared with the operations under way, which may outlive the stream.
+/// Shared with the operations in flight, which may outlive the stream.
 class pipe_side {
  public:
   pipe_side(const asio::any_io_executor& executor, descriptor fd) : waited_{executor} {
@@ -56,7 +56,7 @@ class pipe_side {
     fd.release();
 #if ASIO_VERSION < 103100
     // Up to 1.30 the first async_wait makes a descriptor non-blocking, unless Asio has done that
-    // before. Let it do so, and take it back.
+    // before. Let Asio do so now, and restore the flags.
     waited_.native_non_blocking(true);
     if (!non_blocking_) ::fcntl(waited_.native_handle(), F_SETFL, flags);
 #endif
@@ -64,12 +64,12 @@ class pipe_side {
 
   bool is_open() const noexcept { return waited_.is_open(); }
 
-  /// For sockets, whose peer sees the end even if others hold the descriptor too.
-  void shut(int how) noexcept { ::shutdown(waited_.native_handle(), how); }
+  /// For sockets: the peer sees the end even if others share the descriptor.
+  void shutdown(int how) noexcept { ::shutdown(waited_.native_handle(), how); }
 
   void close(std::error_code& ec) { waited_.close(ec); }
 
-  /// Reads or writes what can be at once.
+  /// Reads or writes up to `limit` bytes with one system call.
   template <pipe_direction Direction, class Buffers>
   pipe_outcome attempt(const Buffers& buffers, std::size_t limit) {
     std::array<iovec, 16> pieces;
@@ -89,7 +89,7 @@ class pipe_side {
     });
     if (bytes > 0) return {{}, static_cast<std::size_t>(bytes)};
     if (bytes < 0) return {stream_error(errno)};
-    // Nothing was written, though there was something: that would go on for ever.
+    // Nothing was written of a non-empty buffer: the caller would retry forever.
     if (Direction == pipe_direction::write) return {stream_error(EIO)};
     return {asio::error::eof};
   }
@@ -107,8 +107,8 @@ class pipe_side {
     }
   }
 
-  /// How much a transfer may ask for after the descriptor was found ready. One that blocks takes
-  /// PIPE_BUF bytes of a write without blocking, and gives a reader what there is.
+  /// The most bytes to transfer once the descriptor is ready. A blocking one accepts PIPE_BUF bytes
+  /// without blocking, and a read from it returns the bytes available.
   std::size_t limit(pipe_direction direction) const noexcept {
     return non_blocking_ || direction == pipe_direction::read ? max_call_size : PIPE_BUF;
   }
@@ -124,7 +124,7 @@ class pipe_side {
   bool non_blocking_ = false;
 };
 
-/// The asynchronous transfer, as `asio::async_compose` wants it.
+/// The asynchronous transfer, an implementation for `asio::async_compose`.
 template <pipe_direction Direction, class Buffers>
 class pipe_transfer {
  public:
@@ -142,7 +142,7 @@ class pipe_transfer {
     const bool cancelled =
         self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
     if (cancelled || !side_->is_open()) return finish(self, {asio::error::operation_aborted});
-    // A regular file can't be waited for, and need not.
+    // A regular file can't be waited for, and is always ready.
     if (ec && ec != asio::error::operation_not_supported) return finish(self, {ec});
     const auto done = side_->template attempt<Direction>(buffers_, side_->limit(Direction));
     if (done.would_block()) return wait(self);
