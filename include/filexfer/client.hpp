@@ -2,7 +2,7 @@
 #define FILEXFER_CLIENT_HPP
 
 /// \file
-/// The client's side of a connection.
+/// The client side of a connection.
 
 #include <filexfer/detail/driver/async_run.hpp>
 #include <filexfer/detail/driver/run.hpp>
@@ -34,58 +34,70 @@ namespace filexfer {
 
 /// Lists, uploads and downloads files over a stream that is connected to a server.
 ///
-/// `Stream` is owned (`client<tcp::socket>`) or referred to (`client<tcp::socket&>`). `Hasher`
-/// computes the server's kind of digest. `Timer` measures the deadlines.
-///
-/// Every operation comes three ways: with an `std::error_code&`; throwing `std::system_error` with
-/// that code, where none is given; and asynchronous, for any completion token, by default that of
-/// the stream's executor. All three speak the same protocol, but the blocking ones know no
-/// deadlines, and see an early refusal of an upload only when a write fails. One operation at a
-/// time: a second one gets `errc::operation_in_progress`.
+/// Each operation has a blocking form that reports its error in a trailing `std::error_code&`, or
+/// throws it as `std::system_error` if that argument is omitted; and an asynchronous form for any
+/// completion token, by default that of the stream's executor. Both speak the same protocol, but
+/// the blocking form has no deadlines, and sees an early refusal of an upload only when a write
+/// fails. One operation at a time.
 ///
 /// Errors of every operation:
-/// - a refusal, `condition::refused`: the server answered with an ERROR line, which is in
-///   `last_reply()`.
-/// - `errc::truncated`: the server ended the stream before it had answered.
-/// - `errc::malformed_reply`: an answer breaks the protocol.
+/// - `errc::operation_in_progress`: another operation has not ended yet.
+/// - `errc::connection_unusable`: an earlier operation left `usable()` false.
+/// - a refusal (`condition::refused`): the server replied with an ERROR line; see `last_reply()`.
+/// - `errc::truncated`: the server ended the stream before its reply was complete.
+/// - `errc::malformed_reply`: a reply breaks the protocol.
 /// - `errc::timed_out`: a deadline of `client_options::limits` passed (asynchronous only).
 /// - `asio::error::operation_aborted`: the operation was cancelled (asynchronous only).
-/// - `errc::operation_in_progress`, `errc::connection_unusable`.
-/// - whatever the stream, a source or a sink reports.
-/// `last_failure()` tells which side an error is from. After an error the client is `usable()` if
-/// the server has answered in full; otherwise the stream's position is unknown, and closing it is
-/// all that is left.
+/// - errors of the stream, of a source or of a sink.
+/// - the code of an exception that a source, a sink, a range or a callback threw: that of a
+///   `std::system_error`, `std::errc::not_enough_memory`, or else `errc::store_failed`.
 ///
-/// Cancelling (terminal) cancels the stream's operation, waits for work that is under way, then
-/// completes. It leaves the client unusable. Asynchronous operations heed their handler's
-/// associated executor, by default the stream's; allocator; and cancellation slot. The executor
-/// must not run two handlers at once (one thread, or a strand), as Asio asks for every composed
-/// operation.
+/// `last_failure()` says where an error arose. After an error the client is `usable()` if the
+/// server's reply was complete; otherwise the position in the stream is unknown, and the stream can
+/// only be closed.
+///
+/// Terminal cancellation cancels the stream's operation, waits for work in progress, then
+/// completes; in general it leaves the client unusable. A file that was being uploaded is listed by
+/// the server only if all of its bytes had been sent; a sink is committed only if all bytes had
+/// arrived. Other types of cancellation have no effect.
+///
+/// Asynchronous operations use their handler's associated executor (by default the stream's),
+/// allocator and cancellation slot. The executor must not run two handlers at once (one thread, or
+/// a strand), as for every composed operation of Asio's. The client must live until they complete.
+///
+/// \tparam Stream  owned (`client<tcp::socket>`) or referred to (`client<tcp::socket&>`).
+/// \tparam Hasher  computes the digests that are the server's ids.
+/// \tparam Timer   measures the deadlines.
 template <class Stream, hasher Hasher = md5, class Timer = asio::steady_timer>
 class client : detail::client_operations<Hasher> {
   using operations = detail::client_operations<Hasher>;
   using operations::state_;
 
  public:
+  /// The stream's executor.
   using executor_type = typename detail::executor_of<std::remove_reference_t<Stream>>::type;
+  /// The completion token of the asynchronous operations, unless another is given.
   using default_token = asio::default_completion_token_t<executor_type>;
-  using next_layer_type = std::remove_reference_t<Stream>;
-  using hasher_type = Hasher;
-  using digest_type = typename Hasher::digest_type;
-  using file_info = filexfer::file_info<digest_type>;
-  using upload_request = filexfer::upload_request<digest_type>;
-  using upload_result = filexfer::upload_result<digest_type>;
-  using download_result = filexfer::download_result<digest_type>;
-  using download_request = filexfer::download_request<digest_type>;
-  using download_entry = filexfer::download_entry<digest_type>;
-  using name_request = filexfer::name_request<digest_type>;
+  using next_layer_type = std::remove_reference_t<Stream>;           ///< The stream.
+  using hasher_type = Hasher;                                        ///< Computes ids.
+  using digest_type = typename Hasher::digest_type;                  ///< An id.
+  using file_info = filexfer::file_info<digest_type>;                ///< An entry of a list.
+  using upload_request = filexfer::upload_request<digest_type>;      ///< Taken by `upload`.
+  using upload_result = filexfer::upload_result<digest_type>;        ///< Of `upload`.
+  using download_result = filexfer::download_result<digest_type>;    ///< Of `download`.
+  using download_request = filexfer::download_request<digest_type>;  ///< Taken by `download_range`.
+  using download_entry = filexfer::download_entry<digest_type>;      ///< Of `download_range`.
+  using name_request = filexfer::name_request<digest_type>;          ///< Taken by `add_names`.
 
-  /// Whether `list_files` can call it for an entry.
+  /// Whether `list_files` can call `OnEntry` for an entry.
   template <class OnEntry>
   static constexpr bool takes_entries = std::is_invocable_v<OnEntry&, file_info> ||
                                         std::is_invocable_v<OnEntry&, file_info, std::error_code&>;
 
-  /// Takes or refers to a connected stream, at the start of a dialogue.
+  /// Takes or refers to a stream.
+  ///
+  /// \param stream   connected, and at the start of a dialogue.
+  /// \param options  limits and buffer sizes.
   explicit client(Stream&& stream, const client_options& options = {})
       : stream_{std::forward<Stream>(stream)} {
     state_.options = options;
@@ -94,45 +106,54 @@ class client : detail::client_operations<Hasher> {
     state_.connection.sends_files = file_sending_stream<next_layer_type>;
   }
 
-  /// A client stays where it is: operations refer to it.
+  /// Neither copied nor moved: operations refer to the client.
   client(const client&) = delete;
   client& operator=(const client&) = delete;
 
+  /// \return the stream.
   next_layer_type& next_layer() noexcept { return stream_; }
+  /// \return the stream.
   const next_layer_type& next_layer() const noexcept { return stream_; }
 
-  /// Gives asynchronous operations an executor for hashing and file access (a thread pool's, of two
-  /// threads best), so that these overlap with the stream. Without one they are done in place. Join
-  /// the pool before the context, or a source or sink that it works on, is destroyed: declare it
-  /// behind all of them.
+  /// Sets where asynchronous operations hash and access files, so that this overlaps with the
+  /// stream's I/O. Without it they do so on the handler's executor.
+  ///
+  /// \param executor  a thread pool's, best with two threads. Join the pool before the context, or
+  ///        a source or sink that it works on, is destroyed: declare it after all of them.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
-  /// The stream's executor, where handlers run that have none associated.
+  /// \return the stream's executor, where handlers run that have no associated one.
   executor_type get_executor() noexcept
     requires async_stream<next_layer_type>
   {
     return stream_.get_executor();
   }
 
-  /// Whether another operation may follow.
+  /// \return whether another operation can be started.
   [[nodiscard]] bool usable() const noexcept { return state_.synchronized && !state_.running; }
 
-  /// The server's last reply line, escaped by `printable` and cut after 512 bytes.
+  /// \return the last reply line, escaped by `printable` and cut after 512 bytes; empty if the last
+  /// operation got none.
   [[nodiscard]] const std::string& last_reply() const noexcept { return state_.last_reply; }
 
-  /// Where the last operation's error arose.
+  /// \return where the last operation's error arose.
   [[nodiscard]] failure_origin last_failure() const noexcept { return state_.origin; }
 
   // ---------------------------------------------------------------------------------------- features
 
-  /// Asks what the server can do (the protocol's section 7). A server without FEATURES is not an
-  /// error: it has version 0.
+  /// Asks what the server supports (section 7 of the protocol). A server without FEATURES is not an
+  /// error: its version is 0.
+  ///
+  /// \param ec  receives the error.
+  /// \return the features, which later operations use without asking again.
   server_features features(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return run(this->features_flow(), ec);
   }
-  /// Handler: `void(std::error_code, server_features)`.
+  /// Asynchronous form of `features`.
+  /// \param token  for a handler `void(std::error_code, server_features)`.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_features(Token&& token = default_token())
     requires async_stream<next_layer_type>
@@ -140,35 +161,46 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->features_flow(), std::forward<Token>(token));
   }
 
-  /// What FEATURES has told to another client on this connection, of another digest perhaps, so
-  /// that it need not be asked for again. No operation may be under way.
+  /// Sets the server's features, so that no operation asks for them again. No operation may be in
+  /// progress.
+  ///
+  /// \param features  what another client, perhaps of another digest, got on this connection.
   void known_features(server_features features) { state_.features = std::move(features); }
 
   // ------------------------------------------------------------------------------------------- lists
 
-  /// Lists the server's files (the protocol's section 4) and calls `on_entry(file_info)` for each
-  /// as it comes, in the server's order. Nothing is bounded but the line. `on_entry` may set the
-  /// code it gets as a second argument, if it takes one, to break off.
+  /// Lists the server's files (section 4 of the protocol), and calls `on_entry` for each as it
+  /// arrives, in the server's order. The number of entries is not limited.
   ///
-  /// \param wanted  which files, and whether with times; for either, FEATURES is asked for first
-  ///        if that was not done. What a server without prefixes lists beyond one is passed over
-  ///        here; a server without times tells none.
+  /// Errors beside those of every operation:
+  /// - `errc::bad_name`: the prefix is longer than a name can be.
+  /// - `errc::wrong_digest_kind`: only with a prefix or times, before anything is listed.
+  /// - what `on_entry` sets.
   ///
-  /// Errors beside those of every operation, with either: `errc::bad_name` if the prefix is longer
-  /// than a name; `errc::wrong_digest_kind`.
+  /// \param wanted  which files, and whether with times. For either, FEATURES is asked for first
+  ///        unless known. If the server does not filter by prefix, the client does; if it keeps no
+  ///        times, entries have none.
+  /// \param on_entry  `void(file_info)` or `void(file_info, std::error_code&)`. The latter may set
+  ///        the code to stop, which leaves the client unusable.
+  /// \param ec  receives the error.
   template <class OnEntry>
   void list_files(list_request wanted, OnEntry on_entry, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
     run(this->list_flow(std::move(wanted), std::move(on_entry)), ec);
   }
+  /// Lists all files, without times.
+  /// \param on_entry,ec  as above.
   template <class OnEntry>
   void list_files(OnEntry on_entry, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && takes_entries<OnEntry>
   {
     list_files(list_request{}, std::move(on_entry), ec);
   }
-  /// Handler: `void(std::error_code)`. `on_entry` is called on the handler's executor.
+  /// Asynchronous form of `list_files`; `on_entry` is called on the handler's executor.
+  /// \param wanted,on_entry  as above.
+  /// \param token  for a handler `void(std::error_code)`.
+  /// \return as the token determines.
   template <class OnEntry, class Token = default_token>
   auto async_list_files(list_request wanted, OnEntry on_entry, Token&& token = default_token())
     requires async_stream<next_layer_type> && takes_entries<OnEntry>
@@ -176,6 +208,9 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->list_flow(std::move(wanted), std::move(on_entry)),
                      std::forward<Token>(token));
   }
+  /// Lists all files, without times.
+  /// \param on_entry,token  as above.
+  /// \return as the token determines.
   template <class OnEntry, class Token = default_token>
   auto async_list_files(OnEntry on_entry, Token&& token = default_token())
     requires async_stream<next_layer_type> && takes_entries<OnEntry>
@@ -183,24 +218,37 @@ class client : detail::client_operations<Hasher> {
     return async_list_files(list_request{}, std::move(on_entry), std::forward<Token>(token));
   }
 
-  /// Lists the server's files; `errc::too_many_entries` beyond `client_options::max_entries`.
+  /// Lists the server's files. Errors as above, and `errc::too_many_entries` if the server sends
+  /// more than `client_options::max_entries`, which leaves the client unusable.
+  ///
+  /// \param wanted,ec  as above.
+  /// \return the entries; after an error those that had arrived.
   std::vector<file_info> list_files(list_request wanted, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return run(this->bounded_list_flow(std::move(wanted)), ec);
   }
+  /// Lists all files, without times.
+  /// \param ec  receives the error.
+  /// \return the entries.
   std::vector<file_info> list_files(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return list_files(list_request{}, ec);
   }
-  /// Handler: `void(std::error_code, std::vector<file_info>)`.
+  /// Asynchronous form of `list_files`.
+  /// \param wanted  as above.
+  /// \param token  for a handler `void(std::error_code, std::vector<file_info>)`.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_list_files(list_request wanted, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
     return async_run(this->bounded_list_flow(std::move(wanted)), std::forward<Token>(token));
   }
+  /// Lists all files, without times.
+  /// \param token  as above.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_list_files(Token&& token = default_token())
     requires async_stream<next_layer_type>
@@ -210,35 +258,50 @@ class client : detail::client_operations<Hasher> {
 
   // ----------------------------------------------------------------------------------------- uploads
 
-  /// Uploads what `source` holds, and compares the server's digest with its own (the protocol's
-  /// section 5). Returns when the server has stored the file and the digests agree.
+  /// Uploads `source`, and compares the server's digest with the one computed here (section 5 of
+  /// the protocol). Returns once the server has stored the file and the digests agree.
+  ///
+  /// Errors beside those of every operation:
+  /// - `errc::bad_name`: `wanted.name` is not a valid name.
+  /// - `errc::wrong_digest_kind`: only if `wanted` holds more than a name, before anything is sent.
+  /// - `errc::short_source`: the source ended before its size.
+  /// - `errc::source_changed`: the source changed while it was sent, or it does not hash to
+  ///   `wanted.expected` and the server could not check that.
+  /// - `errc::digest_mismatch`: the two digests differ; both are in the result.
   ///
   /// \param source  read once, from front to back; must live until the operation has ended.
-  /// \param wanted  under which name, and what else is known of the file; for more than the name,
-  ///        FEATURES is asked for first if that was not done.
-  ///
-  /// Errors beside those of every operation: `errc::digest_mismatch` if the digests differ (both
-  /// are in the result); `errc::bad_name` if the name is none; `errc::wrong_digest_kind`;
-  /// `errc::source_changed`, `errc::short_source`.
+  /// \param wanted  the name, and what else is known of the file. For more than the name, FEATURES
+  ///        is asked for first unless known.
+  /// \param ec  receives the error.
+  /// \return the digests, and how much was sent.
   template <byte_source Source>
   upload_result upload(Source& source, upload_request wanted, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return run(this->upload_flow(source, std::move(wanted)), ec);
   }
+  /// Uploads `source` as `name`.
+  /// \param source,name,ec  as above.
+  /// \return as above.
   template <byte_source Source>
   upload_result upload(Source& source, std::string name, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return upload(source, upload_request{std::move(name)}, ec);
   }
-  /// Handler: `void(std::error_code, upload_result)`.
+  /// Asynchronous form of `upload`.
+  /// \param source,wanted  as above.
+  /// \param token  for a handler `void(std::error_code, upload_result)`.
+  /// \return as the token determines.
   template <byte_source Source, class Token = default_token>
   auto async_upload(Source& source, upload_request wanted, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
     return async_run(this->upload_flow(source, std::move(wanted)), std::forward<Token>(token));
   }
+  /// Uploads `source` as `name`.
+  /// \param source,name,token  as above.
+  /// \return as the token determines.
   template <byte_source Source, class Token = default_token>
   auto async_upload(Source& source, std::string name, Token&& token = default_token())
     requires async_stream<next_layer_type>
@@ -246,21 +309,28 @@ class client : detail::client_operations<Hasher> {
     return async_upload(source, upload_request{std::move(name)}, std::forward<Token>(token));
   }
 
-  /// Asks whether the server holds the file `id` of `size` bytes already (the protocol's section
-  /// 5, `have`). If so it has that file under `name` too from then on, for good, with that time if
-  /// one is given and the server keeps times, and this is true.
-  /// No byte is sent, so nobody has compared any: where others make up files, MD5 is not enough.
-  /// Asks for FEATURES first if that was not done; of a server that can't be asked it is false.
+  /// Adds `name` to a file if the server holds it already (section 5 of the protocol, `have`). The
+  /// file is then stored under that name too, durably. No bytes are sent, so none are compared:
+  /// where others make up files, MD5 is not enough. Asks for FEATURES first unless known.
   ///
-  /// Errors beside those of every operation: `errc::bad_name` if `name` is none;
+  /// Errors beside those of every operation: `errc::bad_name` if `name` is not a valid name;
   /// `errc::wrong_digest_kind`.
+  ///
+  /// \param id,size  the file's digest, and its size in bytes.
+  /// \param name  decoded.
+  /// \param modified  kept with the name by a server that keeps times.
+  /// \param ec  receives the error.
+  /// \return whether the server holds the file; false if it has no `have`.
   bool add_name(const digest_type& id, std::uint64_t size, std::string name,
                 std::optional<file_time> modified = std::nullopt, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return run(this->add_name_flow(id, size, std::move(name), modified), ec);
   }
-  /// Handler: `void(std::error_code, bool)`.
+  /// Asynchronous form of `add_name`.
+  /// \param id,size,name,modified  as above.
+  /// \param token  for a handler `void(std::error_code, bool)`.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_add_name(const digest_type& id, std::uint64_t size, std::string name,
                       std::optional<file_time> modified, Token&& token = default_token())
@@ -272,25 +342,30 @@ class client : detail::client_operations<Hasher> {
 
   // --------------------------------------------------------------------------------------- downloads
 
-  /// Downloads the file `id` into `sink`, and commits the sink once the digest of what arrived is
-  /// `id` (the protocol's section 6). The time of modification comes with it if FEATURES was asked
-  /// for before, and the server keeps times.
+  /// Downloads a file into `sink`, and commits the sink once the digest is right (section 6 of the
+  /// protocol). The result has the file's time if FEATURES is known and the server keeps times.
   ///
-  /// \param sink  told of the file first if it is an `announced_sink`; must live until the
-  ///        operation has ended. After an error it was not committed, or its commit failed.
+  /// Errors beside those of every operation: `errc::digest_mismatch` if the bytes do not hash to
+  /// `id` (the result has what they hash to); `errc::bad_range` if the sink holds more bytes than
+  /// the file has.
   ///
-  /// A `resumable_sink` that holds bytes gets what is behind them, from a server that is known to
-  /// have FEATURES; from another it gets the whole file.
-  ///
-  /// Errors beside those of every operation: `errc::digest_mismatch` (the result tells what the
-  /// bytes hash to); `errc::bad_range` if the sink holds more than the file has.
+  /// \param id  of the file.
+  /// \param sink  must live until the operation has ended. An `announced_sink` first gets the
+  ///        file's entry. A `resumable_sink` that holds bytes gets what follows them if the server
+  ///        is known to have FEATURES, else the whole file. After an error the sink was not
+  ///        committed, or its commit failed.
+  /// \param ec  receives the error.
+  /// \return the file's entry, the digest, and how many bytes arrived.
   template <byte_sink Sink>
   download_result download(const digest_type& id, Sink& sink, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
     return run(this->download_flow(id, sink), ec);
   }
-  /// Handler: `void(std::error_code, download_result)`.
+  /// Asynchronous form of `download`.
+  /// \param id,sink  as above.
+  /// \param token  for a handler `void(std::error_code, download_result)`.
+  /// \return as the token determines.
   template <byte_sink Sink, class Token = default_token>
   auto async_download(const digest_type& id, Sink& sink, Token&& token = default_token())
     requires async_stream<next_layer_type>
@@ -298,13 +373,16 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->download_flow(id, sink), std::forward<Token>(token));
   }
 
-  /// Downloads a part of a file into `sink`, which is not committed: a part can't be verified by
-  /// itself. Whoever assembles a file of parts must hash it and compare with `wanted.id`.
-  ///
-  /// \returns the entry line; its `bytes()` have arrived.
+  /// Downloads a part of a file into `sink`, which is not committed: a part can't be verified
+  /// alone. The caller must hash the assembled file, and compare with `wanted.id`.
   ///
   /// Errors beside those of every operation: `errc::bad_range`; `errc::wrong_digest_kind`;
   /// `errc::unknown_command` if the server has no FEATURES, and so no ranges.
+  ///
+  /// \param wanted  the file's id and the part.
+  /// \param sink  must live until the operation has ended.
+  /// \param ec  receives the error.
+  /// \return the entry line; its `bytes()` have arrived.
   template <byte_sink Sink>
   download_entry download_range(const download_request& wanted, Sink& sink,
                                 std::error_code& ec = throws())
@@ -312,7 +390,10 @@ class client : detail::client_operations<Hasher> {
   {
     return run(this->range_flow(wanted, sink), ec);
   }
-  /// Handler: `void(std::error_code, download_entry)`.
+  /// Asynchronous form of `download_range`.
+  /// \param wanted,sink  as above.
+  /// \param token  for a handler `void(std::error_code, download_entry)`.
+  /// \return as the token determines.
   template <byte_sink Sink, class Token = default_token>
   auto async_download_range(const download_request& wanted, Sink& sink,
                             Token&& token = default_token())
@@ -323,33 +404,37 @@ class client : detail::client_operations<Hasher> {
 
   // -------------------------------------------------------------------------------------- many files
 
-  /// Uploads all that `files` has, and calls `on_result(request, error, result)` for each in its
-  /// order, once it is known what became of it: `error` as of `upload`, which `last_failure()` and
-  /// `last_reply()` tell of, too, as long as `on_result` runs.
+  /// Uploads all of `files`, and calls `on_result` for each in their order, once its result is
+  /// known.
   ///
-  /// The asynchronous form sends files ahead of the replies to those before (the protocol's section
-  /// 5, `nowait`, and section 7, "pipelining"), if the server takes that, so that thousands of
-  /// small ones cost a handful of round trips. It asks for FEATURES first if that was not done, and
-  /// holds about 1 MiB. Files above `client_options::max_nowait_size` are sent by themselves, in
-  /// their turn. The blocking form sends each after the one before.
+  /// The asynchronous form asks for FEATURES first unless known. If the server supports it, files
+  /// are sent before earlier ones have been answered (section 5 of the protocol, `nowait`, and
+  /// section 7, "pipelining"), so that thousands of small ones cost a few round trips; this takes
+  /// about 1 MiB of memory. A file above `client_options::max_nowait_size` is sent alone, in its
+  /// turn. The blocking form sends each file after the reply to the one before.
   ///
-  /// \param files  an `upload_range`; must live until the operation has ended. It is gone through
-  ///        on the work executor, ahead of the results, and a file of up to
-  ///        `client_options::chunk_size` is read whole when it is its turn; so a range may open
-  ///        each file when it is incremented.
-  /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`; runs
-  ///        on the handler's executor. Its exceptions end the operation.
+  /// Succeeds if `on_result` was called for each file, whatever its error. Otherwise the error is
+  /// one of `upload`; a file without a result was not sent, or its result is unknown, and sending
+  /// it again is safe. The client is then unusable, unless nothing was sent because FEATURES failed
+  /// or showed another kind of digest (`errc::wrong_digest_kind`).
   ///
-  /// Succeeds if `on_result` was called for each file, whatever it was told. Else the error, as of
-  /// `upload`, is why the connection is of no more use: what `on_result` was not called for was not
-  /// sent, or nobody knows; to send it again is safe.
+  /// \param files  an `upload_range`; must live until the operation has ended. It is iterated on
+  ///        the work executor, ahead of the results. A file of up to `client_options::chunk_size`
+  ///        is read completely in its turn, so a range may open each file when it is incremented.
+  /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`, called
+  ///        on the handler's executor, with an error of `upload`. During the call `last_failure()`
+  ///        and `last_reply()` refer to that file. An exception ends the operation.
+  /// \param ec  receives the error.
   template <class Files, class OnResult>
   void upload_all(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && upload_range<Files, digest_type>
   {
     run(this->uploads_flow(files, std::move(on_result)), ec);
   }
-  /// Handler: `void(std::error_code)`.
+  /// Asynchronous form of `upload_all`.
+  /// \param files,on_result  as above.
+  /// \param token  for a handler `void(std::error_code)`.
+  /// \return as the token determines.
   template <class Files, class OnResult, class Token = default_token>
   auto async_upload_all(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && upload_range<Files, digest_type>
@@ -357,18 +442,22 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->uploads_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
-  /// Asks for each of `files` whether the server holds it, as `add_name` does, and calls
-  /// `on_result(asked, error, held)` in their order. Otherwise as `upload_all`.
+  /// Calls `add_name` for each of `files`, and `on_result` in their order. Otherwise as
+  /// `upload_all`.
   ///
   /// \param files  a `name_range`; must live until the operation has ended.
-  /// \param on_result  `void(const name_request&, std::error_code, bool)`.
+  /// \param on_result  `void(const name_request&, std::error_code, bool held)`.
+  /// \param ec  receives the error.
   template <class Files, class OnResult>
   void add_names(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && name_range<Files, digest_type>
   {
     run(this->names_flow(files, std::move(on_result)), ec);
   }
-  /// Handler: `void(std::error_code)`.
+  /// Asynchronous form of `add_names`.
+  /// \param files,on_result  as above.
+  /// \param token  for a handler `void(std::error_code)`.
+  /// \return as the token determines.
   template <class Files, class OnResult, class Token = default_token>
   auto async_add_names(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && name_range<Files, digest_type>
@@ -376,22 +465,26 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->names_flow(files, std::move(on_result)), std::forward<Token>(token));
   }
 
-  /// Downloads all that `files` has, and calls `on_result(file, error, result)` for each in its
-  /// order: `error` as of `download`. A sink is told of its file (`announced_sink`) when the bytes
-  /// are about to come, and may open its place only then; what it holds already is not asked about.
-  /// Up to 16 small files are committed together, so the next ones' sinks may be open by then.
-  /// Whole files are fetched. Otherwise as `upload_all`.
+  /// Downloads all of `files`, and calls `on_result` for each in their order, with an error of
+  /// `download`. Whole files are fetched: what a sink holds is not asked about. Otherwise as
+  /// `upload_all`.
   ///
-  /// \param files  a `download_range`, whose elements must live until their result has come, and
-  ///        which must live until the operation has ended.
+  /// \param files  a `download_range`; must live until the operation has ended, and its elements
+  ///        until their result has come. An `announced_sink` gets its file's entry just before the
+  ///        bytes, and may open its place only then. Up to 16 small files are committed together,
+  ///        so that many sinks may be open at a time.
   /// \param on_result  `void(element&, std::error_code, const download_result&)`.
+  /// \param ec  receives the error.
   template <class Files, class OnResult>
   void download_all(Files& files, OnResult on_result, std::error_code& ec = throws())
     requires sync_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
   {
     run(this->downloads_flow(files, std::move(on_result)), ec);
   }
-  /// Handler: `void(std::error_code)`.
+  /// Asynchronous form of `download_all`.
+  /// \param files,on_result  as above.
+  /// \param token  for a handler `void(std::error_code)`.
+  /// \return as the token determines.
   template <class Files, class OnResult, class Token = default_token>
   auto async_download_all(Files& files, OnResult on_result, Token&& token = default_token())
     requires async_stream<next_layer_type> && filexfer::download_range<Files, digest_type>
@@ -403,8 +496,8 @@ class client : detail::client_operations<Hasher> {
   template <class MakeFlow>
   auto run(MakeFlow make_flow, std::error_code& ec) {
     state_.connection.can_pipeline = false;
-    const auto call = [&](std::error_code& into) {
-      return detail::run(next_layer(), std::move(make_flow), into);
+    const auto call = [&](std::error_code& error) {
+      return detail::run(next_layer(), std::move(make_flow), error);
     };
     return detail::call_or_throw(call, ec);
   }
@@ -420,8 +513,10 @@ class client : detail::client_operations<Hasher> {
   asio::any_io_executor work_executor_;
 };
 
+/// Owns an rvalue stream, refers to an lvalue.
 template <class Stream>
 client(Stream&&) -> client<Stream>;
+/// Owns an rvalue stream, refers to an lvalue.
 template <class Stream>
 client(Stream&&, client_options) -> client<Stream>;
 

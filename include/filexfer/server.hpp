@@ -41,17 +41,17 @@
 
 namespace filexfer {
 
-/// Told of every command that ended, and of every connection that was refused or could not be
-/// accepted (`session_event::verb` is then empty), with the peer's address. Called from any thread
-/// that runs the context, from several at once; it must not throw.
+/// Called with the peer's address for every command that has ended, and (with an empty
+/// `session_event::verb`) for every connection that failed between commands, was rejected, or could
+/// not be accepted (then without an address). Called from any thread that runs the context, from
+/// several at once; it must not throw.
 using server_observer = std::function<void(const std::string& peer, const session_event& event)>;
 
-/// Serves a store's files to whoever connects.
+/// Accepts connections on one endpoint, and serves a store's files on each.
 ///
-/// `Protocol` is `asio::ip::tcp` or `asio::local::stream_protocol`; `Stream` is what `wrap` makes
-/// of its sockets. Every connection has a strand of its own: any number of threads may run the
-/// context. The server may be destroyed at any time, which stops it at once; the store must live
-/// until the context has run out of its handlers.
+/// Every connection has its own strand: any number of threads may run the context. The server may
+/// be destroyed at any time, which stops it at once, without a grace period; the store must live
+/// until the context has run the server's last handler.
 ///
 ///     filexfer::memory_store store;
 ///     asio::io_context context;
@@ -59,17 +59,30 @@ using server_observer = std::function<void(const std::string& peer, const sessio
 ///         context.get_executor(), {asio::ip::tcp::v4(), 9999}, store};
 ///     server.start();
 ///     context.run();
+///
+/// \tparam Protocol  `asio::ip::tcp` or `asio::local::stream_protocol`.
+/// \tparam Store     a `file_store`.
+/// \tparam Hasher    computes the ids.
+/// \tparam Timer     measures the deadlines.
+/// \tparam Stream    what sessions use: the protocol's socket, or what `wrap` makes of it.
 template <class Protocol, class Store, hasher Hasher = md5, class Timer = asio::steady_timer,
           class Stream = typename Protocol::socket>
 class server {
  public:
-  using socket_type = typename Protocol::socket;
-  using endpoint_type = typename Protocol::endpoint;
-  using executor_type = asio::any_io_executor;
+  using socket_type = typename Protocol::socket;      ///< An accepted connection's.
+  using endpoint_type = typename Protocol::endpoint;  ///< Where a server listens.
+  using executor_type = asio::any_io_executor;        ///< Any executor.
+  /// The completion token of `async_stop`, unless another is given.
   using default_token = asio::default_completion_token_t<executor_type>;
 
-  /// Binds `endpoint` and listens. Throws `std::system_error` if that fails. A Unix socket that a
-  /// server left behind is replaced if nobody answers there.
+  /// Binds an endpoint and listens. A Unix socket file is replaced if no server listens there any
+  /// more.
+  ///
+  /// \param executor  of the context that accepts and serves connections.
+  /// \param endpoint  where to listen; with port 0 the system chooses the port.
+  /// \param store     must live until the context has run the server's last handler.
+  /// \param options   limits.
+  /// \throws std::system_error  if opening, binding or listening fails.
   server(asio::any_io_executor executor, const endpoint_type& endpoint, Store& store,
          const server_options& options = {})
       : state_{std::make_shared<state>(std::move(executor), endpoint, store, options)} {}
@@ -77,6 +90,7 @@ class server {
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
+  /// Stops accepting and cancels all connections, as `async_stop` without a grace period.
   ~server() {
     asio::dispatch(state_->strand, [s = state_] {
       s->stop_accepting();
@@ -84,46 +98,56 @@ class server {
     });
   }
 
-  /// Where it listens: with the port that the system chose, if that was 0.
+  /// \return where the server listens, with the port that the system chose.
   [[nodiscard]] endpoint_type local_endpoint() const { return state_->local_endpoint; }
 
-  /// The executor that connections are accepted on. Each has a strand of its own there.
+  /// \return the executor that connections are accepted on, and that their strands run on.
   executor_type get_executor() const noexcept { return state_->strand.get_inner_executor(); }
 
-  /// Gives sessions an executor for hashing and for disk work that can stall (a thread pool's), so
-  /// that no client delays another. Before `start`. Join the pool before the context is destroyed.
+  /// Sets where sessions hash, and do disk work that can stall, so that no client delays another.
+  /// To be called before `start`.
+  ///
+  /// \param executor  a thread pool's. Join the pool before the context is destroyed.
   void work_executor(asio::any_io_executor executor) {
     state_->work_executor = std::move(executor);
   }
 
-  /// Serves each client over a `Stream` that `make` makes of its socket, such as one that speaks
-  /// TLS. If that needs a handshake, it should be part of the first read or write, and so stand
-  /// under the first line's deadline. Before `start`, which needs it unless `Stream` is the socket.
+  /// Sets how a `Stream` is made of a socket, for example to speak TLS. Must be called before
+  /// `start`.
+  ///
+  /// \param make  called for each connection. A handshake should be part of the first read or
+  ///        write, so that the first line's deadline applies to it.
   void wrap(std::function<Stream(socket_type)> make)
     requires(!std::same_as<Stream, socket_type>)
   {
     state_->make_stream = std::move(make);
   }
 
-  /// Before `start`.
+  /// Sets a callback for commands and rejected connections. To be called before `start`.
+  ///
+  /// \param observer  see `server_observer`.
   void observe(server_observer observer) { state_->observer = std::move(observer); }
 
-  /// Begins to accept. To be called once.
+  /// Starts accepting connections. To be called once, from any thread.
   void start() {
     asio::dispatch(state_->strand, [s = state_] { s->accept(); });
   }
 
-  /// Stops accepting; commands under way may end within `server_options::grace`, then connections
-  /// are broken off. Completes when the last connection has ended. May be called from any thread.
-  /// Handler: `void(std::error_code)`, never with an error; its associated executor is heeded.
+  /// Stops accepting, and lets commands in progress end within `server_options::grace`; then
+  /// cancels the connections that are left. Completes when the last connection has ended. May be
+  /// called from any thread, and more than once. Cannot be cancelled.
+  ///
+  /// \param token  for a handler `void(std::error_code)`, which never gets an error; its associated
+  ///        executor is used.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_stop(Token&& token = default_token()) {
     auto initiate = [](auto&& handler, std::shared_ptr<state> s) {
       using waiter_type = stop_waiter_for<std::decay_t<decltype(handler)>>;
-      std::unique_ptr<stop_waiter> waiting = std::make_unique<waiter_type>(
+      std::unique_ptr<stop_waiter> waiter = std::make_unique<waiter_type>(
           std::forward<decltype(handler)>(handler), s->strand.get_inner_executor());
       asio::post(s->strand,
-                 [s, waiting = std::move(waiting)]() mutable { s->stop(std::move(waiting)); });
+                 [s, waiter = std::move(waiter)]() mutable { s->stop(std::move(waiter)); });
     };
     return asio::async_initiate<Token, void(std::error_code)>(std::move(initiate), token, state_);
   }
@@ -157,7 +181,7 @@ class server {
     std::string address;
     std::unique_ptr<session_type> served;
     std::unique_ptr<Stream> rejected;
-    detail::connection lines;  ///< Of one that is turned away.
+    detail::connection reject_state;  ///< Of a rejected connection.
 
     Stream& stream() { return served ? served->next_layer() : *rejected; }
   };
@@ -201,14 +225,14 @@ class server {
       else retry_accept(ec);
     }
 
-    /// No descriptors or no memory, most likely: to ask again at once would spin.
-    void retry_accept(std::error_code why) {
-      report({}, {.error = why});
+    /// Most likely no descriptors or no memory are left: accepting again at once would spin.
+    void retry_accept(std::error_code error) {
+      report({}, {.error = error});
       pause.expires_after(options.accept_pause);
       pause.async_wait(on_strand([s = this->shared_from_this()](std::error_code) { s->accept(); }));
     }
 
-    /// What failed for one connection ends that one, not the server.
+    /// Returns the error that `call` throws: it ends one connection, not the server.
     template <class Call>
     static std::error_code attempt(Call call) noexcept {
       try {
@@ -220,9 +244,9 @@ class server {
     }
 
     void admit(socket_type socket) {
-      std::error_code gone;
-      const auto remote = socket.remote_endpoint(gone);
-      if (gone) return;
+      std::error_code disconnected;
+      const auto remote = socket.remote_endpoint(disconnected);
+      if (disconnected) return;
       detail::prepare(socket);
       const std::string peer = detail::name_of(remote);
       auto connection = std::make_shared<peer_connection>();
@@ -236,7 +260,7 @@ class server {
         serve(std::move(connection), std::move(socket), peer);
       } else {
         report(peer, {.error = errc::busy});
-        // A rejected connection lingers for a moment: so many may, more are closed at once.
+        // Rejected connections linger for a moment. Beyond this number they are closed at once.
         constexpr std::size_t max_lingering = 64;
         if (connections.size() - served < max_lingering)
           reject(std::move(connection), std::move(socket));
@@ -248,11 +272,13 @@ class server {
       else return make_stream(std::move(socket));
     }
 
-    template <class Which>
-    std::size_t count_served(Which which) const {
-      const auto counts = [&](const auto& l) { return l->served && which(*l); };
+    template <class Predicate>
+    std::size_t count_served(Predicate predicate) const {
+      const auto matches = [&](const auto& connection) {
+        return connection->served && predicate(*connection);
+      };
       return static_cast<std::size_t>(
-          std::count_if(connections.begin(), connections.end(), counts));
+          std::count_if(connections.begin(), connections.end(), matches));
     }
 
     void serve(std::shared_ptr<peer_connection> connection, socket_type socket,
@@ -272,17 +298,18 @@ class server {
 
     void reject(std::shared_ptr<peer_connection> connection, socket_type socket) {
       connection->rejected = std::make_unique<Stream>(stream_over(std::move(socket)));
-      peer_connection& away = *connection;
-      auto reject_flow = [&away](std::error_code& ec) {
-        return detail::reject(away.lines, errc::busy, ec);
+      peer_connection& peer = *connection;
+      auto reject_flow = [&peer](std::error_code& ec) {
+        return detail::reject(peer.reject_state, errc::busy, ec);
       };
       run(std::move(connection), [&](auto&& handler) {
-        detail::async_run<Timer>(*away.rejected, {options.session.limits, {}}, reject_flow,
+        detail::async_run<Timer>(*peer.rejected, {options.session.limits, {}}, reject_flow,
                                  std::forward<decltype(handler)>(handler));
       });
     }
 
-    /// Keeps `connection` until what `start` starts has ended. It is started on its own strand.
+    /// Keeps `connection` alive until the operation that `start` initiates has completed. The
+    /// operation runs on the connection's strand.
     template <class Start>
     void run(std::shared_ptr<peer_connection> connection, Start start) {
       connections.push_back(connection);
@@ -306,8 +333,8 @@ class server {
 
     // -------------------------------------------------------------------------------------- stopping
 
-    void stop(std::unique_ptr<stop_waiter> waiting) {
-      stop_waiters.push_back(std::move(waiting));
+    void stop(std::unique_ptr<stop_waiter> waiter) {
+      stop_waiters.push_back(std::move(waiter));
       stop_accepting();
       emit(asio::cancellation_type::total);
       if (!connections.empty()) {
@@ -321,7 +348,7 @@ class server {
 
     void stop_accepting() {
       if (!acceptor.is_open()) return;
-      // First the name: once nobody answers there, another server may take it.
+      // Remove the file first: once nothing listens there, another server may replace it.
       detail::remove_socket_file(local_endpoint, file);
       std::error_code ignored;
       acceptor.close(ignored);
@@ -338,7 +365,7 @@ class server {
     void finish_if_stopped() {
       if (acceptor.is_open() || !connections.empty()) return;
       grace.cancel();
-      for (auto& waiting : std::exchange(stop_waiters, {})) waiting->complete();
+      for (auto& waiter : std::exchange(stop_waiters, {})) waiter->complete();
     }
 
     void report(const std::string& peer, const session_event& event) const {

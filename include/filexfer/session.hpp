@@ -2,7 +2,7 @@
 #define FILEXFER_SESSION_HPP
 
 /// \file
-/// The server's side of one connection.
+/// The server side of one connection.
 
 #include <filexfer/detail/driver/async_run.hpp>
 #include <filexfer/detail/driver/run.hpp>
@@ -27,16 +27,25 @@ namespace filexfer {
 
 /// Serves a store's files to one client, over a stream that is connected to it.
 ///
-/// `Stream` is owned (`session<tcp::socket, ...>`) or referred to (`session<tcp::socket&, ...>`).
-/// The store is referred to, and may serve many sessions at once.
+/// \tparam Stream  owned (`tcp::socket`) or referred to (`tcp::socket&`).
+/// \tparam Store   referred to; may serve many sessions at once.
+/// \tparam Hasher  computes the ids.
+/// \tparam Timer   measures the deadlines, and how long a command takes.
 template <class Stream, class Store, hasher Hasher = md5, class Timer = asio::steady_timer>
   requires file_store<Store, typename Hasher::digest_type>
 class session {
  public:
-  using next_layer_type = std::remove_reference_t<Stream>;
+  using next_layer_type = std::remove_reference_t<Stream>;  ///< The stream.
+  /// The stream's executor.
   using executor_type = typename detail::executor_of<next_layer_type>::type;
+  /// The completion token of `async_run`, unless another is given.
   using default_token = asio::default_completion_token_t<executor_type>;
 
+  /// Takes or refers to a stream.
+  ///
+  /// \param stream   connected; nothing has been read or written yet.
+  /// \param store    must outlive the session.
+  /// \param options  limits, buffer sizes and what the client may do.
   session(Stream&& stream, Store& store, const session_options& options = {})
       : stream_{std::forward<Stream>(stream)}, flow_{state_, store} {
     state_.options = options;
@@ -45,25 +54,31 @@ class session {
     state_.connection.sends_files = file_sending_stream<next_layer_type>;
   }
 
-  /// A session stays where it is: its operation refers to it.
+  /// Neither copied nor moved: its operation refers to the session.
   session(const session&) = delete;
   session& operator=(const session&) = delete;
 
+  /// \return the stream.
   next_layer_type& next_layer() noexcept { return stream_; }
+  /// \return the stream.
   const next_layer_type& next_layer() const noexcept { return stream_; }
 
-  /// The stream's executor, where the handler runs if it has none associated.
+  /// \return the stream's executor, where the handler runs if it has no associated one.
   executor_type get_executor() noexcept
     requires async_stream<next_layer_type>
   {
     return stream_.get_executor();
   }
 
-  /// Gives `async_run` an executor for hashing and for disk work that can stall (a thread pool's).
-  /// Without one it is done in place. Join the pool before the stream's context is destroyed.
+  /// Sets where `async_run` hashes, and does disk work that can stall. Without it that is done on
+  /// the handler's executor. To be called before `async_run`.
+  ///
+  /// \param executor  a thread pool's. Join the pool before the stream's context is destroyed.
   void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
-  /// Has `observer` told of every command that ended.
+  /// Sets a callback for commands. To be called before `run` or `async_run`.
+  ///
+  /// \param observer  called for every command that has ended, and for an error between commands.
   void observe(session_observer observer) {
     state_.on_start = [this] { started_ = Timer::clock_type::now(); };
     state_.on_end = [this, observer = std::move(observer)](session_event event) {
@@ -72,28 +87,44 @@ class session {
     };
   }
 
-  /// Serves the client until it ends the connection, then closes the stream where that is in the
-  /// library's power (`closable_stream`). Knows no deadlines. To be called once.
+  /// Serves the client until it ends the connection, then closes a `closable_stream`. Has no
+  /// deadlines. To be called once. Throws `std::system_error` if `ec` is omitted.
   ///
-  /// Errors, after all of which the connection is over: the refusal that ended it
-  /// (`errc::bad_request`, `errc::line_too_long`, `errc::timeout`), `errc::truncated` if the client
-  /// left in the middle of a command, what the stream reported, or, from the middle of a download,
-  /// what the store reported. Refusals after which the protocol goes on are no errors here.
+  /// Errors, each of which ends the connection:
+  /// - a refusal that ends it (section 8 of the protocol): `errc::bad_request`,
+  ///   `errc::line_too_long`, `errc::superseded`, or `errc::timeout` (asynchronous only); or any
+  ///   refusal of an upload whose remaining bytes are not read, as their number is unknown or above
+  ///   `session_options::max_drain_size`.
+  /// - `errc::truncated`: the client ended the stream in the middle of a command.
+  /// - `errc::timed_out`: a deadline passed within a line, or while replies or a file were written
+  ///   (asynchronous only).
+  /// - what the stream reported.
+  /// - what the store's reader reported in the middle of a download's bytes, or
+  ///   `errc::source_changed` or `errc::short_source` there.
+  /// - `std::errc::not_enough_memory`.
+  ///
+  /// Other refusals are not errors here: the connection continues.
+  ///
+  /// \param ec  receives the error.
   void run(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    const auto call = [this](std::error_code& into) { detail::run(stream_, make_flow(), into); };
+    const auto call = [this](std::error_code& error) { detail::run(stream_, make_flow(), error); };
     detail::call_or_throw(call, ec);
   }
 
-  /// The same, asynchronous and with deadlines. Handler: `void(std::error_code)`, whose associated
-  /// executor, allocator and cancellation slot are heeded.
+  /// Asynchronous form of `run`, with the deadlines of `session_options::limits`. The session and
+  /// the store must live until it completes.
   ///
-  /// Cancelling of type total or partial lets the command under way end, then tells the client
-  /// `ERROR shutting-down` and closes; that is no error. Cancelling of type terminal breaks off: it
-  /// cancels the stream's operation, waits for work that is under way, and completes with
-  /// `asio::error::operation_aborted`. An upload whose bytes were not all stored leaves nothing;
-  /// one that was about to be answered may stay.
+  /// Total or partial cancellation lets the command in progress end, then sends `ERROR
+  /// shutting-down` and closes, without an error. Terminal cancellation cancels the stream's
+  /// operation, waits for work in progress, and completes with `asio::error::operation_aborted`. An
+  /// upload whose bytes were not all stored is then not listed (what arrived under a resume token
+  /// may be kept); one whose reply was about to be sent may be.
+  ///
+  /// \param token  for a handler `void(std::error_code)`, whose associated executor, allocator and
+  ///        cancellation slot are used.
+  /// \return as the token determines.
   template <class Token = default_token>
   auto async_run(Token&& token = default_token())
     requires async_stream<next_layer_type>
@@ -114,8 +145,10 @@ class session {
   typename Timer::time_point started_{};
 };
 
+/// Owns an rvalue stream, refers to an lvalue.
 template <class Stream, class Store>
 session(Stream&&, Store&) -> session<Stream, Store>;
+/// Owns an rvalue stream, refers to an lvalue.
 template <class Stream, class Store>
 session(Stream&&, Store&, session_options) -> session<Stream, Store>;
 

@@ -2,8 +2,8 @@
 #define FILEXFER_TRANSFER_HPP
 
 /// \file
-/// Transfers that outlive their connections: when to try again, how long to wait before, and an
-/// upload that goes on where it stopped (the protocol's section 5, `resume`).
+/// Transfers that survive a lost connection: whether to retry, the backoff between attempts, and
+/// resumed uploads (section 5 of the protocol, `resume`).
 
 #include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/client.hpp>
@@ -29,43 +29,53 @@
 
 namespace filexfer {
 
-/// How persistent a transfer is.
+/// For how long, and how often, a failed transfer is retried.
 struct retry_policy {
-  /// Since bytes last moved; 0 for one attempt only.
+  /// For how long to retry, counted from the last progress; 0 for a single attempt.
   std::chrono::milliseconds patience{std::chrono::seconds{30}};
-  std::chrono::milliseconds first_pause{100};  ///< It doubles with each attempt that moves nothing,
-  std::chrono::milliseconds longest_pause{std::chrono::seconds{5}};  ///< up to this.
+  /// The first pause; it doubles with each attempt without progress.
+  std::chrono::milliseconds first_pause{100};
+  std::chrono::milliseconds longest_pause{std::chrono::seconds{5}};  ///< The longest pause.
 };
 
-/// Whether another attempt can succeed after one that ended with `ec`: a broken connection, or a
-/// refusal that `may_pass`; not what was cancelled, nor a failure of the caller's own.
+/// Whether another attempt can succeed: after a broken connection, or a refusal that is
+/// `condition::may_pass`; not after cancellation, nor after an error of the caller's own.
+///
+/// \param ec,origin  how the last attempt ended, and where the error arose.
+/// \return whether to retry.
 inline bool may_try_again(std::error_code ec, failure_origin origin) noexcept {
   if (!ec || origin == failure_origin::local || ec.value() == ECANCELED) return false;
   if (ec == condition::refused) return ec == condition::may_pass;
   return ec == errc::truncated || origin != failure_origin::peer;
 }
 
-/// Says how long to wait before each attempt. The pauses grow, and are shortened at random by up to
-/// half, so that many clients do not come back together.
+/// The backoff between attempts. The pauses grow, and are shortened at random by up to half, so
+/// that many clients do not reconnect at the same time.
+///
+/// \tparam Clock  measures the time since the last progress.
 template <class Clock = std::chrono::steady_clock>
 class retry_schedule {
  public:
-  /// \param seed  of the random part.
+  /// Starts with the first backoff, and counts time from now.
+  ///
+  /// \param policy  the limits.
+  /// \param seed    of the random part.
   explicit retry_schedule(const retry_policy& policy,
                           std::uint32_t seed = std::random_device{}()) noexcept
       : policy_{policy}, pause_{policy.first_pause}, random_{seed} {}
 
-  /// The last attempt has moved bytes: patience and pauses begin anew.
+  /// The last attempt has moved bytes: resets the backoff and the time that is left.
   void progress() {
     pause_ = policy_.first_pause;
     last_progress_ = Clock::now();
   }
 
-  /// The pause before another attempt; nothing once patience has ended.
+  /// \return the pause before another attempt; nothing after `retry_policy::patience` without
+  /// progress.
   std::optional<std::chrono::milliseconds> next() {
     if (Clock::now() - last_progress_ >= policy_.patience) return std::nullopt;
-    const auto most = std::exchange(pause_, std::min(2 * pause_, policy_.longest_pause)).count();
-    std::uniform_int_distribution<std::chrono::milliseconds::rep> pauses{most / 2, most};
+    const auto longest = std::exchange(pause_, std::min(2 * pause_, policy_.longest_pause)).count();
+    std::uniform_int_distribution<std::chrono::milliseconds::rep> pauses{longest / 2, longest};
     return std::chrono::milliseconds{pauses(random_)};
   }
 
@@ -76,9 +86,15 @@ class retry_schedule {
   typename Clock::time_point last_progress_ = Clock::now();
 };
 
-/// The digest of all that `source` holds, which is at its beginning afterwards.
+/// Computes the digest of all of `source`, and returns to its beginning.
 ///
-/// Fails with what the source reports, `errc::source_changed` if it changes meanwhile.
+/// Errors: those of the source; `errc::short_source` if it ends before its size;
+/// `errc::source_changed` if a `guarded_source` has changed meanwhile.
+///
+/// \tparam Hasher  computes the digest.
+/// \param source  read from its beginning.
+/// \param ec  receives the error.
+/// \return the digest; meaningless after an error.
 template <hasher Hasher, seekable_source Source>
 typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
   Hasher hash;
@@ -88,11 +104,11 @@ typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
   for (std::uint64_t left = source.size(); left > 0 && !ec;) {
     const auto part = std::span{buffer}.first(
         static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer.size())));
-    const std::size_t got = source.read(part, ec);
-    if (!ec && got < part.size()) ec = errc::short_source;
+    const std::size_t bytes = source.read(part, ec);
+    if (!ec && bytes < part.size()) ec = errc::short_source;
     if (ec) break;
     hash.update(part);
-    left -= got;
+    left -= bytes;
   }
   if constexpr (guarded_source<Source>) {
     if (!ec) source.check_unchanged(ec);
@@ -101,26 +117,33 @@ typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
   return hash.finish();
 }
 
-/// The attempts at one upload. The first one names a token only. Before the next the file is
-/// hashed, so that the server may answer how much it has; nothing is glued: what the server stores
-/// hashes to what was hashed here, or is refused.
+/// The attempts at one upload. The first attempt only names a resume token. Before the second the
+/// source is hashed: with the digest, the server may resume at the bytes that it has. Two versions
+/// of a file are never mixed: the server refuses bytes that do not hash to that digest.
 ///
-/// For each attempt: `next`, connect, `client::upload` or `async_upload` with what it returned, and
-/// if that fails `may_pass`.
+/// For each attempt call `next`, connect, pass the request to `client::upload` or `async_upload`,
+/// and if that fails, call `may_pass`.
+///
+/// \tparam Hasher  computes the server's kind of digest.
+/// \tparam Source  read again for each attempt.
 template <hasher Hasher, seekable_source Source>
 class upload_attempts {
  public:
-  using digest_type = typename Hasher::digest_type;
+  using digest_type = typename Hasher::digest_type;  ///< An id.
 
-  /// \param source  must outlive this.
+  /// Chooses a random resume token, unless `wanted` has one.
+  ///
+  /// \param source  must outlive this object.
+  /// \param wanted  the name, and what else is known of the file.
   upload_attempts(Source& source, upload_request<digest_type> wanted)
       : source_{source}, wanted_{std::move(wanted)} {
     if (wanted_.resume.empty()) wanted_.resume = detail::random_name();
   }
 
-  /// Hashes all of the source, if its digest is not known; for one who asks what the server holds.
+  /// Hashes the source, unless its digest is known, for example to ask whether the server holds it.
   ///
-  /// Fails with what the source reports.
+  /// \param ec  receives an error of `hash_of`.
+  /// \return the digest; nothing after an error.
   const std::optional<digest_type>& hash(std::error_code& ec) {
     ec.clear();
     if (wanted_.expected) return wanted_.expected;
@@ -129,9 +152,11 @@ class upload_attempts {
     return wanted_.expected;
   }
 
-  /// What to ask for next; the source is at its beginning then. May hash all of the source.
+  /// Returns to the beginning of the source, and from the second attempt on hashes it, unless its
+  /// digest is known.
   ///
-  /// Fails with what the source reports.
+  /// \param ec  receives an error of the source or of `hash_of`.
+  /// \return the request for the next attempt.
   upload_request<digest_type> next(std::error_code& ec) {
     ec.clear();
     if (attempts_++ > 0) hash(ec);
@@ -139,12 +164,16 @@ class upload_attempts {
     return wanted_;
   }
 
-  /// Whether another attempt can succeed after one that failed with `ec`, which arose at `origin`
-  /// and came as far as `result`.
+  /// Whether another attempt can succeed, as `may_try_again`; also after one `errc::mismatch` of a
+  /// resumed upload.
+  ///
+  /// \param ec,origin  how the last attempt ended, and where the error arose.
+  /// \param result  of the last attempt.
+  /// \return whether to retry.
   bool may_pass(std::error_code ec, failure_origin origin,
                 const upload_result<digest_type>& result) {
-    // What was left there was not of this file, and is dropped now: once that may be so.
-    if (ec == errc::mismatch && result.offset > 0) return !std::exchange(began_afresh_, true);
+    // The bytes that the server had kept were not this file's, and are discarded now: retry once.
+    if (ec == errc::mismatch && result.offset > 0) return !std::exchange(restarted_, true);
     return may_try_again(ec, origin);
   }
 
@@ -152,18 +181,23 @@ class upload_attempts {
   Source& source_;
   upload_request<digest_type> wanted_;
   int attempts_ = 0;
-  bool began_afresh_ = false;
+  bool restarted_ = false;
 };
 
-/// Uploads over one connection after the other until the file is stored or there is no sense in
-/// another attempt. Blocks, also between attempts. A server that can't resume gets the whole file
-/// each time.
+/// Uploads over one connection after another until the file is stored, or another attempt cannot
+/// succeed, or `policy` ends. Blocks, also between attempts. A server that can't resume gets the
+/// whole file each time.
 ///
+/// Errors: that of the last attempt, of `connect` or `client::upload`; those of `hash_of`.
+///
+/// \tparam Hasher  computes the server's kind of digest.
 /// \param connect  called with an `std::error_code&` for each attempt; returns a connected stream,
-///        which is owned.
-/// \param source   must live until this returns.
-///
-/// Errors: those of `connect` and of `client::upload`, of the last attempt.
+///        which the attempt owns.
+/// \param source   read again for each attempt.
+/// \param wanted   the name, and what else is known of the file.
+/// \param policy   when to stop.
+/// \param ec       receives the error.
+/// \return the result of the last attempt.
 template <hasher Hasher = md5, class Connect, seekable_source Source>
 upload_result<typename Hasher::digest_type> upload_with_retries(
     Connect connect, Source& source, upload_request<typename Hasher::digest_type> wanted,
@@ -177,9 +211,9 @@ upload_result<typename Hasher::digest_type> upload_with_retries(
     auto origin = failure_origin::stream;
     auto stream = connect(ec);
     if (!ec) {
-      client<decltype(stream), Hasher> one{std::move(stream)};
-      result = one.upload(source, std::move(request), ec);
-      origin = one.last_failure();
+      client<decltype(stream), Hasher> uploader{std::move(stream)};
+      result = uploader.upload(source, std::move(request), ec);
+      origin = uploader.last_failure();
     }
     if (result.bytes > 0) schedule.progress();
     if (!attempts.may_pass(ec, origin, result)) return result;

@@ -12,8 +12,8 @@
 
 namespace filexfer::detail {
 
-/// Any handler of the signature `void(std::error_code, Result)`, with its associated executor and
-/// cancellation slot. It is freed before it is called.
+/// A type-erased handler of signature `void(std::error_code, Result)`, with its associated executor
+/// and cancellation slot. Its memory is freed before the handler is called.
 template <class Result>
 class any_handler {
  public:
@@ -44,9 +44,9 @@ class any_handler {
   struct held_as final : held {
     explicit held_as(Handler&& h) : handler{std::move(h)} {}
     void call(std::unique_ptr<held> self, std::error_code ec, Result result) override {
-      Handler own{std::move(handler)};
+      Handler local{std::move(handler)};
       self.reset();
-      std::move(own)(ec, std::move(result));
+      std::move(local)(ec, std::move(result));
     }
     Handler handler;
   };

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_DRIVER_ASYNC_RUN_HPP
 #define FILEXFER_DETAIL_DRIVER_ASYNC_RUN_HPP
 
-// The asynchronous driver: runs a flow on a stream as one operation of Asio's, for any completion
-// token. What is done meanwhile is flow_runner's; here stand the flow's value and the handler.
+// The asynchronous driver: runs a flow on a stream as one Asio operation, for any completion token.
+// flow_runner performs the actions; this file adds the flow's value and the handler.
 
 #include <filexfer/detail/driver/flow_runner.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -30,7 +30,8 @@ struct flow_value<flow<T>> {
   using type = T;
 };
 
-/// A base, so that the handler goes last: what it holds may be what the other bases refer to.
+/// The first base class, so that the handler is destroyed last: the other base may refer to what
+/// the handler owns.
 template <class Handler>
 struct handler_holder {
   Handler handler;
@@ -57,13 +58,13 @@ class async_operation final : handler_holder<Handler>,
              asio::get_associated_allocator(holder::handler)},
         flow_{make_flow(ec_)} {}
 
-  /// The flow starts on the handler's executor, never inside the initiating function.
+  /// Starts the flow on the handler's executor, never inside the initiating function.
   void start() {
     auto slot = asio::get_associated_cancellation_slot(holder::handler);
     if (slot.is_connected()) {
-      // The slot is cleared when this operation ends, but not when its context is destroyed before.
+      // The slot is cleared on completion, but not if the context is destroyed before that.
       auto on_cancel = [weak = this->weak_from_this()](asio::cancellation_type type) {
-        if (const auto kept = weak.lock()) kept->cancel(type);
+        if (const auto operation = weak.lock()) operation->cancel(type);
       };
       slot.assign(std::move(on_cancel));
     }
@@ -87,7 +88,7 @@ class async_operation final : handler_holder<Handler>,
     }
   };
 
-  /// All that belongs to the operation is freed before the handler runs.
+  /// Frees all memory of the operation before the handler runs.
   template <class... Value>
   static void call_handler(std::shared_ptr<async_operation> self, std::error_code ec,
                            Value... value) {
@@ -98,8 +99,8 @@ class async_operation final : handler_holder<Handler>,
     std::move(call)(ec, std::move(value)...);
   }
 
-  /// Calls the handler, at once if this thread is its executor's: a handler of ours is under way
-  /// there, never the initiating function.
+  /// Dispatches the handler. It may run inside this call, but never inside the initiating function:
+  /// only this operation's own handlers call this.
   void complete(typename base::pointer self) override {
     asio::get_associated_cancellation_slot(holder::handler).clear();
     asio::dispatch(completion{std::move(self)});
@@ -118,17 +119,17 @@ struct completion_signature<void> {
   using type = void(std::error_code);
 };
 
-/// Runs `make_flow(ec)`'s flow on `stream` as an asynchronous operation. The stream, and what the
-/// flow refers to, must live until it completes.
+/// Runs the flow that `make_flow(ec)` returns on `stream`, as an asynchronous operation. The
+/// stream, and what the flow refers to, must live until it completes.
 template <class Timer, class Stream, class MakeFlow, class Token>
 auto async_run(Stream& stream, const driver_settings& settings, MakeFlow make_flow, Token&& token) {
   using value = typename flow_value<std::invoke_result_t<MakeFlow&, std::error_code&>>::type;
-  auto initiate = [](auto&& handler, Stream* on, driver_settings with, MakeFlow make) {
+  auto initiate = [](auto&& handler, Stream* target, driver_settings options, MakeFlow factory) {
     using handler_type = std::decay_t<decltype(handler)>;
     using operation_type = async_operation<Stream, value, handler_type, Timer>;
-    const auto memory = asio::get_associated_allocator(handler);
+    const auto allocator = asio::get_associated_allocator(handler);
     const auto operation = std::allocate_shared<operation_type>(
-        memory, *on, with, make, std::forward<decltype(handler)>(handler));
+        allocator, *target, options, factory, std::forward<decltype(handler)>(handler));
     operation->start();
   };
   return asio::async_initiate<Token, typename completion_signature<value>::type>(

@@ -1,25 +1,26 @@
 #ifndef FILEXFER_DETAIL_DRIVER_FLOW_RUNNER_HPP
 #define FILEXFER_DETAIL_DRIVER_FLOW_RUNNER_HPP
 
-// What the asynchronous driver does for a flow: I/O with deadlines, work on an executor of its own,
-// and cancellation, until the flow has ended and nothing is under way any more.
+// Runs a flow for the asynchronous driver: I/O with deadlines, work on an executor of its own, and
+// cancellation, until the flow has ended and nothing is in progress any more.
 //
-// One class for all operations on a kind of stream: what a flow returns and who waits for it is the
-// business of async_run.hpp's class, which adds both. So a program holds this code, and Asio's for
-// each read and write in it, once and not once for each of its handlers.
+// One class serves all operations on a type of stream: async_run.hpp's class adds the flow's value
+// and the handler. So a program contains this code, and Asio's for each read and write in it, once
+// and not once for each type of handler.
 //
-// All state of an operation lives in one allocation, which every handler under way shares. An
-// action has up to three parts, I/O and two pieces of work that it waits for; the last one to end
-// resumes the flow. Beside them other work may go on, a read and a write may stand that a
-// `read_write` has left, and one wait of the timer, which is not restarted for each action: when it
-// fires early, it waits again. The operation completes when nothing is under way any more.
+// All state of an operation lives in one allocation, shared by all handlers in progress. An action
+// has up to three parts, I/O and two pieces of work that it waits for; the last part to end resumes
+// the flow. Meanwhile other work may run, a read and a write that a `read_write` has left may be
+// pending, and one wait of the timer, which is not restarted for each action: when it fires early,
+// it waits again. The operation completes when nothing is in progress any more.
 //
-// Where memory lacks to start I/O, that I/O fails; where it lacks to post work, work is done in
-// place. Memory that lacks to hand on what was done (by the work executor's thread, or to the
-// handler's executor from another) is an exception there: Asio has that memory at hand as a rule.
+// If memory for starting I/O is lacking, that I/O fails; if memory for posting work is lacking, the
+// work runs in place. If memory for reporting that work is done is lacking (on the work executor's
+// thread, or between the stream's and the handler's executor), an exception is thrown there; as a
+// rule Asio has that memory at hand.
 //
-// A mutex orders the handlers. A strand can't be counted on: the executor of `asio::use_future`,
-// for one, runs a handler on whatever thread has it.
+// A mutex serializes the handlers. A strand can't be relied on: the executor of `asio::use_future`,
+// for one, runs a handler on whichever thread has it.
 
 #include <filexfer/detail/driver/run.hpp>
 #include <filexfer/detail/driver/running_deadline.hpp>
@@ -49,11 +50,10 @@
 
 namespace filexfer::detail {
 
-/// What a driver is told beside the flow.
+/// Settings of the asynchronous driver.
 struct driver_settings {
   time_limits limits;
-  /// Where work goes; empty for work in place.
-  asio::any_io_executor work_executor;
+  asio::any_io_executor work_executor;  ///< Runs work; if empty, work runs in place.
 };
 
 template <class Stream, class Timer, class Executor, class Allocator>
@@ -80,12 +80,12 @@ class flow_runner
  protected:
   using pointer = std::shared_ptr<flow_runner>;
 
-  /// Handlers run on `executor`, and take their memory from `memory`.
+  /// Handlers run on `executor`, and use `allocator`.
   flow_runner(Stream& stream, const driver_settings& settings, Executor executor,
-              const Allocator& memory)
+              const Allocator& allocator)
       : stream_{stream},
         executor_{std::move(executor)},
-        allocator_{memory},
+        allocator_{allocator},
         stream_guard_{stream.get_executor()},
         guard_{executor_},
         work_executor_{settings.work_executor},
@@ -94,27 +94,26 @@ class flow_runner
 
   virtual ~flow_runner() = default;
 
-  /// Resumes the flow of `context()` for the first time, on the handlers' executor, never inside
-  /// this function.
+  /// Starts the flow of `context()` on the handlers' executor, never inside this function.
   void post_first_step() {
     asio::post(stream_guard_.get_executor(),
                plain_handler{this->shared_from_this(), &flow_runner::step});
   }
 
-  /// Called once, when the flow has ended and nothing is under way.
+  /// Called once, when the flow has ended and nothing is in progress.
   virtual void complete(pointer self) = 0;
 
   flow_context& context() noexcept { return context_; }
   bool cancelled() const noexcept { return cancelled_; }
 
-  // Handlers of this operation's parts: each holds it alive, and runs on the user's executor.
+  // Handlers of this operation's parts: each keeps it alive, and runs on the user's executor.
 
   struct part_handler {
     using executor_type = Executor;
     using allocator_type = Allocator;
     part_handler(pointer p) noexcept : self{std::move(p)}, memory{self->allocator_} {}
     executor_type get_executor() const noexcept { return self->executor_; }
-    // Asio 1.22 asks a dispatched handler for it after having moved from that handler.
+    // A copy: Asio 1.22 calls this on a dispatched handler after having moved from it.
     allocator_type get_allocator() const noexcept { return memory; }
     pointer self;
     Allocator memory;
@@ -128,7 +127,7 @@ class flow_runner
     call_type call;
   };
 
-  /// From another thread: so it does not take its memory from the user's allocator.
+  /// Posted from another thread, so it does not use the user's allocator.
   struct worker_handler {
     using executor_type = Executor;
     executor_type get_executor() const noexcept { return self->executor_; }
@@ -150,7 +149,7 @@ class flow_runner
     call_type call;
   };
 
-  /// What every handler does: one step of the operation, and its completion if that was the last.
+  /// The body of every handler: one step of the operation, and its completion if that was the last.
   template <class Call, class... Args>
   static void enter(pointer self, Call call, Args... args) {
     bool finished = false;
@@ -166,13 +165,13 @@ class flow_runner
 
   // --------------------------------------------------------------------------------------- the loop
 
-  /// Resumes the flow, and does what it asks, until something is under way or it has ended.
+  /// Resumes the flow and starts its actions, until one is in progress or the flow has ended.
   void step() {
     for (;;) {
       action_ = advance(context_);
       if (action_ == nullptr) {
         flow_ended_ = true;
-        cancel_standing();
+        cancel_pending();
         return;
       }
       if (!start_parts()) return;
@@ -181,7 +180,7 @@ class flow_runner
 
   /// Starts the parts of the action; true if they have all ended at once.
   bool start_parts() {
-    parts_ = 1;  // this function's hold
+    parts_ = 1;  // held by this function
     if (!cancelled_ || action_->io == io_kind::read_write || action_->io == io_kind::cancel_write) {
       start_io();
     } else {
@@ -215,25 +214,25 @@ class flow_runner
   static void post_work(pointer self, std::size_t queue) {
     const auto pool = self->work_executor_;
     asio::post(pool,
-               [kept = std::move(self), queue]() mutable { run_next(std::move(kept), queue); });
+               [owner = std::move(self), queue]() mutable { run_next(std::move(owner), queue); });
   }
 
-  /// On the work executor. One piece at a time, so that no queue keeps others waiting for long. The
-  /// operation does not end while a queue is at work; whoever hands it on keeps no hold of it.
+  /// Runs on the work executor, one piece at a time, so that no queue delays others for long. The
+  /// operation does not complete while a queue is running; the reference is passed on, not kept.
   static void run_next(pointer self, std::size_t queue) {
-    const auto made = self->queues_[queue].run_next();
-    if (made.more) {
-      if (made.awaited) tell(self, &flow_runner::end_part);
+    const auto progress = self->queues_[queue].run_next();
+    if (progress.more) {
+      if (progress.awaited) post_call(self, &flow_runner::end_part);
       post_work(std::move(self), queue);
     } else {
-      tell(std::move(self),
-           made.awaited ? &flow_runner::end_queue_and_part : &flow_runner::end_queue);
+      post_call(std::move(self),
+                progress.awaited ? &flow_runner::end_queue_and_part : &flow_runner::end_queue);
     }
   }
 
-  static void tell(pointer self, void (flow_runner::*what)()) {
+  static void post_call(pointer self, void (flow_runner::*call)()) {
     const auto stream_executor = self->stream_guard_.get_executor();
-    asio::post(stream_executor, worker_handler{std::move(self), what});
+    asio::post(stream_executor, worker_handler{std::move(self), call});
   }
 
   void end_queue() { --busy_queues_; }
@@ -276,14 +275,14 @@ class flow_runner
     }
   }
 
-  /// The timer ends it.
+  /// The timer ends the pause.
   void start_pause() {
     ++parts_;
     io_under_way_ = true;
     if (const auto failed = start_safely([this] { set_deadline(); })) end_io(failed);
   }
 
-  /// Calls what starts something asynchronous; returns why it could not.
+  /// Calls `start`, which starts something asynchronous; returns the error if it throws.
   template <class Start>
   static std::error_code start_safely(Start start) noexcept {
     try {
@@ -307,8 +306,8 @@ class flow_runner
         }
         return;
       default: {
-        const auto into = action_->read_buffer.subspan(static_cast<std::size_t>(done));
-        stream_.async_read_some(asio::buffer(into.data(), into.size()), std::move(handler));
+        const auto buffer = action_->read_buffer.subspan(static_cast<std::size_t>(done));
+        stream_.async_read_some(asio::buffer(buffer.data(), buffer.size()), std::move(handler));
       }
     }
   }
@@ -352,7 +351,7 @@ class flow_runner
     return sent;
   }
 
-  // A read and a write at once, each of which may outlive its action.
+  // A read and a write at the same time, each of which may outlive its action.
 
   void start_read_write() {
     if (cancelled_) {
@@ -361,14 +360,14 @@ class flow_runner
       return;
     }
     deadline_.begin(*action_, bytes_wanted(*action_));
-    const auto& from = action_->write_buffers;
-    const bool writes = !from[0].empty() || !from[1].empty();
+    const auto& buffers = action_->write_buffers;
+    const bool writes = !buffers[0].empty() || !buffers[1].empty();
     if (writes && !write_under_way_ && !write_ended_) {
-      writing_ = from;
+      writing_ = buffers;
       written_ = 0;
-      go_on_writing();
+      continue_write();
     }
-    if (!action_->read_buffer.empty() && !read_under_way_ && !read_ended_) start_standing_read();
+    if (!action_->read_buffer.empty() && !read_under_way_ && !read_ended_) start_read();
     if (deliver_read_write() || !(write_under_way_ || read_under_way_)) return;
     ++parts_;
     io_under_way_ = true;
@@ -376,17 +375,18 @@ class flow_runner
     if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
   }
 
-  /// Hands on which of the two has ended; whether one has.
+  /// Passes the results of the write and the read, as far as they have ended, to the flow. Returns
+  /// whether one has ended.
   bool deliver_read_write() {
     outcome& out = context_.result;
-    const bool one_has_ended = write_ended_ || read_ended_;
+    const bool any_ended = write_ended_ || read_ended_;
     if (write_ended_) {
       out.error = *write_ended_;
       out.written = !out.error;
       write_ended_.reset();
     }
     out.read = std::exchange(read_ended_, std::nullopt);
-    return one_has_ended;
+    return any_ended;
   }
 
   void end_read_write() {
@@ -400,7 +400,7 @@ class flow_runner
     end_part();
   }
 
-  void go_on_writing() {
+  void continue_write() {
     write_under_way_ = true;
     const auto failed = start_safely([this] {
       stream_.async_write_some(
@@ -417,12 +417,13 @@ class flow_runner
 
   void on_write(std::error_code ec, std::size_t bytes) {
     written_ += bytes;
-    const bool goes_on = !ec && written_ < writing_[0].size() + writing_[1].size();
-    if (goes_on && (cancelled_ || cancelling_write_ || (reading_and_writing_ && abort_reason_))) {
+    const bool incomplete = !ec && written_ < writing_[0].size() + writing_[1].size();
+    if (incomplete &&
+        (cancelled_ || cancelling_write_ || (reading_and_writing_ && abort_reason_))) {
       end_write(asio::error::operation_aborted);
-    } else if (goes_on) {
+    } else if (incomplete) {
       if (reading_and_writing_) deadline_.progress(*action_);
-      go_on_writing();
+      continue_write();
     } else {
       end_write(ec);
     }
@@ -443,12 +444,12 @@ class flow_runner
     write_signal_.emit(asio::cancellation_type::terminal);
   }
 
-  void start_standing_read() {
+  void start_read() {
     read_under_way_ = true;
     const auto failed = start_safely([this] {
-      const auto into = action_->read_buffer;
+      const auto buffer = action_->read_buffer;
       stream_.async_read_some(
-          asio::buffer(into.data(), into.size()),
+          asio::buffer(buffer.data(), buffer.size()),
           io_handler{this->shared_from_this(), read_signal_, &flow_runner::on_read});
     });
     if (!failed) return;
@@ -456,10 +457,10 @@ class flow_runner
     read_ended_ = read_result{failed, 0};
   }
 
-  /// A read while one stands is that one. True if it is taken care of.
+  /// Joins the action's read to one that a `read_write` has left, if there is one: returns whether.
   bool join_read() {
     if (read_ended_) {
-      deadline_.begin(*action_, bytes_wanted(*action_));  // which the next read may continue
+      deadline_.begin(*action_, bytes_wanted(*action_));  // the next read may continue it
       context_.result.error = read_ended_->error;
       context_.result.bytes = read_ended_->bytes;
       read_ended_.reset();
@@ -522,7 +523,7 @@ class flow_runner
   }
 
   void abort_io() {
-    const bool writes = reading_and_writing_ && write_under_way_;  // its read may stand on
+    const bool writes = reading_and_writing_ && write_under_way_;  // its read may stay pending
     const bool reads = reading_and_writing_ || read_joined_;
     (writes  ? write_signal_
      : reads ? read_signal_
@@ -530,7 +531,7 @@ class flow_runner
         .emit(asio::cancellation_type::terminal);
   }
 
-  void cancel_standing() {
+  void cancel_pending() {
     if (read_under_way_) read_signal_.emit(asio::cancellation_type::terminal);
     if (timer_under_way_) timer_.cancel();
   }
@@ -550,17 +551,17 @@ class flow_runner
 
   std::array<work_queue, 2> queues_;
   asio::cancellation_signal io_signal_;
-  asio::cancellation_signal read_signal_;   ///< Of the standing read.
-  asio::cancellation_signal write_signal_;  ///< Of the standing write.
+  asio::cancellation_signal read_signal_;   ///< Of the read of a `read_write`.
+  asio::cancellation_signal write_signal_;  ///< Of the write of a `read_write`.
   running_deadline<clock> deadline_;
   Timer timer_;
 
   action* action_ = nullptr;
   std::optional<read_result> read_ended_;
   std::optional<std::error_code> write_ended_;
-  std::array<std::span<const std::byte>, 2> writing_;  ///< By the standing write.
+  std::array<std::span<const std::byte>, 2> writing_;  ///< By the write of a `read_write`.
   std::uint64_t written_ = 0;
-  std::error_code abort_reason_;  ///< Why I/O under way was cancelled, if not by the user.
+  std::error_code abort_reason_;  ///< Why I/O in progress was cancelled, if not by the user.
   int parts_ = 0;
   int busy_queues_ = 0;
   bool io_under_way_ = false;

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_DRIVER_RUN_HPP
 #define FILEXFER_DETAIL_DRIVER_RUN_HPP
 
-// The blocking driver: does what a flow asks, one thing after the other, on the calling thread.
-// It knows no deadlines, reads nothing while it writes, and can't be interrupted.
+// The blocking driver: performs a flow's actions one after another on the calling thread. It has no
+// deadlines, does not read while it writes, and can't be cancelled.
 
 #include <filexfer/detail/driver/send_file.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -24,16 +24,16 @@
 
 namespace filexfer::detail {
 
-/// Asio's end of the stream becomes the library's.
+/// Replaces Asio's end-of-stream error by the library's.
 inline std::error_code translated(std::error_code ec) noexcept {
   return ec == asio::error::eof ? make_error_code(errc::end_of_stream) : ec;
 }
 
-/// What is left of `from` after its first `done` bytes.
+/// What is left of `parts` after the first `done` bytes.
 inline std::array<asio::const_buffer, 2> buffers_after(
-    const std::array<std::span<const std::byte>, 2>& from, std::uint64_t done) noexcept {
-  const std::array<asio::const_buffer, 2> all{asio::buffer(from[0].data(), from[0].size()),
-                                              asio::buffer(from[1].data(), from[1].size())};
+    const std::array<std::span<const std::byte>, 2>& parts, std::uint64_t done) noexcept {
+  const std::array<asio::const_buffer, 2> all{asio::buffer(parts[0].data(), parts[0].size()),
+                                              asio::buffer(parts[1].data(), parts[1].size())};
   const auto first = static_cast<std::size_t>(done);
   const std::size_t second = first > all[0].size() ? first - all[0].size() : 0;
   return {all[0] + first, all[1] + second};
@@ -50,14 +50,14 @@ inline std::uint64_t bytes_wanted(const action& a) noexcept {
   }
 }
 
-/// One step of an action's I/O; returns the bytes moved.
+/// Performs one read or write of an action's I/O. Returns the bytes transferred.
 template <class Stream>
 std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::error_code& ec) {
   switch (a.io) {
     case io_kind::read_some:
     case io_kind::read_full: {
-      const auto into = a.read_buffer.subspan(static_cast<std::size_t>(done));
-      return stream.read_some(asio::buffer(into.data(), into.size()), ec);
+      const auto buffer = a.read_buffer.subspan(static_cast<std::size_t>(done));
+      return stream.read_some(asio::buffer(buffer.data(), buffer.size()), ec);
     }
     case io_kind::write:
     case io_kind::read_write: return stream.write_some(buffers_after(a.write_buffers, done), ec);
@@ -73,7 +73,7 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
   return 0;
 }
 
-/// Runs `make_flow(ec)`'s flow to its end on `stream`, and returns what it returns.
+/// Runs the flow that `make_flow(ec)` returns to its end on `stream`. Returns the flow's value.
 template <class Stream, class MakeFlow>
 auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
   ec.clear();

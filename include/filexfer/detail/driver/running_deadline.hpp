@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_DRIVER_RUNNING_DEADLINE_HPP
 #define FILEXFER_DETAIL_DRIVER_RUNNING_DEADLINE_HPP
 
-// When the I/O of an action has to be over.
+// The deadline of an action's I/O.
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/options.hpp>
@@ -12,10 +12,10 @@
 
 namespace filexfer::detail {
 
-/// How often a driver looks whether an action's I/O was revoked.
+/// How often a driver checks whether an action's I/O was revoked.
 inline constexpr std::chrono::milliseconds revoked_poll_interval{250};
 
-/// The deadline of one action after the other, as points of `Clock`'s time.
+/// The deadlines of successive actions, as time points of `Clock`.
 template <class Clock>
 class running_deadline {
  public:
@@ -23,7 +23,7 @@ class running_deadline {
 
   explicit running_deadline(const time_limits& limits) noexcept : limits_{limits} {}
 
-  /// An action that moves `bytes` begins.
+  /// An action starts that transfers `bytes`.
   void begin(const action& wanted, std::uint64_t bytes) {
     if (wanted.continues_deadline) return;
     const auto now = Clock::now();
@@ -47,31 +47,31 @@ class running_deadline {
     }
   }
 
-  /// Bytes of it have moved: an idle time begins anew, up to what the least rate allows.
+  /// Bytes were transferred: restarts the idle timeout, up to what the least rate allows.
   void progress(const action& wanted) {
     if (wanted.deadline != deadline::idle) return;
     when_ = std::min(after(Clock::now(), limits_.idle), latest_);
   }
 
-  /// The driver has looked whether the I/O was revoked.
+  /// The driver has checked whether the I/O was revoked.
   void polled() {
     if (next_poll_ != time_point::max()) next_poll_ = after(Clock::now(), revoked_poll_interval);
   }
 
-  /// When something is to be done: the deadline, or another look.
+  /// When the driver has to act: the deadline, or the next check.
   time_point when() const noexcept { return std::min(when_, next_poll_); }
   bool passed() const { return Clock::now() >= when_; }
 
  private:
   using seconds = std::chrono::duration<double>;
 
-  /// `start` and `limit` together, or the end of time.
+  /// `start + limit`, without overflow.
   template <class Duration>
   static time_point after(time_point start, Duration limit) {
-    constexpr auto most = time_point::max();
-    return seconds{limit} < seconds{most - start}
+    constexpr auto never = time_point::max();
+    return seconds{limit} < seconds{never - start}
                ? start + std::chrono::duration_cast<typename Clock::duration>(limit)
-               : most;
+               : never;
   }
 
   time_limits limits_;

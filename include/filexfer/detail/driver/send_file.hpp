@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_DRIVER_SEND_FILE_HPP
 #define FILEXFER_DETAIL_DRIVER_SEND_FILE_HPP
 
-// The system's own way to send a file over a socket.
+// Sends a file over a socket, on Linux by `sendfile`.
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/detail/posix/sigpipe.hpp>
@@ -27,13 +27,13 @@
 
 namespace filexfer::detail {
 
-/// Sends some bytes of `range` over `socket` without waiting. Returns how many;
-/// `std::errc::operation_would_block` if the socket takes none now, `errc::short_source` if the
+/// Sends some bytes of `range` over `socket` without blocking. Returns how many. Errors:
+/// `std::errc::operation_would_block` if the socket accepts none now, `errc::short_source` if the
 /// file ends before the range.
 inline std::size_t send_file_some(int socket, const file_range& range, std::error_code& ec) {
-  // A bound, so that one fast peer does not keep a thread from the others.
-  constexpr std::uint64_t most = std::uint64_t{1} << 20;
-  const auto wanted = static_cast<std::size_t>(std::min(range.bytes, most));
+  // Bounded, so that one fast peer does not keep a thread from the others.
+  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 20;
+  const auto wanted = static_cast<std::size_t>(std::min(range.bytes, max_bytes));
   const sigpipe_guard no_signal;
   ec.clear();
 #if defined(__linux__)
@@ -41,10 +41,11 @@ inline std::size_t send_file_some(int socket, const file_range& range, std::erro
   const ssize_t sent = ::sendfile(socket, range.descriptor, &offset, wanted);
 #else
   std::array<char, 65536> copy;
-  const ssize_t got = ::pread(range.descriptor, copy.data(), std::min(copy.size(), wanted),
-                              static_cast<off_t>(range.offset));
+  const ssize_t count = ::pread(range.descriptor, copy.data(), std::min(copy.size(), wanted),
+                                static_cast<off_t>(range.offset));
   const ssize_t sent =
-      got > 0 ? ::send(socket, copy.data(), static_cast<std::size_t>(got), MSG_DONTWAIT) : got;
+      count > 0 ? ::send(socket, copy.data(), static_cast<std::size_t>(count), MSG_DONTWAIT)
+                : count;
 #endif
   if (sent > 0) return static_cast<std::size_t>(sent);
   if (sent == 0) {

@@ -10,8 +10,8 @@
 
 namespace filexfer::detail {
 
-/// Keeps an executor's context running for as long as it lives. `asio::executor_work_guard` would
-/// do, but in Asio 1.22 it does not compile for a strand of `asio::any_io_executor`.
+/// Keeps an executor's context running for as long as it lives. `asio::executor_work_guard` does
+/// not compile for a strand of `asio::any_io_executor` in Asio 1.22.
 template <class Executor>
 class work_guard {
  public:
@@ -27,7 +27,7 @@ class work_guard {
   executor_type tracked_;
 };
 
-/// The executors of the Networking TS have no such property.
+/// For executors of the Networking TS, which do not have that property.
 template <class Executor>
   requires(!asio::execution::is_executor<Executor>::value)
 class work_guard<Executor> : public asio::executor_work_guard<Executor> {

@@ -8,10 +8,10 @@
 
 namespace filexfer::detail {
 
-/// Work that runs one piece after the other, in the order in which it was pushed.
+/// Runs pieces of work one at a time, in the order in which they were pushed.
 class work_queue {
  public:
-  /// Appends `piece`. True if the queue was idle: the caller then has `run_next` called.
+  /// Appends `piece`. True if the queue was idle: the caller then arranges a call of `run_next`.
   bool push(work_base& piece) {
     const std::lock_guard lock{mutex_};
     piece.next_ = nullptr;
@@ -28,14 +28,14 @@ class work_queue {
     return piece.ended_;
   }
 
-  /// Pieces that have not started yet are cancelled instead of run.
+  /// From now on pieces are cancelled instead of started.
   void cancel() {
     const std::lock_guard lock{mutex_};
     cancelled_ = true;
   }
 
   struct progress {
-    bool awaited;  ///< Somebody waits for the piece that was run.
+    bool awaited;  ///< An action waits for the piece that was run.
     bool more;     ///< There are more pieces: call `run_next` again.
   };
 
@@ -46,7 +46,7 @@ class work_queue {
       const std::lock_guard lock{mutex_};
       skip = cancelled_;
     }
-    work_base& piece = *first_;  // only this function takes pieces away
+    work_base& piece = *first_;  // only this function removes pieces
     if (skip) piece.cancel();
     else piece.run();
     const std::lock_guard lock{mutex_};

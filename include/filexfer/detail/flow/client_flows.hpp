@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_FLOW_CLIENT_FLOWS_HPP
 #define FILEXFER_DETAIL_FLOW_CLIENT_FLOWS_HPP
 
-// The client's side of the protocol: one flow a command.
+// The client side of the protocol: one flow per command.
 
 #include <filexfer/detail/flow/client_state.hpp>
 #include <filexfer/detail/flow/connection.hpp>
@@ -26,32 +26,32 @@
 
 namespace filexfer::detail {
 
-/// A server that goes on beyond this many lines never meant to end.
+/// A longer FEATURES reply is taken for endless.
 inline constexpr std::size_t max_feature_lines = 1000;
 
-/// FEATURES; a server that does not know it has version 0.
+/// FEATURES; a server without it has version 0.
 inline flow<void> ask_features(client_state& state, std::error_code& ec) {
   const std::string line = std::string{to_string(command::features)} + '\n';
   co_await request(state, line, ec);
-  server_features learnt;
+  server_features features;
   auto limit = deadline::reply;
   for (std::size_t lines = 0; !ec; ++lines) {
     const std::string_view feature = co_await read_reply(state, limit, reply_to::command, ec);
     if (ec || feature.empty()) break;
-    learnt = with_feature(std::move(learnt), feature, ec);
+    features = with_feature(std::move(features), feature, ec);
     if (ec || lines == max_feature_lines) fail_protocol(state, ec);
     limit = deadline::line;
   }
   if (ec == errc::unknown_command && state.synchronized) {
-    learnt = {};
+    features = {};
     ec.clear();
     state.origin = failure_origin::none;
   }
-  if (!ec) state.features = std::move(learnt);
+  if (!ec) state.features = std::move(features);
 }
 
-/// Asks for FEATURES if that was not done, before the operation's own command. The client stays in
-/// step after `errc::wrong_digest_kind`.
+/// Asks for FEATURES before the operation's own command, unless known. The client stays
+/// synchronized after `errc::wrong_digest_kind`.
 template <hasher Hasher>
 flow<void> learn_features(client_state& state, std::error_code& ec) {
   if (!state.features) co_await ask_features(state, ec);
@@ -73,15 +73,14 @@ inline flow<server_features> get_features(client_state& state, std::error_code& 
   co_return *state.features;
 }
 
-/// LIST_FILES; `on_entry` is called for each entry that was asked for as it comes, with the entry
-/// and a code that it may set to break off. More than `most` entries, be they asked for or not, are
-/// `errc::too_many_entries`.
+/// LIST_FILES; calls `on_entry(entry, ec)` for each wanted entry as it arrives; it may set `ec` to
+/// stop. More than `max_entries` entries, wanted or not, are `errc::too_many_entries`.
 template <hasher Hasher, class OnEntry>
-flow<void> list_files(client_state& state, list_request wanted, std::uint64_t most,
+flow<void> list_files(client_state& state, list_request wanted, std::uint64_t max_entries,
                       OnEntry on_entry, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return;
-  if (wanted.prefix.size() > max_name_length) {  // no name begins so, and no line may hold it
+  if (wanted.prefix.size() > max_name_length) {  // no name begins with it; a line may not hold it
     fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
     co_return;
   }
@@ -96,7 +95,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
   co_await request(state, line, ec);
   bool may_be_words = true;
   bool must_end = false;
-  // A server that picks entries may look at many before it has the next.
+  // A server that filters entries may visit many before it sends the next.
   const auto between = asked.prefix.empty() ? deadline::line : deadline::reply;
   for (auto limit = deadline::reply; !ec; limit = between) {
     const std::string_view entry = co_await read_reply(state, limit, reply_to::command, ec);
@@ -115,7 +114,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t mo
       fail_protocol(state, ec);
       co_return;
     }
-    if (most-- == 0) ec = errc::too_many_entries;
+    if (max_entries-- == 0) ec = errc::too_many_entries;
     else if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
     if (ec) state.origin = failure_origin::local;
   }
@@ -129,8 +128,8 @@ flow<std::vector<file_info<typename Hasher::digest_type>>> list_bounded(client_s
                                                                         std::error_code& ec) {
   std::vector<file_info<typename Hasher::digest_type>> files;
   const auto keep = [&files](auto file, std::error_code&) { files.push_back(std::move(file)); };
-  const std::uint64_t most = state.options.max_entries;
-  co_await list_files<Hasher>(state, std::move(wanted), most, keep, ec);
+  const std::uint64_t max_entries = state.options.max_entries;
+  co_await list_files<Hasher>(state, std::move(wanted), max_entries, keep, ec);
   co_return files;
 }
 
@@ -142,8 +141,8 @@ upload_details<Digest> details_of(const client_state& state, const name_request<
   return details;
 }
 
-/// UPLOAD of what the server may hold already, without bytes: whether it does, and has it under
-/// that name now.
+/// UPLOAD with `have`, without bytes: returns whether the server holds the file, and has added the
+/// name.
 template <hasher Hasher>
 flow<bool> query_have(client_state& state, const name_request<typename Hasher::digest_type>& asked,
                       std::error_code& ec) {
@@ -181,9 +180,9 @@ flow<bool> add_name(client_state& state, name_request<typename Hasher::digest_ty
   co_return co_await query_have<Hasher>(state, asked, ec);
 }
 
-/// UPLOAD of what `source` holds, by an operation that has entered.
+/// UPLOAD of `source`. The caller holds the `operation`.
 template <hasher Hasher, byte_source Source>
-flow<upload_result<typename Hasher::digest_type>> upload_one(
+flow<upload_result<typename Hasher::digest_type>> upload_file(
     client_state& state, Source& source, upload_request<typename Hasher::digest_type> wanted,
     std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
@@ -205,16 +204,16 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
   std::string details_line = format_upload_details(details);
   const std::string_view ready = co_await ask(state, command::upload, std::move(details_line), ec);
   if (ec) co_return result;
-  const auto there = parse_ready(ready, ec).offset;
-  result.offset = there.value_or(0);
+  const auto offset = parse_ready(ready, ec).offset;
+  result.offset = offset.value_or(0);
   if (ec || result.offset > details.size ||
-      (there && (!details.id || (result.offset < details.size && !resumes)))) {
+      (offset && (!details.id || (result.offset < details.size && !resumes)))) {
     fail_protocol(state, ec);
     co_return result;
   }
 
-  result.sent = !there || result.offset < details.size;
-  if (there) result.computed_here = *details.id;
+  result.sent = !offset || result.offset < details.size;
+  if (offset) result.computed_here = *details.id;
   if (result.sent) {
     if constexpr (seekable_source<Source>) {
       if (result.offset > 0) source.seek(result.offset, ec);
@@ -224,9 +223,10 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
       }
     }
     Hasher hash;
-    const auto see = [&](std::span<const std::byte> bytes) { hash.update(bytes); };
+    const auto update = [&](std::span<const std::byte> bytes) { hash.update(bytes); };
     const std::uint64_t count = details.size - result.offset;
-    const transfer sent = co_await send_bytes(state.connection, {}, source, see, count, watch::yes);
+    const transfer sent =
+        co_await send_bytes(state.connection, {}, source, update, count, watch::yes);
     result.bytes = sent.bytes;
     if (sent.local_error) {
       fail(state, failure_origin::local, sent.local_error, ec);
@@ -235,8 +235,8 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
     if (sent.stream_error || sent.bytes < count) {
       co_await read_reply(state, deadline::linger, reply_to::bytes, ec);
       state.synchronized = false;
-      const bool broke = sent.stream_error && sent.stream_error != errc::end_of_stream;
-      if (broke && ec != condition::refused) {
+      const bool stream_failed = sent.stream_error && sent.stream_error != errc::end_of_stream;
+      if (stream_failed && ec != condition::refused) {
         fail(state, failure_origin::stream, sent.stream_error, ec);
       } else if (!ec) {
         fail_protocol(state, ec);
@@ -257,7 +257,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_one(
   if (result.computed_there != result.computed_here) {
     fail(state, failure_origin::peer, errc::digest_mismatch, ec);
   } else if (wanted.expected &&
-             result.computed_here != *wanted.expected) {  // the server could not be told
+             result.computed_here != *wanted.expected) {  // the server could not check it
     fail(state, failure_origin::local, errc::source_changed, ec);
   }
   co_return result;
@@ -269,26 +269,26 @@ flow<upload_result<typename Hasher::digest_type>> upload(
     std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return upload_result<typename Hasher::digest_type>{};
-  co_return co_await upload_one<Hasher>(state, source, std::move(wanted), ec);
+  co_return co_await upload_file<Hasher>(state, source, std::move(wanted), ec);
 }
 
-/// Reads a download's entry line, which is checked against what was asked for.
+/// Parses a download's entry line, and checks it against the request.
 template <class Digest>
 download_entry<Digest> check_entry(client_state& state, std::string_view line,
                                    const download_request<Digest>& wanted, std::error_code& ec) {
   const auto entry = parse_entry<Digest>(line, ec);
   const std::uint64_t offset = wanted.offset.value_or(0);
-  const bool as_asked = !ec && entry.file.id == wanted.id && entry.offset == wanted.offset &&
-                        entry.length.has_value() == wanted.length.has_value() &&
-                        offset <= entry.file.size;
-  if (!as_asked ||
+  const bool matches = !ec && entry.file.id == wanted.id && entry.offset == wanted.offset &&
+                       entry.length.has_value() == wanted.length.has_value() &&
+                       offset <= entry.file.size;
+  if (!matches ||
       (wanted.length && *entry.length != std::min(*wanted.length, entry.file.size - offset))) {
     fail_protocol(state, ec);
   }
   return entry;
 }
 
-/// Asks for a file, or a part of it.
+/// DOWNLOAD of a file or a part of it, up to the entry line, which is returned.
 template <class Digest>
 flow<download_entry<Digest>> open_download(client_state& state,
                                            const download_request<Digest>& wanted,
@@ -305,23 +305,23 @@ void announce(Sink& sink, const file_info<Digest>& file, std::error_code& ec) {
 }
 
 /// Receives a download's bytes into `sink`; any failure leaves the client not synchronized. Returns
-/// how many came.
+/// how many arrived.
 template <class Sink, class Hasher>
 flow<std::uint64_t> receive_download(client_state& state, Sink& sink, Hasher& hash,
                                      std::uint64_t count, std::error_code& ec) {
-  const transfer arrived = co_await receive_bytes(state.connection, sink, hash, count);
-  if (arrived.local_error) {
-    fail(state, failure_origin::local, arrived.local_error, ec);
-  } else if (arrived.stream_error == errc::end_of_stream) {
+  const transfer received = co_await receive_bytes(state.connection, sink, hash, count);
+  if (received.local_error) {
+    fail(state, failure_origin::local, received.local_error, ec);
+  } else if (received.stream_error == errc::end_of_stream) {
     fail(state, failure_origin::peer, errc::truncated, ec);
   } else {
-    ec = arrived.stream_error;
+    ec = received.stream_error;
   }
-  co_return arrived.bytes;
+  co_return received.bytes;
 }
 
-/// Receives what an entry line has announced, behind what `hash` has seen. If the digest of all is
-/// right, `sink` may be committed.
+/// Receives the bytes after an entry line; `hash` has the bytes before them. Without an error the
+/// file's digest is right, and `sink` may be committed.
 template <class Sink, class Hasher>
 flow<download_result<typename Hasher::digest_type>> receive_file(
     client_state& state, Sink& sink, Hasher& hash,
@@ -345,12 +345,12 @@ flow<download_result<typename Hasher::digest_type>> receive_file(
   co_return result;
 }
 
-/// DOWNLOAD of a whole file, or of what the sink does not hold yet, by an operation that has
-/// entered.
+/// DOWNLOAD of a whole file, or of what the sink does not hold yet. The caller holds the
+/// `operation`.
 template <hasher Hasher, byte_sink Sink>
-flow<download_result<typename Hasher::digest_type>> download_one(client_state& state,
-                                                                 typename Hasher::digest_type id,
-                                                                 Sink& sink, std::error_code& ec) {
+flow<download_result<typename Hasher::digest_type>> download_file(client_state& state,
+                                                                  typename Hasher::digest_type id,
+                                                                  Sink& sink, std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
   download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
   wanted.mtime = state.features && state.features->mtime;
@@ -380,14 +380,14 @@ flow<download_result<typename Hasher::digest_type>> download(client_state& state
                                                              Sink& sink, std::error_code& ec) {
   operation entered{state, ec};
   if (!entered) co_return download_result<typename Hasher::digest_type>{};
-  co_return co_await download_one<Hasher>(state, id, sink, ec);
+  co_return co_await download_file<Hasher>(state, id, sink, ec);
 }
 
 struct no_hash {
   void update(std::span<const std::byte>) const noexcept {}
 };
 
-/// DOWNLOAD of a part of a file, which can't be verified by itself: `sink` is not committed.
+/// DOWNLOAD of a part of a file, which can't be verified alone: `sink` is not committed.
 template <hasher Hasher, byte_sink Sink>
 flow<download_entry<typename Hasher::digest_type>> download_range(
     client_state& state, download_request<typename Hasher::digest_type> wanted, Sink& sink,

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_FLOW_CLIENT_OPERATIONS_HPP
 #define FILEXFER_DETAIL_FLOW_CLIENT_OPERATIONS_HPP
 
-// A client's operations, whichever of the three ways they are called: each function here makes what
-// makes the operation's flow, once its driver has a place for the error.
+// A client's operations, for both drivers: each function here returns a factory, which a driver
+// calls with its `std::error_code&` to make the operation's flow.
 
 #include <filexfer/detail/flow/client_flows.hpp>
 #include <filexfer/detail/flow/client_state.hpp>
@@ -45,8 +45,8 @@ class client_operations {
       }
     };
     return [this, wanted = std::move(wanted), call = std::move(call)](std::error_code& ec) mutable {
-      constexpr auto any = std::numeric_limits<std::uint64_t>::max();
-      return detail::list_files<Hasher>(state_, std::move(wanted), any, std::move(call), ec);
+      constexpr auto unlimited = std::numeric_limits<std::uint64_t>::max();
+      return detail::list_files<Hasher>(state_, std::move(wanted), unlimited, std::move(call), ec);
     };
   }
 

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_FLOW_CLIENT_STATE_HPP
 #define FILEXFER_DETAIL_FLOW_CLIENT_STATE_HPP
 
-// What the client's flows share: the client's state, how an operation holds it, requests, replies.
+// Shared by the client's flows: the client's state, its lock by an operation, requests, replies.
 
 #include <filexfer/detail/flow/connection.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -23,7 +23,7 @@ namespace filexfer::detail {
 
 class operation;
 
-/// What a client's flows keep between operations.
+/// The state that a client keeps between operations.
 struct client_state {
   client_state() = default;
   client_state(const client_state&) = delete;
@@ -41,8 +41,8 @@ struct client_state {
   failure_origin origin = failure_origin::none;
 };
 
-/// One operation's hold on the client. A context that is destroyed after the client drops what was
-/// under way: then the client is not touched any more.
+/// An operation's lock on the client. If the client is destroyed before the context that still
+/// holds the operation, the operation does not access the client any more.
 class operation {
  public:
   operation(client_state& state, std::error_code& ec) noexcept : ec_{ec} {
@@ -68,7 +68,7 @@ class operation {
   }
 
   explicit operator bool() const noexcept { return state_ != nullptr; }
-  void client_is_gone() noexcept { state_ = nullptr; }
+  void client_destroyed() noexcept { state_ = nullptr; }
 
  private:
   client_state* state_ = nullptr;
@@ -77,7 +77,7 @@ class operation {
 };
 
 client_state::~client_state() {
-  if (running != nullptr) running->client_is_gone();
+  if (running != nullptr) running->client_destroyed();
 }
 
 inline void fail(client_state& state, failure_origin origin, std::error_code error,
@@ -86,14 +86,14 @@ inline void fail(client_state& state, failure_origin origin, std::error_code err
   ec = error;
 }
 
-/// Fails an operation where everything sent has been answered, so that the connection stays usable.
+/// Fails an operation when everything sent has been answered: the connection stays usable.
 inline void fail_synchronized(client_state& state, failure_origin origin, std::error_code error,
                               std::error_code& ec) noexcept {
   fail(state, origin, error, ec);
   state.synchronized = true;
 }
 
-/// Whether the server keeps the connection after it has refused a line (section 8).
+/// Whether the server keeps the connection after refusing a line (section 8).
 inline bool connection_survives(errc refusal, bool command_line) noexcept {
   switch (refusal) {
     case errc::line_too_long:
@@ -106,33 +106,34 @@ inline bool connection_survives(errc refusal, bool command_line) noexcept {
   }
 }
 
+/// What a reply answers.
 enum class reply_to { command, argument, bytes };
 
 /// Checks a reply line. A refusal becomes `ec`; the client is then synchronized if the server keeps
 /// the connection.
-inline void check_reply(client_state& state, std::string_view line, reply_to what,
+inline void check_reply(client_state& state, std::string_view line, reply_to answered,
                         std::error_code& ec) {
   if (!is_clean_line(line)) {
     fail(state, failure_origin::peer, errc::malformed_reply, ec);
     return;
   }
-  constexpr std::size_t shown_length = 512;
-  state.last_reply = printable(line, shown_length);
+  constexpr std::size_t max_length = 512;
+  state.last_reply = printable(line, max_length);
   if (const auto refusal = parse_error(line)) {
     fail(state, failure_origin::peer, *refusal, ec);
-    state.synchronized = connection_survives(*refusal, what == reply_to::command);
+    state.synchronized = connection_survives(*refusal, answered == reply_to::command);
   }
 }
 
 /// Reads a reply line and checks it.
-inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to what,
+inline flow<std::string_view> read_reply(client_state& state, deadline limit, reply_to answered,
                                          std::error_code& ec) {
   const std::string_view line = co_await read_line(state.connection, limit, interruptible::no, ec);
   if (ec == errc::end_of_stream) ec = errc::truncated;
   if (ec == errc::line_too_long) ec = errc::malformed_reply;
   if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
   if (ec) co_return std::string_view{};
-  check_reply(state, line, what, ec);
+  check_reply(state, line, answered, ec);
   co_return line;
 }
 
@@ -140,13 +141,13 @@ inline void fail_protocol(client_state& state, std::error_code& ec) noexcept {
   fail(state, failure_origin::peer, errc::malformed_reply, ec);
 }
 
-/// Whether a command is sent after the reply to the one before, or earlier.
+/// Whether a command is sent after the reply to the previous one, or earlier.
 enum class pace { one_by_one, pipelined };
 
-/// Writes `lines`, which end in LF. Where that fails, an ERROR line that has come is the reason.
+/// Writes `lines`, which end in LF. If that fails, a received ERROR line replaces the error.
 inline flow<void> request(client_state& state, std::string_view lines, std::error_code& ec,
-                          pace how = pace::one_by_one) {
-  if (how == pace::pipelined) co_await write_pipelined(state.connection, lines, ec);
+                          pace sending = pace::one_by_one) {
+  if (sending == pace::pipelined) co_await write_pipelined(state.connection, lines, ec);
   else co_await write_text(state.connection, lines, ec);
   if (!ec) co_return;
   const std::error_code write_error = ec;
@@ -155,9 +156,9 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
   state.synchronized = false;
 }
 
-/// Sends a command and `argument`, a whole line without its end, and reads the prompt: after it has
-/// come, if the server may not take more lines at once. Returns the reply to the argument; valid
-/// until the next read.
+/// Sends a command, reads the prompt, and sends `argument`, a line without its end: together with
+/// the command if the server accepts pipelining. Returns the reply to the argument; valid until the
+/// next read.
 inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
                                   std::error_code& ec) {
   const bool at_once =

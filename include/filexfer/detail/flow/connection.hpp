@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_FLOW_CONNECTION_HPP
 #define FILEXFER_DETAIL_FLOW_CONNECTION_HPP
 
-// What both sides' flows know of their connection: the line buffer and how lines go in and out.
+// One end of a connection, for the flows of both sides: its line buffer, reading and writing lines.
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/error.hpp>
@@ -26,20 +26,20 @@ inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
   return std::as_bytes(std::span{text});
 }
 
-/// Bytes of a buffer that takes what a peer sends ahead.
+/// Size in bytes of a line buffer for pipelined input.
 inline constexpr std::size_t wide_buffer_size = std::size_t{64} * 1024;
 
-/// Bytes that have arrived and were not yet used; room for one line of the longest, or more.
+/// Bytes that were received and not used yet. Has room for a line of maximum length, or more.
 class line_buffer {
  public:
   bool empty() const noexcept { return begin_ == end_; }
   std::size_t size() const noexcept { return end_ - begin_; }
   bool holds_line() const noexcept { return line_end() != std::string_view::npos; }
 
-  /// Whether it begins with a line that is too long, be it whole or not.
+  /// Whether it begins with a line that is too long, complete or not.
   bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_length; }
 
-  /// Takes the first whole line, without its end; valid until the buffer is changed.
+  /// Takes the first complete line, without its end; valid until the buffer is changed.
   std::optional<std::string_view> take_line() noexcept {
     const auto end = line_end();
     if (end == std::string_view::npos) return std::nullopt;
@@ -49,16 +49,16 @@ class line_buffer {
     return line;
   }
 
-  /// Takes up to `most` bytes; valid until the buffer is changed.
-  std::span<const std::byte> take(std::uint64_t most) noexcept {
+  /// Takes up to `max_bytes`; valid until the buffer is changed.
+  std::span<const std::byte> take(std::uint64_t max_bytes) noexcept {
     const auto held = unused();
     const auto taken =
-        held.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(held.size(), most)));
+        held.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(held.size(), max_bytes)));
     begin_ += taken.size();
     return as_bytes(taken);
   }
 
-  /// Where the next bytes may go; not empty if no line is held, nor one that is too long.
+  /// Free space for the next bytes; not empty unless a line, or one that is too long, is held.
   std::span<std::byte> space() noexcept {
     std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -71,16 +71,16 @@ class line_buffer {
   /// `bytes` were read into `space()`.
   void filled(std::size_t bytes) noexcept { end_ += bytes; }
 
-  /// Takes more at once from now on, if there is memory.
+  /// Grows to `wide_buffer_size`, if there is memory.
   void widen() noexcept {
     if (text_.size() >= wide_buffer_size) return;
     try {
       text_.resize(wide_buffer_size);
-    } catch (const std::bad_alloc&) {  // it does without
+    } catch (const std::bad_alloc&) {  // keeps its size
     }
   }
 
-  /// Frees what an idle connection needs not. The buffer is empty.
+  /// Frees memory that an idle connection does not need; bytes that are left may be lost.
   void narrow() noexcept {
     if (text_.size() == max_line_length) return;
     clear();
@@ -97,42 +97,42 @@ class line_buffer {
   std::size_t end_ = 0;
 };
 
-/// One end of a connection, as flows see it.
+/// One end of a connection, without its stream.
 struct connection {
   line_buffer in;
-  /// Why the read of a `read_write` has failed: then there is nothing more to read. (A socket that
-  /// has told of a reset once may let the next read wait.)
+  /// The error of the read of a `read_write`: nothing is read after it. (A socket that has reported
+  /// a reset once may block in the next read.)
   std::error_code read_error;
-  /// Where the read that a `read_write` has left standing puts its bytes; empty if none stands.
-  std::span<std::byte> standing_read;
+  /// The buffer of the read that a `read_write` has left pending; empty if there is none.
+  std::span<std::byte> pending_read;
   std::size_t chunk_size = default_chunk_size;
-  /// Files up to this size move in one piece, on the thread that moves them: handing over costs
-  /// more. Also the least that a chunk holds.
+  /// Files up to this size are transferred in one piece, without the work executor: the hand-over
+  /// would cost more. Also the minimum size of a chunk.
   std::size_t small_file_size = default_small_file_size;
-  /// Set by whoever drives: the stream can do `io_kind::send_file`.
+  /// Set by the owner: the stream can do `io_kind::send_file`.
   bool sends_files = false;
-  /// Set by whoever drives: a `read_write` reads while it writes, so lines may be sent ahead.
+  /// Set by the owner: a `read_write` reads while it writes, so commands can be pipelined.
   bool can_pipeline = true;
 };
 
-/// Where the next read has to go.
+/// The buffer for the next read.
 inline std::span<std::byte> read_target(connection& c) noexcept {
-  return c.standing_read.empty() ? c.in.space() : c.standing_read;
+  return c.pending_read.empty() ? c.in.space() : c.pending_read;
 }
 
-/// Takes what the read of a `read_write`, into `target`, has brought, or notes that it stands.
-inline void take_read(connection& c, std::span<std::byte> target, const outcome& moved) noexcept {
-  c.standing_read = moved.read ? std::span<std::byte>{} : target;
-  if (!moved.read) return;
-  c.in.filled(moved.read->bytes);
-  c.read_error = moved.read->error;
+/// Takes the result of a `read_write`'s read into `target`, or records that the read is pending.
+inline void take_read(connection& c, std::span<std::byte> target, const outcome& result) noexcept {
+  c.pending_read = result.read ? std::span<std::byte>{} : target;
+  if (!result.read) return;
+  c.in.filled(result.read->bytes);
+  c.read_error = result.read->error;
 }
 
-/// Whether a server that is told to stop may end the wait for this line.
+/// Whether stopping the server may end the wait for this line.
 enum class interruptible { no, yes };
 
-/// Reads a line, without its end; valid until the next read. `errc::line_too_long`;
-/// `errc::end_of_stream` before its first byte, `errc::truncated` after.
+/// Reads a line, without its end; valid until the next read. Errors: `errc::line_too_long`;
+/// `errc::end_of_stream` before its first byte, `errc::truncated` after it.
 inline flow<std::string_view> read_line(connection& c, deadline limit, interruptible stop,
                                         std::error_code& ec) {
   ec.clear();
@@ -150,7 +150,7 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
     outcome read;
     if (c.read_error) read.error = c.read_error;
     else read = co_await reading;
-    c.standing_read = {};
+    c.pending_read = {};
     if (read.error) {
       ec = read.error;
       if (ec == errc::end_of_stream && !c.in.empty()) ec = errc::truncated;
@@ -176,29 +176,29 @@ inline flow<void> write_text(connection& c, std::string_view text, std::error_co
   co_await write_bytes(c, as_bytes(text), {}, ec);
 }
 
-/// Writes lines before the replies to those before have come, which are read meanwhile: the peer
-/// may not take the last line before its replies to the first are taken.
+/// Writes lines, and reads replies to earlier ones meanwhile: the peer may not read the last line
+/// before its replies to the first have been read.
 inline flow<void> write_pipelined(connection& c, std::string_view text, std::error_code& ec) {
-  action both;
-  both.io = io_kind::read_write;
-  both.write_buffers[0] = as_bytes(text);
-  for (bool wrote = false; !wrote; both.continues_deadline = true) {
-    both.read_buffer = c.read_error ? std::span<std::byte>{} : read_target(c);
-    const outcome moved = co_await both;
-    take_read(c, both.read_buffer, moved);
-    ec = moved.error;
-    wrote = moved.written || ec;
+  action step;
+  step.io = io_kind::read_write;
+  step.write_buffers[0] = as_bytes(text);
+  for (bool done = false; !done; step.continues_deadline = true) {
+    step.read_buffer = c.read_error ? std::span<std::byte>{} : read_target(c);
+    const outcome result = co_await step;
+    take_read(c, step.read_buffer, result);
+    ec = result.error;
+    done = result.written || ec;
   }
 }
 
-/// Does a piece of work, and nothing else.
+/// Runs a piece of work, and waits for it.
 inline flow<void> perform(work_base& work) {
   action working;
   working.run_and_wait(work);
   co_await working;
 }
 
-/// Lets some time pass.
+/// Waits for `time`.
 inline flow<void> wait(std::chrono::milliseconds time) {
   action waiting;
   waiting.io = io_kind::pause;
@@ -213,8 +213,9 @@ inline flow<void> close(connection&) {
   co_await closing;
 }
 
-/// Ends the connection after its last line was written: ends the sending side, reads and drops for
-/// a while, closes (section 8, "closes"). If that line could not be written, closes at once.
+/// Ends the connection after its last line was written: ends the sending side, reads and drops
+/// until the linger deadline, closes (section 8, "closes"). If that line could not be written,
+/// closes at once.
 inline flow<void> end_connection(connection& c, std::error_code write_error) {
   action step;
   step.io = io_kind::shutdown_send;

@@ -28,8 +28,8 @@
 
 namespace filexfer::detail {
 
-/// Most bytes of a file that can't be stored here that are read and dropped for the sake of the
-/// files after it.
+/// When a file can't be stored locally, up to this many bytes of it are read and dropped, so that
+/// the files after it can be received.
 inline constexpr std::uint64_t max_dropped_size = std::uint64_t{1024} * 1024;
 
 template <class File>
@@ -72,7 +72,7 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     download_result<digest_type> result;
     if (!ec) {
       auto entry = check_entry(state_, line, request_of(file), ec);
-      // What has arrived is not kept waiting for the stream.
+      // Files that have arrived are committed before waiting for the stream.
       if (!ec && state_.connection.in.size() < entry.bytes()) co_await on_drained(ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
@@ -103,11 +103,11 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
       } while (next < arrived_.size() && std::chrono::steady_clock::now() < end);
     }};
     while (next < arrived_.size() && !committing.error()) co_await perform(committing);
-    ec = committing.error();  // it was cancelled
+    ec = committing.error();  // set if the work was cancelled
     arrived_.resize(next);
-    for (arrived_file& one : std::exchange(arrived_, {})) {
-      state_.origin = one.failed ? failure_origin::local : failure_origin::none;
-      on_result_(*one.file, one.failed, one.result);
+    for (arrived_file& entry : std::exchange(arrived_, {})) {
+      state_.origin = entry.failed ? failure_origin::local : failure_origin::none;
+      on_result_(*entry.file, entry.failed, entry.result);
     }
     state_.origin = failure_origin::none;
     state_.synchronized = false;
@@ -121,11 +121,11 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     std::error_code failed;  ///< Of its commit.
   };
 
-  static void commit(arrived_file& one) noexcept {
+  static void commit(arrived_file& entry) noexcept {
     try {
-      one.file->sink.commit(one.failed);
+      entry.file->sink.commit(entry.failed);
     } catch (...) {
-      one.failed = error_of(std::current_exception());
+      entry.failed = error_of(std::current_exception());
     }
   }
 
@@ -141,8 +141,9 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     Hasher hash;
     auto result = co_await receive_file(state_, file.sink, hash, std::move(entry), ec);
     const std::uint64_t left = count - result.bytes;
-    const bool failed_here = ec && !state_.synchronized && state_.origin == failure_origin::local;
-    if (failed_here && left <= max_dropped_size) {
+    const bool failed_locally =
+        ec && !state_.synchronized && state_.origin == failure_origin::local;
+    if (failed_locally && left <= max_dropped_size) {
       const std::error_code why = ec;
       co_await drop_bytes(state_.connection, left, ec);
       if (ec) state_.origin = failure_origin::stream;
@@ -173,7 +174,7 @@ flow<void> download_all(client_state& state, Files& files, OnResult on_result,
     co_return;
   }
   for (auto& file : files) {
-    const auto result = co_await download_one<Hasher>(state, file.id, file.sink, ec);
+    const auto result = co_await download_file<Hasher>(state, file.id, file.sink, ec);
     if (!report_and_continue(state, ec, [&] { on_result(file, ec, result); })) co_return;
   }
   state.synchronized = true;

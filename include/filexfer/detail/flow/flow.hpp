@@ -1,13 +1,13 @@
 #ifndef FILEXFER_DETAIL_FLOW_FLOW_HPP
 #define FILEXFER_DETAIL_FLOW_FLOW_HPP
 
-// A flow is a piece of the protocol as a coroutine that does no I/O and knows no stream. It awaits
-// actions: a driver (run.hpp, async_run.hpp) does what an action asks, and resumes the flow with
-// the outcome. Flows await flows.
+// A flow is a part of the protocol, written as a coroutine that does no I/O and has no stream. It
+// awaits actions: a driver (run.hpp, async_run.hpp) performs an action, and resumes the flow with
+// the outcome. Flows can await flows.
 //
-// Awaiting does not recurse: the context knows the innermost suspended flow, and the driver's loop
-// resumes that one. (Symmetric transfer would overflow the stack in builds without optimisation,
-// where it is an ordinary call.)
+// Awaiting does not recurse: the context refers to the innermost suspended flow, and the driver's
+// loop resumes that one. (Symmetric transfer would overflow the stack in builds without
+// optimisation, where it is an ordinary call.)
 
 #include <filexfer/error.hpp>
 
@@ -29,11 +29,11 @@ namespace filexfer::detail {
 
 // ---------------------------------------------------------------------------------------- actions
 
-/// The deadline that an I/O stands under: one of `time_limits`.
+/// The deadline of an I/O: one of `time_limits`.
 enum class deadline {
   line,    ///< `line`, absolute.
   reply,   ///< `reply`, absolute.
-  idle,    ///< `idle`, anew at each progress, and `least_rate` for the whole action.
+  idle,    ///< `idle`, restarted at each progress, and `least_rate` for the whole action.
   linger,  ///< `linger`, absolute.
 };
 
@@ -44,9 +44,9 @@ enum class io_kind {
   write,          ///< All of `write_buffers`.
   read_write,     ///< Writes all of `write_buffers` and reads into `read_buffer`, until either has
                   ///< ended.
-  cancel_write,   ///< Cancels a write that a `read_write` has left, and lets it end.
-  send_file,      ///< `file`, if `connection::sends_files` says that the stream can.
-  pause,          ///< Lets `pause` pass.
+  cancel_write,   ///< Cancels a write that a `read_write` has left pending, and waits for its end.
+  send_file,      ///< Sends `file`; only if `connection::sends_files`.
+  pause,          ///< Waits for `pause`.
   shutdown_send,  ///< Ends the sending side, if the stream can.
   close,          ///< Closes the stream, if it can.
 };
@@ -57,17 +57,17 @@ struct file_range {
   std::uint64_t bytes = 0;
 };
 
-/// A call that may block or burn time. It lives in a flow, which must not end, nor begin it again,
-/// before it has awaited it, or what it began in the same queue later.
+/// A call that may block or compute for long. It lives in a flow, which must not end, nor start the
+/// call again, before it has awaited it, or a call that it started later in the same queue.
 class work_base {
  public:
   work_base(const work_base&) = delete;
   work_base& operator=(const work_base&) = delete;
 
   void run() noexcept { run_(*this); }
-  /// In place of `run`: it has failed with `std::errc::operation_canceled`.
+  /// Instead of `run`: fails with `std::errc::operation_canceled`.
   void cancel() noexcept { error_ = make_error_code(std::errc::operation_canceled); }
-  /// Of the last call; clear before the first.
+  /// The error of the last call; clear before the first.
   std::error_code error() const noexcept { return error_; }
 
  protected:
@@ -83,13 +83,13 @@ class work_base {
   void (*run_)(work_base&) noexcept;
 };
 
-/// What a flow asks of its driver: I/O, or work, or both at once.
+/// What a flow awaits from its driver: I/O, or work, or both at the same time.
 ///
-/// A `read_write` ends as soon as its read or its write has ended, and leaves the other standing if
-/// that has started. A standing write goes on during later actions, until a `read_write` with the
-/// same `write_buffers` joins it. A standing read is joined by the next `read_write` or read, which
-/// must name the same `read_buffer`. A `read_write` that fails leaves no write standing; no flow
-/// may end while its write stands. The blocking driver can't do both, and only writes.
+/// A `read_write` ends as soon as its read or its write has ended, and leaves the other pending if
+/// that has started. A pending write continues during later actions, until a `read_write` with the
+/// same `write_buffers` joins it. A pending read is joined by the next `read_write` or read, which
+/// must have the same `read_buffer`. A `read_write` that fails leaves no write pending; no flow may
+/// end while its write is pending. The blocking driver can't do both, and only writes.
 struct action {
   io_kind io = io_kind::none;
   std::span<std::byte> read_buffer;
@@ -97,16 +97,16 @@ struct action {
   file_range file;
 
   detail::deadline deadline = deadline::idle;
-  /// Go on with the deadline of the action before (a line read in pieces has one).
+  /// Continue the previous action's deadline (a line read in pieces has only one).
   bool continues_deadline = false;
-  /// A server that is told to stop ends this read with `errc::shutting_down`.
+  /// Stopping the server ends this read with `errc::shutting_down`.
   bool interruptible = false;
   /// Once this is set the I/O soon ends with `errc::superseded`.
   const std::atomic<bool>* revoked = nullptr;
   std::chrono::milliseconds pause{};
 
-  /// Work that this action starts, one piece for each of two queues, and that may outlive it. The
-  /// pieces of one queue run one after the other, beside those of the other queue.
+  /// Work that this action starts, one piece for each of two queues; it may outlive the action. The
+  /// pieces of a queue run one after another, in parallel with those of the other queue.
   std::array<work_base*, 2> starts{};
   /// Work of that queue, started by this action or an earlier one, that this action waits for.
   std::array<work_base*, 2> waits_for{};
@@ -115,8 +115,8 @@ struct action {
   void run_and_wait(work_base& piece) noexcept { starts[0] = waits_for[0] = &piece; }
 };
 
-/// How the read of a `read_write` has ended. Not nested in `outcome`, where clang says that an
-/// optional can't construct it from nothing.
+/// The result of the read of a `read_write`. Not nested in `outcome`, where clang claims that an
+/// optional of it can't be constructed.
 struct read_result {
   std::error_code error;
   std::size_t bytes = 0;
@@ -126,11 +126,11 @@ struct read_result {
 struct outcome {
   std::error_code error;    ///< Of a `read_write`: of its write, its deadline or its cancellation.
   std::uint64_t bytes = 0;  ///< Transferred; not set by a `read_write`.
-  bool written = false;     ///< A `read_write` has written all.
+  bool written = false;     ///< A `read_write` has written all bytes.
   std::optional<read_result> read;  ///< Set once the read of a `read_write` has ended.
 };
 
-/// The code that an exception becomes at a flow's or a work's edge.
+/// The error code for an exception that leaves a flow or a piece of work.
 inline std::error_code error_of(const std::exception_ptr& thrown) noexcept {
   try {
     std::rethrow_exception(thrown);
@@ -165,14 +165,14 @@ class work final : public work_base {
 
 // ------------------------------------------------------------------------------------------ flows
 
-/// What flows of one operation and their driver share.
+/// Shared by the flows of one operation and their driver.
 struct flow_context {
   std::coroutine_handle<> top;  ///< The flow to resume; none when the outermost has ended.
-  action* pending = nullptr;    ///< What it waits for.
-  outcome result;               ///< What the driver answers.
+  action* pending = nullptr;    ///< The action that it awaits.
+  outcome result;               ///< Of that action; set by the driver.
 };
 
-/// Resumes until the flow wants something, which is returned; nullptr once it has ended.
+/// Resumes the flow until it awaits an action, which is returned; nullptr once it has ended.
 inline action* advance(flow_context& context) {
   context.pending = nullptr;
   while (context.top && context.pending == nullptr) context.top.resume();
@@ -251,7 +251,7 @@ class flow_promise<void> : public flow_promise_base {
   void take() const { rethrow(); }
 };
 
-/// A lazy coroutine; runs when it is awaited, or driven from a `flow_context`.
+/// A lazy coroutine: runs when it is awaited, or driven through a `flow_context`.
 template <class T>
 class [[nodiscard]] flow {
  public:
@@ -274,7 +274,7 @@ class [[nodiscard]] flow {
     context.top = handle_;
   }
 
-  /// The value of a flow that has ended; what it threw becomes `ec`, with a value made anew.
+  /// The value of a flow that has ended. If it threw, `ec` is set, and the value is a default one.
   T take(std::error_code& ec) noexcept {
     try {
       return handle_.promise().take();

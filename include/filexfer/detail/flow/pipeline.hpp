@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_FLOW_PIPELINE_HPP
 #define FILEXFER_DETAIL_FLOW_PIPELINE_HPP
 
-// Pipelining (the protocol's section 7): commands are sent before earlier ones have been answered,
-// so thousands of small files cost a handful of round trips.
+// Pipelining (section 7 of the protocol): commands are sent before earlier ones have been answered,
+// so that thousands of small files cost a few round trips.
 
 #include <filexfer/detail/flow/client_state.hpp>
 #include <filexfer/detail/flow/connection.hpp>
@@ -46,7 +46,7 @@ class pipelined_requests {
   flow<void> on_drained(std::error_code&) { co_return; }
 
  protected:
-  /// `window`: most commands in flight; up to half of them are sent at once.
+  /// `window`: maximum number of commands in flight; up to half of them are sent at once.
   pipelined_requests(Range& range, std::size_t window)
       : window_{std::max<std::size_t>(window, 1)},
         batch_{std::max<std::size_t>(window / 2, 1)},
@@ -60,13 +60,13 @@ class pipelined_requests {
     return at_end_ ? nullptr : &**next_;
   }
 
-  /// Moves on to the element after the next one.
+  /// Makes the following call of `next` move to the next element.
   void advance() noexcept { advances_ = true; }
 
   bool batch_is_full() const noexcept { return prepared_.size() >= batch_; }
 
   // Used by the preparing work, or while none runs.
-  std::vector<Flight> prepared_;  ///< Prepared, and not yet sent.
+  std::vector<Flight> prepared_;  ///< Prepared, not yet sent.
   bool at_end_ = false;
 
   std::deque<Flight> in_flight_;
@@ -80,14 +80,14 @@ class pipelined_requests {
 };
 
 /// Checks a reply to a command that was sent together with its argument. If the command itself was
-/// refused, the server may take the argument for anything.
+/// refused, it is unknown how the server interprets the argument.
 inline void check_pipelined_reply(client_state& state, std::string_view line, bool prompt_received,
                                   std::error_code& ec) {
   check_reply(state, line, prompt_received ? reply_to::argument : reply_to::command, ec);
   state.synchronized = state.synchronized && prompt_received;
 }
 
-/// Reports the result of a request, if that is known. Returns whether another request may follow.
+/// Reports the result of a request, if it is known. Returns whether another request may follow.
 template <class Report>
 bool report_and_continue(client_state& state, std::error_code& ec, Report report) {
   const bool lost = ec && !state.synchronized;
@@ -100,12 +100,12 @@ bool report_and_continue(client_state& state, std::error_code& ec, Report report
   return true;
 }
 
-/// Sends what `requests` prepares, and gives it the replies; `buffers` must live until no write
-/// stands any more.
+/// Sends what `requests` prepares, and passes it the replies; `buffers` must live until no write is
+/// pending any more.
 ///
 /// `requests` has `can_prepare()`; `expects_reply()`; `prepare(buffer)`, which appends the next
 /// requests; `on_sent()`, called when writing these starts; and two flows: `on_reply(line, ec)` for
-/// each reply, and `on_drained(ec)` when no whole line is left in the buffer.
+/// each reply, and `on_drained(ec)` when no complete line is left in the buffer.
 template <class Requests>
 flow<void> pump_pipeline(client_state& state, Requests& requests,
                          std::array<byte_buffer, 2>& buffers, std::error_code& ec) {
@@ -117,56 +117,56 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
     requests.prepare(*preparing);
   }};
   bool prepared = false;
-  bool writes = false;
-  bool continues_wait = false;  // the previous action's, under one deadline
-  action both;
-  both.io = io_kind::read_write;
+  bool writing = false;
+  bool continues_wait = false;  // that of the previous action, under its deadline
+  action step;
+  step.io = io_kind::read_write;
   std::error_code write_error;
   for (;;) {
-    while (requests.expects_reply()) {  // anything beyond that answers no request
+    while (requests.expects_reply()) {  // further lines answer no request
       const auto line = c.in.take_line();
       if (!line) break;
       co_await requests.on_reply(*line, ec);
       if (ec) co_return;
-      continues_wait = writes;
+      continues_wait = writing;
     }
     co_await requests.on_drained(ec);
     if (ec) co_return;
-    if (!writes && prepared) {
+    if (!writing && prepared) {
       std::swap(sending, preparing);
       prepared = false;
       requests.on_sent();
-      writes = !sending->empty();
+      writing = !sending->empty();
       continues_wait = false;
     }
     const bool prepares = !prepared && requests.can_prepare();
-    if (prepares && !writes) {
+    if (prepares && !writing) {
       co_await perform(preparation);
       if ((ec = preparation.error())) break;
       prepared = true;
       continue;
     }
-    if (!writes && !requests.expects_reply()) co_return;
-    both.write_buffers[0] =
-        writes ? std::span<const std::byte>{*sending} : std::span<const std::byte>{};
+    if (!writing && !requests.expects_reply()) co_return;
+    step.write_buffers[0] =
+        writing ? std::span<const std::byte>{*sending} : std::span<const std::byte>{};
     if (c.in.holds_long_line()) {
       fail_protocol(state, ec);
       co_return;
     }
-    both.read_buffer = requests.expects_reply() ? read_target(c) : std::span<std::byte>{};
-    const auto limit = writes ? deadline::idle : deadline::reply;
-    both.continues_deadline = continues_wait && both.deadline == limit;
-    both.deadline = limit;
+    step.read_buffer = requests.expects_reply() ? read_target(c) : std::span<std::byte>{};
+    const auto limit = writing ? deadline::idle : deadline::reply;
+    step.continues_deadline = continues_wait && step.deadline == limit;
+    step.deadline = limit;
     continues_wait = true;
-    both.starts[0] = both.waits_for[0] = prepares ? &preparation : nullptr;
-    const outcome moved = co_await both;
+    step.starts[0] = step.waits_for[0] = prepares ? &preparation : nullptr;
+    const outcome result = co_await step;
     if (prepares) {
       prepared = true;
       if ((ec = preparation.error())) break;
     }
-    if (moved.written) writes = false;
-    take_read(c, both.read_buffer, moved);
-    write_error = moved.error;
+    if (result.written) writing = false;
+    take_read(c, step.read_buffer, result);
+    write_error = result.error;
     if (write_error) break;
     if (c.read_error) {
       ec = c.read_error;
@@ -179,7 +179,7 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
     state.origin = failure_origin::local;
     co_return;
   }
-  // What the server sent before it closed, or stopped reading.
+  // Replies that the server sent before it closed, or stopped reading.
   while (requests.expects_reply()) {
     const auto line = co_await read_line(c, deadline::linger, interruptible::no, ec);
     if (!ec) co_await requests.on_reply(line, ec);
@@ -188,8 +188,7 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
   if (ec != condition::refused) fail(state, failure_origin::stream, write_error, ec);
 }
 
-/// Sends all that `requests` has, and reads all replies. After an error the client is not
-/// synchronized.
+/// Sends all of `requests`, and reads all replies. After an error the client is not synchronized.
 template <class Requests>
 flow<void> run_pipeline(client_state& state, Requests& requests, std::error_code& ec) {
   std::array<byte_buffer, 2> buffers;

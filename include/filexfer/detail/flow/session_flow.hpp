@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_FLOW_SESSION_FLOW_HPP
 #define FILEXFER_DETAIL_FLOW_SESSION_FLOW_HPP
 
-// The server's side of the protocol: one connection, from its first line to its close.
+// The server side of the protocol: one connection, from its first line to its close.
 //
 // Replies are buffered, and written before the session waits for its peer: a client that pipelines
 // its commands is answered in few writes, and never waits for a reply that was not written.
@@ -30,8 +30,8 @@
 
 namespace filexfer::detail {
 
-/// What a session's flow keeps over its life. `on_start` is called when a command line has come,
-/// `on_end` when that command was answered or broke.
+/// The state of a session. `on_start` is called when a command line has arrived, `on_end` when that
+/// command was answered or has failed.
 struct session_state {
   detail::connection connection;
   session_options options;
@@ -39,14 +39,14 @@ struct session_state {
   session_observer on_end;
 };
 
-/// Bytes of replies, small files among them, that are buffered before they are written.
+/// Bytes of replies, including small files, that are buffered before they are written.
 inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
-/// Room for replies that an idle connection keeps.
+/// Capacity of the reply buffer that an idle connection keeps.
 inline constexpr std::size_t kept_reply_size = 1024;
-/// Entries, be they asked for or not, that are looked at in one piece of work.
+/// Entries, listed or not, that one piece of work visits.
 inline constexpr std::size_t list_batch_entries = 1024;
 
-/// How often an upload that takes over another's token looks whether that one has released it.
+/// How often an upload that takes over another's token checks whether that one has released it.
 inline constexpr std::chrono::milliseconds takeover_pause{50};
 
 template <class Store, hasher Hasher>
@@ -59,17 +59,17 @@ class session_flow {
 
   /// Serves the connection to its end. `ec` is clear if that was orderly.
   flow<void> serve(std::error_code& ec) {
-    bool goes_on = true;
-    while (goes_on) {
+    bool connected = true;
+    while (connected) {
       event_ = {};
       in_command_ = false;
       reports_later_ = false;
       bool threw = false;
       try {
-        goes_on = co_await serve_line(ec);
+        connected = co_await serve_line(ec);
       } catch (...) {
         ec = error_of(std::current_exception());
-        goes_on = false;
+        connected = false;
         threw = true;
       }
       if (threw) {
@@ -93,10 +93,10 @@ class session_flow {
     in_command_ = true;
     if (state_.on_start) state_.on_start();
     if (!is_clean_line(*line)) ec = errc::bad_request;
-    const command_line asked = ec ? command_line{} : parse_command(*line, ec);
+    const command_line parsed = ec ? command_line{} : parse_command(*line, ec);
     if (!ec) {
-      event_.verb = asked.verb;
-      co_await answer(asked, ec);
+      event_.verb = parsed.verb;
+      co_await answer(parsed, ec);
     } else if (ec == errc::unknown_command) {
       refuse(errc::unknown_command, {}, ec);
     } else {
@@ -105,10 +105,10 @@ class session_flow {
     co_return !ec;
   }
 
-  flow<void> answer(const command_line& asked, std::error_code& ec) {
-    if (asked.verb != command::upload) co_await commit_pending();
-    switch (asked.verb) {
-      case command::list_files: co_await answer_list(asked.params, ec); break;
+  flow<void> answer(const command_line& line, std::error_code& ec) {
+    if (line.verb != command::upload) co_await commit_pending();
+    switch (line.verb) {
+      case command::list_files: co_await answer_list(line.params, ec); break;
       case command::upload: co_await answer_upload(ec); break;
       case command::download: co_await answer_download(ec); break;
       case command::features: answer_features(); break;
@@ -117,7 +117,7 @@ class session_flow {
 
   // ------------------------------------------------------------------------------ lines and refusals
 
-  /// The buffer that the next reply belongs in.
+  /// The buffer for the next reply.
   std::string& replies() noexcept {
     return pending_commits_.empty() ? out_ : pending_commits_.back().later_replies;
   }
@@ -136,9 +136,9 @@ class session_flow {
   /// Reads a line, without its end; valid until the next read. Nothing if the connection is over,
   /// with `ec` clear if that was orderly.
   flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
-    const bool waits = !connection().in.holds_line();
+    const bool must_wait = !connection().in.holds_line();
     if (connection().in.empty()) connection().in.narrow();
-    if (waits || out_.size() >= reply_buffer_size) co_await flush(ec);
+    if (must_wait || out_.size() >= reply_buffer_size) co_await flush(ec);
     if (ec) co_return std::nullopt;
     const std::string_view line = co_await read_line(connection(), deadline::line, stop, ec);
     if (!ec) co_return line;
@@ -193,7 +193,7 @@ class session_flow {
     }
   }
 
-  /// Sends the prompt and reads the line that answers it; as `next_line`.
+  /// Sends the prompt and reads the line that answers it, as `next_line`.
   flow<std::optional<std::string_view>> ask(std::string_view prompt, std::error_code& ec) {
     replies().append(prompt) += '\n';
     return next_line(interruptible::no, ec);
@@ -286,8 +286,8 @@ class session_flow {
       else upload = begin_upload(details, failed);
     }};
     if (details.id || !details.resume.empty()) {
-      co_await commit_pending();  // the same file may be among them
-      co_await perform(opening);  // may flush
+      co_await commit_pending();  // the same file may be among these
+      co_await perform(opening);  // may flush to the disk
     } else {
       opening.run();
     }
@@ -299,8 +299,8 @@ class session_flow {
       co_await perform(opening);
     }
     if (!opening.error() && !held && !upload) {
-      const auto waited_enough = std::make_error_code(std::errc::timed_out);
-      co_await refuse_upload(details, errc::io, waited_enough, ec);
+      const auto not_released = std::make_error_code(std::errc::timed_out);
+      co_await refuse_upload(details, errc::io, not_released, ec);
     } else if (opening.error()) {
       co_await refuse_upload(details, to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
@@ -335,9 +335,9 @@ class session_flow {
     std::uint64_t offset = 0;
     if constexpr (resumes) offset = co_await hash_held(connection(), *upload, hash, ec);
     if (ec) {
-      const std::error_code unread = ec;
-      keep_or_discard(details, upload, unread);
-      co_await refuse_upload(details, errc::io, unread, ec);
+      const std::error_code read_error = ec;
+      keep_or_discard(details, upload, read_error);
+      co_await refuse_upload(details, errc::io, read_error, ec);
       co_return;
     }
     const std::uint64_t count = details.size - offset;
@@ -355,18 +355,18 @@ class session_flow {
     }
     const std::atomic<bool>* revoked = nullptr;
     if constexpr (resumes) revoked = &upload->revoked();
-    const transfer arrived = co_await receive_bytes(connection(), *upload, hash, count, revoked);
-    event_.bytes = arrived.bytes;
-    event_.cause = arrived.local_error;
-    if (arrived.stream_error) {
-      keep_or_discard(details, upload, arrived.local_error);
-      co_await abort_upload(arrived.stream_error, ec);
+    const transfer received = co_await receive_bytes(connection(), *upload, hash, count, revoked);
+    event_.bytes = received.bytes;
+    event_.cause = received.local_error;
+    if (received.stream_error) {
+      keep_or_discard(details, upload, received.local_error);
+      co_await abort_upload(received.stream_error, ec);
       co_return;
     }
-    if (arrived.local_error) {
+    if (received.local_error) {
       upload.reset();
-      co_await drain_and_refuse(count - arrived.bytes, to_refusal(arrived.local_error),
-                                arrived.local_error, ec);
+      co_await drain_and_refuse(count - received.bytes, to_refusal(received.local_error),
+                                received.local_error, ec);
       co_return;
     }
     const digest_type id = hash.finish();
@@ -384,17 +384,17 @@ class session_flow {
     if (!more_follow) co_await commit_pending();
   }
 
-  /// An upload that has arrived completely and verified, and is not committed yet.
+  /// An upload that was received completely and verified, and is not committed yet.
   struct pending_commit {
     std::optional<typename Store::upload> upload;
     digest_type id;
     session_event event;
     std::error_code failed{};
     errc refusal{};
-    std::string later_replies{};  ///< To commands after it.
+    std::string later_replies{};  ///< To the commands after it.
   };
 
-  /// Commits them, and appends their final replies.
+  /// Commits the pending uploads, and appends their final replies.
   flow<void> commit_pending() {
     if (pending_commits_.empty()) co_return;
     std::size_t next = 0;
@@ -408,48 +408,48 @@ class session_flow {
     for (; next < pending_commits_.size(); ++next)
       pending_commits_[next].failed = committing.error();
     std::string final_replies;
-    for (pending_commit& one : pending_commits_) {
-      if (one.failed) reject_commit(one, one.failed);
+    for (pending_commit& entry : pending_commits_) {
+      if (entry.failed) reject_commit(entry, entry.failed);
       final_replies +=
-          one.failed ? format_error(one.refusal, text_of(one.refusal)) : one.id.to_string();
-      final_replies.append("\n") += one.later_replies;
+          entry.failed ? format_error(entry.refusal, text_of(entry.refusal)) : entry.id.to_string();
+      final_replies.append("\n") += entry.later_replies;
     }
     out_ += final_replies;
     report_pending();
   }
 
-  static void reject_commit(pending_commit& one, std::error_code why) {
-    one.failed = why;
-    one.refusal = to_refusal(why);
-    one.event.error = one.refusal;
-    one.event.cause = why;
+  static void reject_commit(pending_commit& entry, std::error_code why) {
+    entry.failed = why;
+    entry.refusal = to_refusal(why);
+    entry.event.error = entry.refusal;
+    entry.event.cause = why;
   }
 
-  /// Reports how they ended, and forgets them.
+  /// Reports the results of the pending uploads, and removes them.
   void report_pending() {
-    for (const pending_commit& one : pending_commits_) {
-      if (state_.on_end) state_.on_end(one.event);
+    for (const pending_commit& entry : pending_commits_) {
+      if (state_.on_end) state_.on_end(entry.event);
     }
     pending_commits_.clear();
     pending_commits_.shrink_to_fit();
   }
 
-  /// Reports all of them as failed.
+  /// Reports all pending uploads as failed.
   void fail_pending(std::error_code why) {
-    for (pending_commit& one : pending_commits_) reject_commit(one, why);
+    for (pending_commit& entry : pending_commits_) reject_commit(entry, why);
     report_pending();
   }
 
-  static void commit(pending_commit& one) {
+  static void commit(pending_commit& entry) {
     try {
-      one.upload->commit(one.id, one.failed);
+      entry.upload->commit(entry.id, entry.failed);
     } catch (...) {
-      one.failed = error_of(std::current_exception());
+      entry.failed = error_of(std::current_exception());
     }
-    one.upload.reset();
+    entry.upload.reset();
   }
 
-  /// Reads several of a series of small files at once.
+  /// Reads into a wider buffer, which may hold several pipelined small files.
   flow<void> read_ahead(std::uint64_t count, std::error_code& ec) {
     line_buffer& in = connection().in;
     if (in.size() >= count || count > wide_buffer_size) co_return;
@@ -462,17 +462,18 @@ class session_flow {
     ec = read.error;
   }
 
-  /// Ends an upload whose connection was lost. Keeps what was stored, unless storing it `failed`.
+  /// Ends an upload whose connection was lost. Keeps the stored bytes, if it can be resumed, unless
+  /// storing failed with `store_error`.
   void keep_or_discard(const upload_details<digest_type>& details,
-                       std::optional<typename Store::upload>& upload, std::error_code failed) {
+                       std::optional<typename Store::upload>& upload, std::error_code store_error) {
     if constexpr (resumes) {
-      const bool whole = !failed || failed == std::errc::operation_canceled;
-      if (whole && !details.resume.empty()) upload->keep();
+      const bool intact = !store_error || store_error == std::errc::operation_canceled;
+      if (intact && !details.resume.empty()) upload->keep();
     }
     upload.reset();
   }
 
-  /// Refuses an upload of which `left` bytes still come (section 5, "failure during the bytes").
+  /// Refuses an upload of which `left` bytes are still to be received (section 5).
   flow<void> drain_and_refuse(std::uint64_t left, errc refusal, std::error_code cause,
                               std::error_code& ec) {
     event_.cause = cause;
@@ -487,7 +488,7 @@ class session_flow {
     else refuse(refusal, cause, ec);
   }
 
-  /// The stream failed during an upload's bytes.
+  /// Ends the connection after the stream failed during an upload's bytes.
   flow<void> abort_upload(std::error_code why, std::error_code& ec) {
     if (why == errc::timed_out || why == errc::superseded) {
       const errc refusal = why == errc::timed_out ? errc::timeout : errc::superseded;
@@ -547,18 +548,18 @@ class session_flow {
   /// Appends a small file to the replies, or a refusal if it can't be read.
   void append_file(std::string entry_line, typename Store::reader& reader, std::size_t count,
                    std::error_code& ec) {
-    const std::size_t before = out_.size();
+    const std::size_t old_size = out_.size();
     out_ += entry_line;
     out_.resize(out_.size() + count);
-    const auto into = std::as_writable_bytes(std::span{out_}).last(count);
+    const auto buffer = std::as_writable_bytes(std::span{out_}).last(count);
     const auto ignore = [](std::span<const std::byte>) {};
     fetching_state<typename Store::reader, decltype(ignore)> state{reader, ignore, count, {}};
-    fetch_call<decltype(state)>{state, into}(ec);
+    fetch_call<decltype(state)>{state, buffer}(ec);
     event_.bytes = ec ? 0 : count;
     if (!ec) return;
-    const std::error_code unread = ec;
-    out_.resize(before);
-    refuse(errc::io, unread, ec);
+    const std::error_code read_error = ec;
+    out_.resize(old_size);
+    refuse(errc::io, read_error, ec);
   }
 
   /// Writes `out_` and then `count` bytes. After a failure the stream is unusable.
@@ -593,7 +594,7 @@ class session_flow {
   std::string out_;
 };
 
-/// Answers a peer that is not served with an ERROR, and closes (section 1, `busy` and the like).
+/// Sends an ERROR line to a peer that is not served, and closes (section 1, `busy` and the like).
 inline flow<void> reject(connection& c, errc refusal, std::error_code& ec) {
   const std::string line = format_error(refusal, make_error_code(refusal).message()) + '\n';
   co_await write_text(c, line, ec);

@@ -1,9 +1,9 @@
 #ifndef FILEXFER_DETAIL_FLOW_TRANSFER_HPP
 #define FILEXFER_DETAIL_FLOW_TRANSFER_HPP
 
-// A file's bytes on their way: read, hashed, stored and sent, each byte touched once. A large
-// file goes through a ring of buffers, so that the stream, the digest and the disk each have one
-// in hand, and a pause of one of them does not stop the others at once.
+// Transfers a file's bytes: they are read, hashed, and stored or sent in one pass. A large file
+// goes through a ring of buffers, so that the stream, the digest and the disk each work on one, and
+// a stall of one of them does not stop the others at once.
 
 #include <filexfer/detail/flow/connection.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -31,8 +31,8 @@ class chunk {
  public:
   explicit chunk(std::size_t bytes)
       : bytes_{std::make_unique_for_overwrite<std::byte[]>(bytes)}, size_{bytes} {}
-  std::span<std::byte> first(std::uint64_t most) noexcept {
-    return {bytes_.get(), static_cast<std::size_t>(std::min<std::uint64_t>(most, size_))};
+  std::span<std::byte> first(std::uint64_t max_bytes) noexcept {
+    return {bytes_.get(), static_cast<std::size_t>(std::min<std::uint64_t>(max_bytes, size_))};
   }
 
  private:
@@ -40,27 +40,27 @@ class chunk {
   std::size_t size_;
 };
 
-/// Bytes of a buffer for what moves `count` bytes.
+/// The size of each buffer for a transfer of `count` bytes.
 inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noexcept {
-  const std::uint64_t most = std::max<std::uint64_t>({c.chunk_size, c.small_file_size, 1});
-  return static_cast<std::size_t>(std::min(count, most));
+  const std::uint64_t max_size = std::max<std::uint64_t>({c.chunk_size, c.small_file_size, 1});
+  return static_cast<std::size_t>(std::min(count, max_size));
 }
 
-/// Small files that have arrived are committed together, at most so many: each holds a descriptor.
-/// (The hand-over to the work executor is what costs.)
+/// Small files that have arrived are committed in batches, which saves hand-overs to the work
+/// executor, but of at most this many: each file holds a descriptor.
 inline constexpr std::size_t max_commit_batch = 16;
-/// How long one piece of work goes on committing, before another connection's has its turn.
+/// For how long one piece of work commits files, before another connection's gets its turn.
 inline constexpr std::chrono::milliseconds commit_slice{10};
 
-/// How far a transfer came. When it ends early one of the errors is set; both, if the stream broke
-/// before it was seen that the sink had failed.
+/// The result of a transfer. If it failed, one of the errors is set; both, if the stream failed
+/// before the sink's failure was noticed.
 struct transfer {
-  std::uint64_t bytes = 0;  ///< Moved on the stream.
+  std::uint64_t bytes = 0;  ///< Transferred on the stream.
   std::error_code stream_error;
   std::error_code local_error;  ///< Of the source or the sink.
 };
 
-/// Buffers for what moves `count` bytes.
+/// The number of buffers for a transfer of `count` bytes.
 inline std::size_t ring_size(const connection& c, std::uint64_t count) noexcept {
   if (count <= c.small_file_size) return 1;
   const std::uint64_t chunks = (count - 1) / buffer_size_for(c, count) + 1;
@@ -78,7 +78,7 @@ template <class Sink>
 struct store_call {
   Sink& sink;
   const std::span<const std::byte>& bytes;
-  std::error_code& failed;  ///< Of all chunks: a sink that has failed is left alone.
+  std::error_code& failed;  ///< Shared by all chunks: a sink that has failed is not called again.
   void operator()(std::error_code& ec) const {
     try {
       if (!failed && !bytes.empty()) sink.write(bytes, failed);
@@ -89,10 +89,10 @@ struct store_call {
   }
 };
 
-/// A buffer for bytes that have arrived.
+/// A buffer for bytes that have been received.
 template <class Sink, class Hasher>
-struct arrival {
-  arrival(std::size_t bytes_, Sink& sink, Hasher& hash, std::error_code& failed)
+struct incoming_chunk {
+  incoming_chunk(std::size_t bytes_, Sink& sink, Hasher& hash, std::error_code& failed)
       : memory{bytes_}, hashing{{hash, bytes}}, storing{{sink, bytes, failed}} {}
   std::error_code error() const noexcept {
     return storing.error() ? storing.error() : hashing.error();
@@ -104,21 +104,21 @@ struct arrival {
   work<store_call<Sink>> storing;
 };
 
-/// Reads `count` bytes, hashes them with `hash` and writes them to `sink`, each on its own: while
-/// one chunk arrives, those before are hashed and written. A failure of the sink ends it early:
-/// `count - bytes` are then still to come; so does `revoked`, once it is set.
+/// Reads `count` bytes, hashes them with `hash` and writes them to `sink`, all in parallel: while
+/// one chunk arrives, earlier ones are hashed and written. Ends early if the sink fails or
+/// `revoked` is set; `count - bytes` are then still to be received.
 template <class Sink, class Hasher>
 flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint64_t count,
                              const std::atomic<bool>* revoked = nullptr) {
   transfer t;
   std::error_code failed;
   const std::size_t chunk_size = buffer_size_for(c, count);
-  std::deque<arrival<Sink, Hasher>> ring;
+  std::deque<incoming_chunk<Sink, Hasher>> ring;
   for (auto n = ring_size(c, count); n > 0; --n) {
     ring.emplace_back(chunk_size, sink, hash, failed);
   }
 
-  // What came with the line before, at most a line buffer of it.
+  // Bytes that were received together with the line before, at most a line buffer.
   auto* last = &ring.front();
   last->bytes = c.in.take(count);
   last->hashing.run();
@@ -127,37 +127,38 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
   t.local_error = last->error();
   if (t.bytes == count || t.local_error) co_return t;
 
-  // Nothing below may throw, for work under way refers to this frame.
-  action moving;
-  moving.io = io_kind::read_full;
-  moving.revoked = revoked;
-  for (std::size_t n = 0; moving.io != io_kind::none; ++n) {
+  // Nothing below may throw: work in progress refers to this frame.
+  action step;
+  step.io = io_kind::read_full;
+  step.revoked = revoked;
+  for (std::size_t n = 0; step.io != io_kind::none; ++n) {
     last = &ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.read_buffer = last->memory.first(count - t.bytes);
-    moving.waits_for = {&next.hashing, &next.storing};
-    const outcome read = co_await moving;
-    last->bytes = moving.read_buffer.first(static_cast<std::size_t>(read.bytes));
-    moving.starts = {&last->hashing, &last->storing};
+    step.read_buffer = last->memory.first(count - t.bytes);
+    step.waits_for = {&next.hashing, &next.storing};
+    const outcome read = co_await step;
+    last->bytes = step.read_buffer.first(static_cast<std::size_t>(read.bytes));
+    step.starts = {&last->hashing, &last->storing};
     t.bytes += read.bytes;
     t.stream_error = read.error;
-    if (read.error || t.bytes == count || next.error()) moving.io = io_kind::none;
+    if (read.error || t.bytes == count || next.error()) step.io = io_kind::none;
   }
   if (count <= c.small_file_size) {
     last->hashing.run();
     last->storing.run();
   } else {
-    moving.waits_for = moving.starts;
-    co_await moving;
+    step.waits_for = step.starts;
+    co_await step;
   }
-  for (const auto& one : ring) {
-    if (!t.local_error) t.local_error = one.error();
+  for (const auto& buffer : ring) {
+    if (!t.local_error) t.local_error = buffer.error();
   }
   co_return t;
 }
 
-/// Hashes what an earlier attempt has left, which has `held()` and `read_held()`; how many bytes
-/// that is. What has `take_hash` and `leave_hash` may keep the hash for another attempt.
+/// Hashes the bytes that `kept` holds from an earlier attempt, by its `held()` and `read_held()`.
+/// Returns their number. With `take_hash` and `leave_hash` it can keep the hash for a later
+/// attempt.
 template <class Kept, class Hasher>
 flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::error_code& ec) {
   ec.clear();
@@ -166,11 +167,11 @@ flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::erro
   if constexpr (requires { kept.take_hash(hash); }) hashed = kept.take_hash(hash);
   work hashing{[&](std::error_code& failed) {
     const auto part = memory.first(kept.held() - hashed);
-    const auto got = kept.read_held(part, hashed, failed);
-    if (!failed && got < part.size()) failed = std::make_error_code(std::errc::io_error);
+    const auto bytes = kept.read_held(part, hashed, failed);
+    if (!failed && bytes < part.size()) failed = std::make_error_code(std::errc::io_error);
     if (failed) return;
     hash.update(part);
-    hashed += got;
+    hashed += bytes;
   }};
   while (hashed < kept.held() && !ec) {
     co_await perform(hashing);
@@ -197,23 +198,23 @@ inline flow<void> drop_bytes(connection& c, std::uint64_t count, std::error_code
   }
 }
 
-/// Whether the receiver may say something while the bytes leave.
+/// Whether to watch for a reply while bytes are sent.
 enum class watch { no, yes };
 
-/// Where the bytes of a source come from, chunk by chunk.
-template <class Source, class See>
+/// Reads a source chunk by chunk.
+template <class Source, class OnBytes>
 struct fetching_state {
   Source& source;
-  See see;
-  std::uint64_t left;      ///< Not yet read.
-  std::error_code failed;  ///< A source that has failed is left alone.
+  OnBytes on_bytes;
+  std::uint64_t left;      ///< Bytes not yet read.
+  std::error_code failed;  ///< A source that has failed is not called again.
 
-  void fetch(std::span<std::byte> into) {
-    const std::size_t got = into.empty() ? 0 : source.read(into, failed);
-    if (!failed && got != into.size()) failed = errc::short_source;
+  void fetch(std::span<std::byte> buffer) {
+    const std::size_t bytes = buffer.empty() ? 0 : source.read(buffer, failed);
+    if (!failed && bytes != buffer.size()) failed = errc::short_source;
     if (failed) return;
-    see(std::span<const std::byte>{into});
-    left -= got;
+    on_bytes(std::span<const std::byte>{buffer});
+    left -= bytes;
     if constexpr (guarded_source<Source>) {
       if (left == 0) source.check_unchanged(failed);
     }
@@ -223,10 +224,10 @@ struct fetching_state {
 template <class State>
 struct fetch_call {
   State& state;
-  const std::span<std::byte>& into;
+  const std::span<std::byte>& buffer;
   void operator()(std::error_code& ec) const {
     try {
-      if (!state.failed) state.fetch(into);
+      if (!state.failed) state.fetch(buffer);
     } catch (...) {
       state.failed = error_of(std::current_exception());
     }
@@ -234,109 +235,110 @@ struct fetch_call {
   }
 };
 
-/// A buffer for bytes that are to leave.
+/// A buffer for bytes to send.
 template <class State>
-struct departure {
-  departure(std::size_t bytes_, State& state) : memory{bytes_}, fetching{{state, bytes}} {}
+struct outgoing_chunk {
+  outgoing_chunk(std::size_t bytes_, State& state) : memory{bytes_}, fetching{{state, bytes}} {}
 
   chunk memory;
   std::span<std::byte> bytes;
   work<fetch_call<State>> fetching;
 };
 
-/// Writes `header`, then the next `count` bytes of `source`, which `see` is shown on the way. With
-/// `watch::yes` it stops early, without an error, when something has arrived before or meanwhile.
-template <class Source, class See>
-flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Source& source, See see,
-                          std::uint64_t count, watch watching) {
+/// Writes `header`, then the next `count` bytes of `source`, and passes these to `on_bytes`. With
+/// `watch::yes` it stops early, without an error, when bytes have been received before or
+/// meanwhile.
+template <class Source, class OnBytes>
+flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Source& source,
+                          OnBytes on_bytes, std::uint64_t count, watch watching) {
   transfer t;
   if (watching == watch::yes && !c.in.empty()) co_return t;
-  fetching_state<Source, See> state{source, std::move(see), count, {}};
-  std::deque<departure<fetching_state<Source, See>>> ring;
+  fetching_state<Source, OnBytes> state{source, std::move(on_bytes), count, {}};
+  std::deque<outgoing_chunk<fetching_state<Source, OnBytes>>> ring;
   for (auto n = ring_size(c, count); n > 0; --n)
     ring.emplace_back(buffer_size_for(c, count), state);
 
-  // Nothing below may throw, for work under way refers to this frame.
+  // Nothing below may throw: work in progress refers to this frame.
   const bool small = count <= c.small_file_size && !waits(source);
-  std::uint64_t given = 0;
+  std::uint64_t assigned = 0;
   const auto next_part = [&](chunk& memory) {
-    const auto part = memory.first(count - given);
-    given += part.size();
+    const auto part = memory.first(count - assigned);
+    assigned += part.size();
     return part;
   };
-  action moving;
-  for (auto& filling : ring) {
-    filling.bytes = next_part(filling.memory);
-    moving.starts[0] = &filling.fetching;
-    moving.waits_for[0] = &filling == &ring.back() ? &ring.front().fetching : nullptr;
+  action step;
+  for (auto& current : ring) {
+    current.bytes = next_part(current.memory);
+    step.starts[0] = &current.fetching;
+    step.waits_for[0] = &current == &ring.back() ? &ring.front().fetching : nullptr;
     if (small) {
-      filling.fetching.run();
+      current.fetching.run();
     } else {
-      co_await moving;
+      co_await step;
     }
   }
-  work_base* last_started = std::exchange(moving.starts[0], nullptr);
+  work_base* last_started = std::exchange(step.starts[0], nullptr);
   t.local_error = ring.front().fetching.error();
-  moving.io = watching == watch::yes ? io_kind::read_write : io_kind::write;
+  step.io = watching == watch::yes ? io_kind::read_write : io_kind::write;
   for (std::size_t n = 0; !t.local_error && (t.bytes < count || !header.empty()); ++n) {
-    auto& leaving = ring[n % ring.size()];
+    auto& current = ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
-    moving.write_buffers = {header, std::span<const std::byte>{leaving.bytes}};
-    moving.waits_for[0] = small ? nullptr : &next.fetching;
-    if (moving.starts[0] != nullptr) last_started = moving.starts[0];
-    if (watching == watch::yes) moving.read_buffer = read_target(c);
-    outcome written = co_await moving;
-    const auto came = written.read;
-    take_read(c, moving.read_buffer, written);
-    if (came && !written.error && !written.written) {
-      // The peer has spoken, or left, before it had everything: it may never take the rest.
+    step.write_buffers = {header, std::span<const std::byte>{current.bytes}};
+    step.waits_for[0] = small ? nullptr : &next.fetching;
+    if (step.starts[0] != nullptr) last_started = step.starts[0];
+    if (watching == watch::yes) step.read_buffer = read_target(c);
+    outcome written = co_await step;
+    const auto early_reply = written.read;
+    take_read(c, step.read_buffer, written);
+    if (early_reply && !written.error && !written.written) {
+      // The peer has replied, or ended the stream, too early: it may never read the rest.
       action last;
       last.io = io_kind::read_write;
-      last.write_buffers = moving.write_buffers;
+      last.write_buffers = step.write_buffers;
       last.deadline = deadline::linger;
       written = co_await last;
     }
     t.stream_error = written.error;
     if (written.error) break;
-    if (came) t.stream_error = came->error;
-    t.bytes += leaving.bytes.size();
+    if (early_reply) t.stream_error = early_reply->error;
+    t.bytes += current.bytes.size();
     header = {};
     t.local_error = next.fetching.error();
-    if (came) break;
-    leaving.bytes = next_part(leaving.memory);
-    moving.starts[0] = leaving.bytes.empty() ? nullptr : &leaving.fetching;
+    if (early_reply) break;
+    current.bytes = next_part(current.memory);
+    step.starts[0] = current.bytes.empty() ? nullptr : &current.fetching;
   }
   if (!small) {
-    moving = {};
-    moving.waits_for[0] = last_started;
-    co_await moving;
+    step = {};
+    step.waits_for[0] = last_started;
+    co_await step;
   }
   co_return t;
 }
 
-/// Writes `header`, then `range` of a file that the stream's system sends by itself.
+/// Writes `header`, then has the system send `range` of a file.
 template <class Source>
 flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header, Source& source,
                                file_range range) {
   transfer t;
-  action moving;
-  moving.io = io_kind::write;
-  moving.write_buffers = {header, {}};
-  outcome moved = co_await moving;
-  moving.io = io_kind::send_file;
-  // The last part leaves only after the file was found unchanged.
+  action step;
+  step.io = io_kind::write;
+  step.write_buffers = {header, {}};
+  outcome result = co_await step;
+  step.io = io_kind::send_file;
+  // The last part is sent only after the file was found unchanged.
   const auto last = std::min<std::uint64_t>(range.bytes, c.small_file_size);
   for (const std::uint64_t part : {range.bytes - last, last}) {
-    if (moved.error || t.local_error || part == 0) continue;
+    if (result.error || t.local_error || part == 0) continue;
     if constexpr (guarded_source<Source>) {
       if (t.bytes + part == range.bytes) source.check_unchanged(t.local_error);
       if (t.local_error) continue;
     }
-    moving.file = {range.descriptor, range.offset + t.bytes, part};
-    moved = co_await moving;
-    t.bytes += moved.bytes;
+    step.file = {range.descriptor, range.offset + t.bytes, part};
+    result = co_await step;
+    t.bytes += result.bytes;
   }
-  t.stream_error = moved.error;
+  t.stream_error = result.error;
   co_return t;
 }
 

@@ -28,20 +28,20 @@
 
 namespace filexfer::detail {
 
-/// Which reply comes next.
+/// The next reply.
 enum class reply_stage { prompt, ready, id };
 
 template <class Digest>
 struct upload_in_flight {
   upload_request<Digest> request;
   upload_result<Digest> result{};
-  std::error_code error{};  ///< Of this side: nothing was sent, no reply will come.
+  std::error_code error{};  ///< Local: nothing was sent, and no reply is expected.
   bool complete = false;    ///< All its bytes are prepared.
   reply_stage stage = reply_stage::prompt;
 };
 
-/// Uploads with `nowait`. A file of up to one chunk is read completely before any of it is sent, so
-/// that a file that can't be read does not cost the others their connection.
+/// Uploads with `nowait`. A file of up to one chunk is read completely before any of it is sent: if
+/// it can't be read, the connection stays usable for the others.
 template <hasher Hasher, class Files, class OnResult>
 class upload_pipeline
     : public pipelined_requests<Files, upload_in_flight<typename Hasher::digest_type>> {
@@ -80,7 +80,7 @@ class upload_pipeline
       in_flight_.back().complete = true;
       in_flight_.back().result.computed_here = *std::exchange(completed_digest_, std::nullopt);
     }
-    for (upload& one : prepared_) in_flight_.push_back(std::move(one));
+    for (upload& entry : prepared_) in_flight_.push_back(std::move(entry));
     source_failed_ = static_cast<bool>(source_error_);
     report_unsent();
   }
@@ -112,8 +112,8 @@ class upload_pipeline
     }
   }
 
-  /// Whether the next file is too large for `nowait`: it is to be uploaded by itself, now that all
-  /// before it have been answered.
+  /// Whether the next file is too large for `nowait`: it is uploaded alone, after all files before
+  /// it have been answered.
   bool needs_round_trip() const noexcept { return needs_round_trip_; }
   auto& current() { return *this->next(); }
   void round_trip_done() noexcept {
@@ -121,8 +121,8 @@ class upload_pipeline
     needs_round_trip_ = false;
   }
 
-  /// Whether the source of the last file failed after a part of it was sent. If so, that is
-  /// reported, and the connection is unusable.
+  /// Whether the source of the last file failed after a part of it was sent. If so, reports that;
+  /// the connection is unusable.
   bool source_failed(std::error_code& ec) {
     if (!source_failed_) return false;
     fail(state_, failure_origin::local, source_error_, ec);
@@ -136,8 +136,8 @@ class upload_pipeline
     const std::uint64_t size = file.source.size();
     needs_round_trip_ = size > state_.options.max_nowait_size;
     if (needs_round_trip_) return;
-    upload one{file.request};
-    const std::size_t begins_at = out.size();
+    upload entry{file.request};
+    const std::size_t old_size = out.size();
     if (is_name(file.request.name)) {
       upload_details<digest_type> details{file.request.name, size, file.request.expected};
       if (state_.features->mtime) details.modified = file.request.modified;
@@ -146,27 +146,27 @@ class upload_pipeline
       append(out, format_upload_details(details) + '\n');
       hash_ = Hasher{};
       remaining_ = size;
-      one.result.bytes = size;
-      if (size <= batch_size) one.error = read(file.source, out, size);
+      entry.result.bytes = size;
+      if (size <= batch_size) entry.error = read(file.source, out, size);
     } else {
-      one.error = errc::bad_name;
+      entry.error = errc::bad_name;
     }
-    if (one.error) {
-      out.resize(begins_at);
+    if (entry.error) {
+      out.resize(old_size);
       remaining_ = 0;
     }
-    one.complete = remaining_ == 0;
-    if (one.complete) {
-      one.result.computed_here = hash_.finish();
+    entry.complete = remaining_ == 0;
+    if (entry.complete) {
+      entry.result.computed_here = hash_.finish();
       this->advance();
     }
-    prepared_.push_back(std::move(one));
+    prepared_.push_back(std::move(entry));
   }
 
-  /// Continues with a file of which a part is prepared already.
+  /// Continues a file of which a part is prepared already.
   template <class File>
-  void continue_file(File& file, byte_buffer& out, std::size_t most) {
-    source_error_ = read(file.source, out, std::min<std::uint64_t>(remaining_, most));
+  void continue_file(File& file, byte_buffer& out, std::size_t max_bytes) {
+    source_error_ = read(file.source, out, std::min<std::uint64_t>(remaining_, max_bytes));
     if (source_error_ || remaining_ > 0) return;
     completed_digest_ = hash_.finish();
     this->advance();
@@ -174,14 +174,14 @@ class upload_pipeline
 
   template <class Source>
   std::error_code read(Source& source, byte_buffer& out, std::uint64_t bytes) {
-    const std::size_t begins_at = out.size();
-    out.resize(begins_at + static_cast<std::size_t>(bytes));
-    const std::span<std::byte> into = std::span{out}.subspan(begins_at);
-    const auto see = [this](std::span<const std::byte> part) { hash_.update(part); };
-    fetching_state<Source, decltype(see)> fetching{source, see, remaining_, {}};
+    const std::size_t old_size = out.size();
+    out.resize(old_size + static_cast<std::size_t>(bytes));
+    const std::span<std::byte> buffer = std::span{out}.subspan(old_size);
+    const auto update = [this](std::span<const std::byte> part) { hash_.update(part); };
+    fetching_state<Source, decltype(update)> fetching{source, update, remaining_, {}};
     std::error_code ec;
-    fetch_call<decltype(fetching)>{fetching, into}(ec);
-    if (ec) out.resize(begins_at);
+    fetch_call<decltype(fetching)>{fetching, buffer}(ec);
+    if (ec) out.resize(old_size);
     remaining_ = fetching.left;
     return ec;
   }
@@ -216,22 +216,22 @@ class upload_pipeline
   client_state& state_;
   OnResult& on_result_;
 
-  // Used by the preparing work; handed over by `on_sent`.
+  // Used by the preparing work; taken over by `on_sent`.
   Hasher hash_;
   std::uint64_t remaining_ = 0;  ///< Bytes of a partly prepared file.
   std::optional<digest_type> completed_digest_;
-  std::error_code source_error_;  ///< Why that file can't be read on.
+  std::error_code source_error_;  ///< Why the rest of that file can't be read.
   bool needs_round_trip_ = false;
 
   bool source_failed_ = false;
 };
 
-/// UPLOAD of all `files`, each after the reply to the one before.
+/// UPLOAD of all `files`, each after the reply to the previous one.
 template <hasher Hasher, class Files, class OnResult>
 flow<void> upload_one_by_one(client_state& state, Files& files, OnResult& on_result,
                              std::error_code& ec) {
   for (auto& file : files) {
-    const auto result = co_await upload_one<Hasher>(state, file.source, file.request, ec);
+    const auto result = co_await upload_file<Hasher>(state, file.source, file.request, ec);
     if (!report_and_continue(state, ec, [&] { on_result(file.request, ec, result); })) co_return;
   }
   state.synchronized = true;
@@ -247,7 +247,7 @@ flow<void> upload_pipelined(client_state& state, Files& files, OnResult& on_resu
     if (ec || pipeline.source_failed(ec)) co_return;
     if (!pipeline.needs_round_trip()) break;
     auto& file = pipeline.current();
-    const auto result = co_await upload_one<Hasher>(state, file.source, file.request, ec);
+    const auto result = co_await upload_file<Hasher>(state, file.source, file.request, ec);
     if (!report_and_continue(state, ec, [&] { on_result(file.request, ec, result); })) co_return;
     pipeline.round_trip_done();
   }
@@ -275,7 +275,7 @@ struct have_in_flight {
   bool prompt_received = false;
 };
 
-/// Uploads with `have`: whether the server holds a file already.
+/// Uploads with `have`: queries whether the server holds a file.
 template <hasher Hasher, class Files, class OnResult>
 class have_pipeline
     : public pipelined_requests<Files, have_in_flight<typename Hasher::digest_type>> {
@@ -304,7 +304,7 @@ class have_pipeline
   }
 
   void on_sent() {
-    for (query& one : prepared_) in_flight_.push_back(std::move(one));
+    for (query& entry : prepared_) in_flight_.push_back(std::move(entry));
     report_unsent();
   }
 
