@@ -25,51 +25,62 @@
 
 namespace filexfer {
 
-/// Where files are downloaded to: a folder, below which they stand under the names that they have
-/// at the server, or one file. Copies are cheap and the same target, for any thread.
+/// Where files are downloaded to: a folder, below which they get the names that they have at the
+/// server, or a single file. Copies are cheap, share the target, and may be used on any thread.
 class download_target {
  public:
-  /// A folder that is there. Sets `ec` to the system's code if it can't be opened, `ENOTDIR` if it
-  /// is no folder. The target is of no use then.
+  /// Opens an existing folder as a target.
+  ///
+  /// \param path    The folder.
+  /// \param policy  What to do where a file exists.
+  /// \param ec      Cleared, or set to `ENOTDIR` if it is not a folder, else to the system's code.
+  /// \return The target; unusable if `ec` is set.
   static download_target folder(const std::filesystem::path& path, on_existing policy,
                                 std::error_code& ec) {
     ec.clear();
-    download_target made{path, policy};
-    made.state_->root.emplace(path, ec);
-    return made;
+    download_target target{path, policy};
+    target.state_->root.emplace(path, ec);
+    return target;
   }
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param path    The folder.
+  /// \param policy  What to do where a file exists.
+  /// \return The target.
   static download_target folder(const std::filesystem::path& path,
                                 on_existing policy = on_existing::keep) {
-    download_target made{path, policy};
-    made.state_->root.emplace(path);
-    return made;
+    download_target target{path, policy};
+    target.state_->root.emplace(path);
+    return target;
   }
 
-  /// A file that is to come, whatever it is called at the server.
+  /// A target for a single file, whatever its name at the server.
+  /// \param path    The file.
+  /// \param policy  What to do if it exists.
+  /// \return The target.
   static download_target file(const std::filesystem::path& path,
                               on_existing policy = on_existing::keep) {
     return {path, policy};
   }
 
-  /// Where a file of that name comes to.
+  /// \param name  The name of a file at the server.
+  /// \return The path to which it is downloaded.
   std::filesystem::path path_of(const std::string& name) const {
     return state_->root ? state_->path / name : state_->path;
   }
 
-  /// Whether that depends on the name.
+  /// \return Whether the target is a folder.
   bool is_folder() const noexcept { return state_->root.has_value(); }
 
  private:
   friend class file_download;
 
   struct state {
-    state(std::filesystem::path p, on_existing what) : path{std::move(p)}, policy{what} {}
+    state(std::filesystem::path p, on_existing existing) : path{std::move(p)}, policy{existing} {}
 
     std::filesystem::path path;
     on_existing policy;
-    std::optional<tree_root> root{};  ///< None for a file.
+    std::optional<tree_root> root{};  ///< Not set for a single file.
   };
 
   download_target(const std::filesystem::path& path, on_existing policy)
@@ -78,35 +89,43 @@ class download_target {
   std::shared_ptr<state> state_;
 };
 
-/// A file of the server that is to come to a `download_target`: a `download_element`.
+/// A file at the server to be written to a `download_target`. It models `download_element`.
 ///
-/// It is seen under its name only once it is whole. What came of an attempt that failed is kept
-/// beside it, as `.filexfer-ID.part`, for the next one, now or in another process; unless it was
-/// not known before that attempt where it is to stand. A file that is there already and has the
-/// same digest is left, and gets the time that is wanted.
+/// It appears under its name only once it is complete. An interrupted attempt leaves its bytes
+/// beside the target as `.filexfer-ID.part`, from which the next attempt resumes, also in another
+/// process. It leaves none if the target's path was unknown when it started. An existing file with
+/// the same digest is left, and gets the wanted time.
 class file_download {
  public:
-  /// A file of which the id is known only. The rest is learnt from the server.
+  /// A file of which only the id is known. The rest is learnt from the server.
+  /// \param to  The target.
+  /// \param id  The file's id.
   file_download(download_target to, const any_digest& id) : to_{std::move(to)}, id_{id} {}
 
-  /// A file of the server's list, with that name and time.
+  /// A file from the server's list.
+  /// \param to    The target.
+  /// \param file  Its entry. The local file gets its time, if set, and below a folder its name.
   file_download(download_target to, listed_file file)
       : to_{std::move(to)}, id_{file.id}, known_{std::move(file)} {}
 
+  /// \return The file's id.
   const any_digest& id() const noexcept { return id_; }
+  /// \return Its size in bytes, once known.
   std::optional<std::uint64_t> size() const noexcept {
     return known_ ? std::optional{known_->size} : std::nullopt;
   }
 
-  /// Empty as long as it is not known.
+  /// \return Its name at the server; empty until known.
   std::string name() const { return known_ ? known_->name : std::string{}; }
 
-  /// Where it comes to; empty as long as that is not known.
+  /// \return The path of the local file; empty until known.
   std::filesystem::path path() const {
     return known_ || !to_.is_folder() ? to_.path_of(name()) : std::filesystem::path{};
   }
 
-  /// The file that stands there. A symbolic link is none.
+  /// Opens the file that exists at the target. A symbolic link is not followed.
+  /// \param ec  Cleared, or set as by `tree_root::existing`.
+  /// \return The file; nothing if `ec` is set.
   std::optional<file_source> existing(std::error_code& ec) const {
     const auto& to = *to_.state_;
     if (to.root) return to.root->existing(name(), ec);
@@ -117,7 +136,8 @@ class file_download {
     return ec ? std::nullopt : std::optional{std::move(found)};
   }
 
-  /// Gives the file that stands there the wanted time, as far as that is known.
+  /// Gives the existing file the wanted modification time, if that is known.
+  /// \param ec  Cleared, or set as by `existing`, else to the system's code.
   void settle(std::error_code& ec) const {
     ec.clear();
     if (!known_ || !known_->modified) return;
@@ -129,7 +149,9 @@ class file_download {
 
   class sink;
 
-  /// The errors are those of `file_sink` and `tree_sink`.
+  /// Opens the target for writing. If its path is unknown, `sink::announce` opens it.
+  /// \param ec  Cleared, or set as by `file_sink`, or `tree_sink::open`.
+  /// \return The sink; unusable if `ec` is set.
   sink open(std::error_code& ec);
 
  private:
@@ -138,9 +160,12 @@ class file_download {
   std::optional<listed_file> known_;
 };
 
-/// Writes a `file_download`, which must outlive it. It is a `resumable_sink`.
+/// Writes a `file_download`. It models `resumable_sink` and `announced_sink`.
 class file_download::sink {
  public:
+  /// Used by `file_download::open`.
+  /// \param download  Must outlive the sink.
+  /// \param ec        As for `file_download::open`.
   sink(file_download& download, std::error_code& ec) : download_{download} {
     ec.clear();
     auto& to = *download_.to_.state_;
@@ -149,6 +174,10 @@ class file_download::sink {
     if (tree_ && download_.known_) tree_->open(download_.known_->name, part(), ec);
   }
 
+  /// Records the file's name, size and time if they were unknown, and opens the target if its path
+  /// was.
+  /// \param file  The server's entry.
+  /// \param ec    As for `tree_sink::open`.
   template <class Digest>
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
@@ -162,28 +191,41 @@ class file_download::sink {
     else file_->modified(*known->modified);
   }
 
+  /// Writes the file's next bytes.
+  /// \param bytes  The bytes.
+  /// \param ec     As for `file_sink::write`.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     if (tree_) tree_->write(bytes, ec);
     else file_->write(bytes, ec);
   }
 
+  /// Publishes the file at the target, flushed.
+  /// \param ec  As for `file_sink::commit`.
   void commit(std::error_code& ec) {
     if (tree_) tree_->commit(ec);
     else file_->commit(ec);
   }
 
+  /// \return The number of bytes that the part holds.
   std::uint64_t held() const noexcept { return tree_ ? tree_->held() : file_->held(); }
 
+  /// Reads from the part.
+  /// \param to      Buffer to fill.
+  /// \param offset  In bytes, from the start of the part.
+  /// \param ec      Cleared, or set to the system's code.
+  /// \return The number of bytes read.
   std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
     return tree_ ? tree_->read_held(to, offset, ec) : file_->read_held(to, offset, ec);
   }
 
+  /// Empties the part.
+  /// \param ec  Cleared, or set to the system's code.
   void drop_held(std::error_code& ec) {
     if (tree_) tree_->drop_held(ec);
     else file_->drop_held(ec);
   }
 
-  /// Leaves what has come as the part. A sink that is destroyed without it, or without `commit`,
+  /// Keeps the received bytes as the part. A sink that is destroyed without `keep` or `commit`
   /// leaves nothing.
   void keep() {
     if (tree_) tree_->keep();
@@ -194,8 +236,8 @@ class file_download::sink {
   std::string part() const { return ".filexfer-" + download_.id_.to_string() + ".part"; }
 
   file_download& download_;
-  std::optional<tree_sink> tree_;  ///< Or else there is a file.
-  std::optional<file_sink> file_;
+  std::optional<tree_sink> tree_;  ///< For a folder,
+  std::optional<file_sink> file_;  ///< else this.
 };
 
 inline file_download::sink file_download::open(std::error_code& ec) { return {*this, ec}; }

@@ -2,7 +2,7 @@
 #define FILEXFER_REMOTE_FILE_HPP
 
 /// \file
-/// A file at a server as something to read, and to send to another server.
+/// A file at a server as a source to read from, and as an element to upload to another server.
 
 #include <filexfer/any_digest.hpp>
 #include <filexfer/error.hpp>
@@ -24,47 +24,64 @@
 
 namespace filexfer {
 
-/// Reads a file at the server of a `transfer_pool`, part by part: the next one is on its way while
-/// one is used. Reading waits for the server, and so has to be done on a thread that neither the
-/// pool's context nor its work executor has. What is read is not verified; whoever reads all of it
-/// can compare its digest with the file's id.
+/// Reads a file at the server of a `transfer_pool` in parts. The next part is requested while one
+/// is used. It models `seekable_source`.
+///
+/// Reading blocks until the server has answered, so it must not be done on a thread of the pool's
+/// context or of its work executor. The bytes are not verified; a caller that reads all of them can
+/// compare their digest with the file's id.
+///
+/// \tparam Pool  A `transfer_pool`.
 template <class Pool>
 class remote_source {
  public:
-  /// Bytes that are asked for at a time; two of them are held.
+  /// Bytes of a part. Up to two parts are held.
   static constexpr std::size_t part_size = std::size_t{1024} * 1024;
 
-  /// \param pool  must outlive this.
+  /// \param pool  Must outlive the source.
+  /// \param file  The file's entry in the server's list.
   remote_source(Pool& pool, const listed_file& file)
       : pool_{&pool}, id_{file.id}, size_{file.size}, modified_{file.modified} {}
 
+  /// \return The size in bytes, according to the list.
   std::uint64_t size() const noexcept { return size_; }
+  /// \return True: reading may block indefinitely.
   static bool waits() noexcept { return true; }
+  /// \return The modification time, if the list had it.
   std::optional<file_time> modified() const noexcept { return modified_; }
 
-  /// Fails as `transfer_pool::async_read_at` does, and with `errc::short_source`.
+  /// Reads the next bytes.
+  ///
+  /// \param to  Buffer to fill.
+  /// \param ec  Cleared, or set to `errc::short_source` if the file ends before `size()`; to
+  ///            `asio::error::operation_aborted` if the pool's context has ended; else as by
+  ///            `transfer_pool::async_read_at`.
+  /// \return The number of bytes read; less than `to.size()` only at the end or if `ec` is set.
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     ec.clear();
     std::size_t bytes = 0;
     while (bytes < to.size() && position_ < size_) {
-      if (used_ == part_.size()) take_next(ec);
+      if (used_ == part_.size()) take_part(ec);
       if (ec) break;
-      const std::size_t some = std::min(to.size() - bytes, part_.size() - used_);
-      std::copy_n(part_.begin() + static_cast<std::ptrdiff_t>(used_), some,
+      const std::size_t count = std::min(to.size() - bytes, part_.size() - used_);
+      std::copy_n(part_.begin() + static_cast<std::ptrdiff_t>(used_), count,
                   to.begin() + static_cast<std::ptrdiff_t>(bytes));
-      used_ += some;
-      position_ += some;
-      bytes += some;
+      used_ += count;
+      position_ += count;
+      bytes += count;
     }
     return bytes;
   }
 
-  /// Goes on reading at `offset`. `errc::bad_range` if that is past the end.
+  /// Continues at another offset.
+  ///
+  /// \param offset  In bytes, from 0 to `size()`.
+  /// \param ec      Cleared, or set to `errc::bad_range` if the offset is past the end.
   void seek(std::uint64_t offset, std::error_code& ec) {
     ec.clear();
     if (offset > size_) ec = errc::bad_range;
     if (ec || offset == position_) return;
-    position_ = asked_ = offset;
+    position_ = requested_ = offset;
     part_.clear();
     used_ = 0;
     next_ = {};
@@ -76,8 +93,9 @@ class remote_source {
     std::vector<std::byte> bytes;
   };
 
-  void take_next(std::error_code& ec) {
-    if (!next_.valid()) ask();
+  /// Waits for the next part, and requests the one after it.
+  void take_part(std::error_code& ec) {
+    if (!next_.valid()) request_part();
     try {
       auto result = next_.get();
       ec = result.error;
@@ -88,21 +106,21 @@ class remote_source {
     used_ = 0;
     if (ec) part_.clear();
     else if (part_.empty()) ec = errc::short_source;
-    if (!ec && asked_ < size_) ask();
+    if (!ec && requested_ < size_) request_part();
   }
 
-  void ask() {
+  void request_part() {
     const auto length =
-        static_cast<std::size_t>(std::min<std::uint64_t>(size_ - asked_, part_size));
-    // Not asio::use_future: an error need not be thrown from one thread to another.
+        static_cast<std::size_t>(std::min<std::uint64_t>(size_ - requested_, part_size));
+    // Not asio::use_future, which would throw errors from one thread to another.
     std::promise<read_result> promise;
     next_ = promise.get_future();
     pool_->async_read_at(
-        id_, asked_, length,
+        id_, requested_, length,
         [p = std::move(promise)](std::error_code ec, std::vector<std::byte> bytes) mutable {
           p.set_value({ec, std::move(bytes)});
         });
-    asked_ += length;
+    requested_ += length;
   }
 
   Pool* pool_;
@@ -110,23 +128,31 @@ class remote_source {
   std::uint64_t size_;
   std::optional<file_time> modified_;
   std::uint64_t position_ = 0;
-  std::uint64_t asked_ = 0;  ///< Up to here parts are had, or on their way.
+  std::uint64_t requested_ = 0;  ///< Offset of the first byte that was not requested yet.
   std::vector<std::byte> part_;
-  std::size_t used_ = 0;
-  std::future<read_result> next_;
+  std::size_t used_ = 0;           ///< Bytes of `part_` that were read.
+  std::future<read_result> next_;  ///< The part after `part_`, if requested.
 };
 
-/// A file at the server of `Pool`, as an `upload_element` for the pool of another server.
+/// A file at the server of one pool as an `upload_element` for the pool of another server.
+///
+/// \tparam Pool  The `transfer_pool` to read from.
 template <class Pool>
 class remote_file {
  public:
-  /// \param pool  must outlive this, and what it opens.
+  /// \param pool  Must outlive this, and the sources that it opens.
+  /// \param file  The file's entry in the server's list.
   remote_file(Pool& pool, listed_file file) : pool_{&pool}, file_{std::move(file)} {}
 
+  /// \return The file's name.
   const std::string& name() const noexcept { return file_.name; }
+  /// \return Its digest.
   const any_digest& id() const noexcept { return file_.id; }
+  /// \return Its size in bytes.
   std::uint64_t size() const noexcept { return file_.size; }
 
+  /// \param ec  Cleared.
+  /// \return A source for the file. Nothing is requested before it is read.
   remote_source<Pool> open(std::error_code& ec) const {
     ec.clear();
     return {*pool_, file_};

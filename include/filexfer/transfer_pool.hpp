@@ -2,7 +2,7 @@
 #define FILEXFER_TRANSFER_POOL_HPP
 
 /// \file
-/// Many files over several connections, going on after breaks.
+/// Transfers of many files over several connections, with retries.
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/download_job.hpp>
@@ -45,15 +45,15 @@ namespace filexfer {
 
 namespace detail {
 
-/// An argument on its way through a completion token, some of which copy what they are given: an
-/// lvalue is referred to, anything else is moved.
+/// Passes an argument through a completion token: some tokens copy what they are given. An lvalue
+/// is referred to, anything else is moved.
 template <class T>
 struct argument {
   T held;
   T&& take() { return std::forward<T>(held); }
 };
 
-/// A job together with the handler of the operation that it is.
+/// A job with the completion handler of its operation.
 template <class Job, class Handler>
 class job_operation final : public Job {
  public:
@@ -65,7 +65,7 @@ class job_operation final : public Job {
         guard_{asio::get_associated_executor(handler, core->strand)},
         handler_{std::move(handler)} {}
 
-  /// Cancels the job when the handler's slot says so, from whatever thread.
+  /// Connects the handler's cancellation slot to the job. Its signal may be emitted on any thread.
   void assign_slot(const pool_strand& strand) {
     auto slot = asio::get_associated_cancellation_slot(handler_);
     if (!slot.is_connected()) return;
@@ -102,21 +102,34 @@ class job_operation final : public Job {
 
 }  // namespace detail
 
-/// Moves many files to and from one server, over as many connections as suit.
+/// Transfers many files to and from one server, over several connections.
 ///
-/// Which digest the server's ids are is learnt from the server, among `Hashers`: MD5 and SHA-256 if
-/// none is named. Files go over the first connection at once; further ones join while there is
-/// work, and one that can't be had, or is lost, leaves its files to the others. A connection that
-/// breaks is made again, and what it had in hand goes on where it stopped, until no byte has moved
-/// for `pool_options::retry_for`. Only when none of the connections can be had the server is taken
-/// to be gone.
+/// Each operation is a job; several may run at a time. A job starts on one connection, idle or new,
+/// and adds others while there is work. A connection that breaks is made again, and its files are
+/// retried, resuming where possible, until no byte has moved for `pool_options::retry_for`. If it
+/// can't be made, the others take its files; if none can, the job fails.
 ///
-/// All of a pool runs on one strand of the connector's executor, whose context any number of
-/// threads may run; callbacks are called there, one at a time. Hashing and file access are done by
-/// the work executor.
+/// A pool runs on a strand of the connector's executor, whose context any number of threads may
+/// run. Callbacks are called on the strand, one at a time; while one runs, the pool does nothing
+/// else. Hashing and file access are done on the work executor.
 ///
-/// Destroying a pool breaks off its jobs, whose handlers are called with
-/// `asio::error::operation_aborted`. The ranges and callbacks of a job must live until then.
+/// A job that is cancelled ends with `asio::error::operation_aborted`. If no connection can be made
+/// it ends with a "connection error":
+/// - the connector's error, or `asio::error::timed_out` after `pool_options::connect_timeout`;
+/// - an error of `client::async_features`, such as the refusal `errc::busy`, or
+///   `errc::malformed_reply` if the server speaks another protocol;
+/// - `errc::wrong_digest_kind` if the server's ids are digests of none of `Hashers`;
+/// - `errc::digest_changed` if they are of another kind than on an earlier connection.
+///
+/// An exception of a range, of `on_result` or of `on_entry` ends the job: `std::system_error` with
+/// its code, `std::bad_alloc` with `std::errc::not_enough_memory`, others with
+/// `errc::store_failed`.
+///
+/// Destroying a pool cancels its jobs; their handlers get `asio::error::operation_aborted`. The
+/// ranges and callbacks of a job must live until its handler is called.
+///
+/// \tparam Connector  Makes the connections.
+/// \tparam Hashers    For the kinds of digest that a server may have; MD5 and SHA-256 if empty.
 template <connector Connector, hasher... Hashers>
 class transfer_pool {
   template <class C, class... H>
@@ -132,16 +145,19 @@ class transfer_pool {
   using download_job = detail::download_job<core_type>;
 
  public:
-  using executor_type = detail::pool_strand;
-  using connector_type = Connector;
+  using executor_type = detail::pool_strand;  ///< The type of the strand.
+  using connector_type = Connector;           ///< What makes the connections.
+  /// The default completion token of the connector's executor.
   using default_token =
       asio::default_completion_token_t<typename detail::executor_of<Connector>::type>;
 
-  /// Nothing is connected before a job needs it.
+  /// Connects nothing yet.
+  /// \param connector  Makes the connections.
+  /// \param options    Limits and deadlines.
   explicit transfer_pool(Connector connector, const pool_options& options = {})
       : core_{std::make_shared<core_type>(std::move(connector), options)} {}
 
-  transfer_pool(transfer_pool&&) noexcept = default;
+  transfer_pool(transfer_pool&&) noexcept = default;  ///< Moves the pool; its jobs continue.
   transfer_pool(const transfer_pool&) = delete;
   transfer_pool& operator=(const transfer_pool&) = delete;
 
@@ -156,64 +172,66 @@ class transfer_pool {
     });
   }
 
-  /// The strand that everything of this pool runs on.
+  /// \return The strand on which the pool runs.
   executor_type get_executor() const noexcept { return core_->strand; }
 
-  /// Gives the pool an executor for hashing and file access: that of a thread pool of two threads
-  /// or more. Without one these are done on the strand. Before the first job. Join the thread pool
-  /// before the context is destroyed.
+  /// Sets the executor for hashing and file access, before the first job. Without one, these are
+  /// done on the strand.
+  /// \param executor  That of a thread pool with two or more threads, which must be joined before
+  ///                  the context is destroyed.
   void work_executor(asio::any_io_executor executor) { core_->work_executor = std::move(executor); }
 
-  /// That executor; empty if there is none.
+  /// \return The executor for hashing and file access; empty if none was set.
   [[nodiscard]] const asio::any_io_executor& work_executor() const noexcept {
     return core_->work_executor;
   }
 
-  /// Has digests of files that are read before they are sent looked up in `cache` and remembered
-  /// there, if their source has a `native_handle()`. The cache must outlive the pool's jobs. Before
-  /// the first job.
+  /// Sets a cache for the digests of local files whose source has a `native_handle()`, before the
+  /// first job.
+  /// \param cache  Must outlive the pool's jobs.
   template <digest_cache Cache>
   void use_digest_cache(Cache& cache) {
     core_->digests = std::make_unique<detail::digest_cache_ref<Cache>>(cache);
   }
 
-  /// Has `callback(const pool_event&)` called, on the strand, when a connection or a file is tried
-  /// again. Before the first job.
+  /// Sets a callback for retries and missing connections, before the first job.
+  /// \param callback  `void(const pool_event&)`, called on the strand.
   void on_event(std::function<void(const pool_event&)> callback) {
     core_->on_event = std::move(callback);
   }
 
-  /// Has `callback(const transfer_progress::snapshot&)` called, on the strand, at most once a
-  /// `period` while there are jobs, and at the end of the last. Before the first job.
+  /// Sets a callback for the progress of the jobs, before the first job.
+  /// \param period    The time between two calls while jobs are running. One more call follows when
+  ///                  the last job has ended.
+  /// \param callback  `void(const transfer_progress::snapshot&)`, called on the strand.
   void on_progress(std::chrono::milliseconds period,
                    std::function<void(const transfer_progress::snapshot&)> callback) {
     core_->progress_period = period;
     core_->on_progress = std::move(callback);
   }
 
-  /// How far the jobs of this pool are; may be asked on any thread. How much there is to do is
-  /// known as far as somebody has told it: see `transfer_progress::expect`.
+  /// \return The progress of the pool's jobs, for any thread. It knows the totals only as far as
+  /// they are announced, by `async_count` or `transfer_progress::expect`.
   [[nodiscard]] transfer_progress& progress() noexcept { return core_->progress; }
 
-  /// Uploads all that `files` has (the protocol's section 5).
+  /// Uploads files (section 5 of the protocol). Small files are pipelined; one that was interrupted
+  /// is resumed on whichever connection takes it.
   ///
-  /// Returns at once. `on_result` is called as each file ends, and the handler last. Small files
-  /// are sent one behind the other; a large one can go on over another connection where it broke.
+  /// Succeeds if every file's result was reported, whatever it was. Otherwise the error is
+  /// - `asio::error::operation_aborted` after a cancellation: `partial` and `total` let files in
+  ///   flight finish, and start no others; `terminal` interrupts those, too. Unfinished files may
+  ///   be unreported;
+  /// - a connection error: the files that were taken from the range and have not arrived were
+  ///   reported with it, the others are not reported;
+  /// - what `files` or `on_result` threw.
   ///
   /// \param files      `upload_elements`: an lvalue must live, with its elements, until the handler
   ///                   is called; anything else is moved in.
-  /// \param on_result  `void(const file_result<Element>&)`; is called on the strand, and as long as
-  ///                   it runs nothing else of the pool does. What it throws ends the job.
-  /// \param token      for a handler `void(std::error_code, transfer_totals)`, whose associated
-  ///                   executor (by default the pool's), allocator and cancellation slot are
-  ///                   heeded.
-  ///
-  /// Succeeds if each file's result was told, whatever it was. Otherwise the error is
-  /// - `asio::error::operation_aborted` after it was cancelled: `terminal` breaks off, `partial`
-  ///   and `total` let files that are under way end, and start no other;
-  /// - why no connection could be had any more: files that were taken from the range and have not
-  ///   arrived were told with that failure, those that were not taken are not told;
-  /// - what `files` or `on_result` threw.
+  /// \param on_result  `void(const file_result<Element>&)`, called on the strand as each file ends.
+  /// \param token      For a handler `void(std::error_code, transfer_totals)`, called last. Its
+  ///                   associated executor (by default the strand), allocator and cancellation
+  ///                   slot are used.
+  /// \return As the token determines.
   template <class Files, class OnResult, class Token = default_token>
     requires upload_elements<std::remove_reference_t<Files>>
   auto async_upload(Files&& files, OnResult on_result, Token&& token = default_token()) {
@@ -223,13 +241,16 @@ class transfer_pool {
         detail::files_to_upload<record>(std::forward<Files>(files), std::move(on_result)));
   }
 
-  /// Uploads what the server lacks of `files`: those that it holds are only named to it (`have`,
-  /// the protocol's section 5), and told as not moved. Each file is read to find out its digest,
-  /// unless that is known by its element or by the digest cache; up to 64 MiB are read before the
-  /// server is asked for their files. Files of which the source is not seekable are sent.
+  /// Uploads those files that the server does not hold. For the others it only adds the name
+  /// (`have`, section 5 of the protocol), and they are reported as not moved. Otherwise as
+  /// `async_upload`.
   ///
-  /// A file that turns out to be another than when it was read is read again, once. Otherwise all
-  /// is as for `async_upload`.
+  /// Each file is hashed first, unless its element or the digest cache knows the digest; the server
+  /// is asked after at most a batch of files, or about 64 MiB. A file whose source is not seekable
+  /// is sent unhashed. If a file has changed since it was hashed, it is hashed again, once.
+  ///
+  /// \param files,on_result,token  As for `async_upload`.
+  /// \return As the token determines.
   template <class Files, class OnResult, class Token = default_token>
     requires upload_elements<std::remove_reference_t<Files>>
   auto async_upload_missing(Files&& files, OnResult on_result, Token&& token = default_token()) {
@@ -239,10 +260,13 @@ class transfer_pool {
         detail::files_to_upload<record>(std::forward<Files>(files), std::move(on_result)));
   }
 
-  /// Downloads all that `files` has (the protocol's section 6), each seen only once it is whole.
-  /// What is where it is to come to already, see `download_element`, is not fetched.
+  /// Downloads files (section 6 of the protocol). A file that already exists at its target (see
+  /// `download_element`) is not fetched, and is reported as not moved. An interrupted attempt, also
+  /// one that is cancelled, calls the sink's `keep()`. Otherwise as `async_upload`.
   ///
-  /// \param files  `download_elements`; otherwise all is as for `async_upload`.
+  /// \param files            `download_elements`, otherwise as for `async_upload`.
+  /// \param on_result,token  As for `async_upload`.
+  /// \return As the token determines.
   template <class Files, class OnResult, class Token = default_token>
     requires download_elements<std::remove_reference_t<Files>>
   auto async_download(Files&& files, OnResult on_result, Token&& token = default_token()) {
@@ -251,13 +275,16 @@ class transfer_pool {
                                    std::forward<Files>(files), std::move(on_result)));
   }
 
-  /// Tells of each of `files` whether the server holds it, that is, its digest under its name, and
-  /// changes nothing there. The server's list is held meanwhile, up to
-  /// `client_options::max_entries`
-  /// (`errc::too_many_entries`); files are read, unless the digest cache knows them.
+  /// Reports for each file whether the server holds it, that is, its digest under its name. The
+  /// server is asked for its list only, which is held in memory. Files are read, unless the digest
+  /// cache knows them. Nothing is retried, and any cancellation is terminal.
   ///
-  /// \param files  `upload_elements`; a file that the server lacks is told with `errc::not_found`.
-  ///               Otherwise all is as for `async_upload`, but that nothing is tried again.
+  /// A file that the server lacks is reported with `errc::not_found`, and `computed_here` set.
+  /// Errors: those of `async_list_files`; `errc::too_many_entries` for a list of more than
+  /// `client_options::max_entries`; what `files` or `on_result` threw.
+  ///
+  /// \param files,on_result,token  As for `async_upload`.
+  /// \return As the token determines.
   template <class Files, class OnResult, class Token = default_token>
     requires upload_elements<std::remove_reference_t<Files>>
   auto async_verify(Files&& files, OnResult on_result, Token&& token = default_token()) {
@@ -267,18 +294,21 @@ class transfer_pool {
                                                                     std::move(on_result)));
   }
 
-  /// Sends what another server has and this one lacks, as `async_upload_missing` does. Nothing is
-  /// kept here: each file is read part by part and sent on, and verified by this server's digest of
-  /// it, which has to be of the other's kind (`errc::wrong_digest_kind`).
+  /// Uploads those files of another server that this one does not hold, as `async_upload_missing`.
+  /// Nothing is stored on this side: each file is read in parts and sent on, and verified by this
+  /// server's digest. A file that can't be read is reported with `failure_origin::local`.
   ///
-  /// \param from    the pool of the other server. Both have to live, and stay where they are, until
-  ///                the handler is called. This pool needs a work executor, whose threads wait for
-  ///                the other one, and so can't be that pool's too (`EINVAL`).
-  /// \param wanted  which of the other's files. Their list is held meanwhile, up to
-  ///                `client_options::max_entries` (`errc::too_many_entries`).
+  /// Errors besides those of `async_upload_missing`: `std::errc::invalid_argument` if this pool has
+  /// no work executor, or the same as `from`; those of `async_list_files` of `from`;
+  /// `errc::wrong_digest_kind` if the two servers' digests differ in kind; `errc::too_many_entries`
+  /// if the list, which is held in memory, exceeds `client_options::max_entries`.
   ///
-  /// A file that could not be read there is told as failed on this side; otherwise all is as for
-  /// `async_upload_missing`.
+  /// \param from       The pool of the other server. Both pools must live, and not be moved, until
+  ///                   the handler is called. This pool's work executor waits for the other pool.
+  /// \param wanted     Which of its files. Their times are always included.
+  /// \param on_result  As for `async_upload`; the elements are `remote_file`s.
+  /// \param token      As for `async_upload`.
+  /// \return As the token determines.
   template <class From, class OnResult, class Token = default_token>
   auto async_mirror(From& from, list_request wanted, OnResult on_result,
                     Token&& token = default_token()) {
@@ -294,14 +324,18 @@ class transfer_pool {
         token, get_executor());
   }
 
-  /// Reads a part of a file (the protocol's section 6, `offset` and `length`), which can't be
-  /// verified by itself. It is tried again after breaks.
+  /// Reads a range of a file (section 6 of the protocol, `offset` and `length`), with retries. A
+  /// range can't be verified. Any cancellation is terminal.
   ///
-  /// \param length  in bytes; what comes is less where the file ends.
-  /// \param token   for a handler `void(std::error_code, std::vector<std::byte>)`, otherwise as for
-  ///                `async_list_files`.
+  /// Errors: connection errors; `errc::digest_changed` if `id` is not of the server's kind of
+  /// digest; those of `client::async_download_range`.
   ///
-  /// Fails as `client::async_download_range` does, or with why no connection could be had.
+  /// \param id      The file's id.
+  /// \param offset  The first byte.
+  /// \param length  In bytes; fewer are returned at the end of the file.
+  /// \param token   For a handler `void(std::error_code, std::vector<std::byte>)`, otherwise as for
+  ///                `async_upload`.
+  /// \return As the token determines.
   template <class Token = default_token>
   auto async_read_at(const any_digest& id, std::uint64_t offset, std::size_t length,
                      Token&& token = default_token()) {
@@ -309,15 +343,17 @@ class transfer_pool {
                                               std::uint64_t{offset}, std::size_t{length});
   }
 
-  /// Lists the server's files (the protocol's section 4), which are not held here.
+  /// Lists the server's files (section 4 of the protocol), without holding the list. Nothing is
+  /// retried, and any cancellation is terminal.
   ///
-  /// \param on_entry  `void(const listed_file&)`, or `void(const listed_file&, std::error_code&)`
-  ///                  to end the operation with an error; is called on the strand.
-  /// \param token     for a handler `void(std::error_code, std::uint64_t entries)`, otherwise as
-  ///                  for `async_upload`. Any cancellation breaks off.
+  /// Errors: connection errors; those of `client::async_list_files`; what `on_entry` set or threw.
   ///
-  /// Fails as `client::async_list_files` does, or with why no connection could be had. Nothing is
-  /// tried again: see `last_failure()`.
+  /// \param wanted    Which files, and whether with their times.
+  /// \param on_entry  `void(const listed_file&)` or `void(const listed_file&, std::error_code&)`,
+  ///                  called on the strand. An error that it sets ends the operation.
+  /// \param token     For a handler `void(std::error_code, std::uint64_t entries)`, otherwise as
+  ///                  for `async_upload`.
+  /// \return As the token determines.
   template <class OnEntry, class Token = default_token>
   auto async_list_files(list_request wanted, OnEntry on_entry, Token&& token = default_token()) {
     std::unique_ptr<detail::entry_callback> callback =
@@ -326,32 +362,40 @@ class transfer_pool {
                                               std::move(callback));
   }
 
-  /// Sees to it that there is a connection, and tells what the server on it has said of itself.
+  /// Makes a connection unless one is idle, and returns the features that the server reported on
+  /// the latest one (section 7 of the protocol). Any cancellation is terminal.
   ///
-  /// \param token  for a handler `void(std::error_code, server_features)`, otherwise as for
-  ///               `async_list_files`.
+  /// Errors: connection errors.
+  ///
+  /// \param token  For a handler `void(std::error_code, server_features)`, otherwise as for
+  ///               `async_upload`.
+  /// \return As the token determines.
   template <class Token = default_token>
   auto async_features(Token&& token = default_token()) {
     return start<detail::features_job<core_type>>(std::forward<Token>(token));
   }
 
-  /// Tells `progress()` of all that `files` has and can be opened, for another range of the same
-  /// files that is, or is going to be, uploaded or verified.
+  /// Announces to `progress()` all files that can be opened, and then that there are no others. The
+  /// job that uploads or verifies these files, before or after, has a range of its own. Any
+  /// cancellation is terminal.
   ///
-  /// \param files  `upload_elements`, as for `async_upload`.
-  /// \param token  for a handler `void(std::error_code, std::uint64_t files)`, otherwise as for
-  ///               `async_list_files`. Fails with what `files` threw.
+  /// Errors: what `files` threw.
+  ///
+  /// \param files  As for `async_upload`.
+  /// \param token  For a handler `void(std::error_code, std::uint64_t files)`, otherwise as for
+  ///               `async_upload`.
+  /// \return As the token determines.
   template <class Files, class Token = default_token>
     requires upload_elements<std::remove_reference_t<Files>>
   auto async_count(Files&& files, Token&& token = default_token()) {
     using job = detail::count_job<core_type>;
-    const auto nobody = [](const auto&) {};
+    const auto ignore = [](const auto&) {};
     return start<job>(std::forward<Token>(token), detail::files_to_upload<typename job::record>(
-                                                      std::forward<Files>(files), nobody));
+                                                      std::forward<Files>(files), ignore));
   }
 
-  /// Why the job that ended last has failed, in all that is known; empty if it succeeded. To be
-  /// asked on the strand, such as in the job's handler.
+  /// \return Why the job that ended last has failed; no error if it succeeded. Only to be called on
+  /// the strand, such as in the job's handler.
   [[nodiscard]] const transfer_failure& last_failure() const noexcept {
     return core_->last_failure;
   }
@@ -359,12 +403,13 @@ class transfer_pool {
  private:
   template <class Job, class Token, class... Args>
   auto start(Token&& token, Args&&... args) {
-    auto initiate = [core = core_](auto&& handler, auto... given) {
+    auto initiate = [core = core_](auto&& handler, auto... arguments) {
       using handler_type = std::decay_t<decltype(handler)>;
       using operation = detail::job_operation<Job, handler_type>;
       const auto allocator = asio::get_associated_allocator(handler);
       const auto job = std::allocate_shared<operation>(
-          allocator, handler_type(std::forward<decltype(handler)>(handler)), core, given.take()...);
+          allocator, handler_type(std::forward<decltype(handler)>(handler)), core,
+          arguments.take()...);
       job->assign_slot(core->strand);
       detail::post_start(core->strand, job);
     };
@@ -375,8 +420,10 @@ class transfer_pool {
   std::shared_ptr<core_type> core_;
 };
 
+/// A pool for MD5 and SHA-256.
 template <class Connector>
 transfer_pool(Connector) -> transfer_pool<Connector>;
+/// A pool for MD5 and SHA-256.
 template <class Connector>
 transfer_pool(Connector, pool_options) -> transfer_pool<Connector>;
 

@@ -2,7 +2,7 @@
 #define FILEXFER_TRANSFER_PROGRESS_HPP
 
 /// \file
-/// How far a job of many files is.
+/// The progress of a job of many files.
 
 #include <filexfer/detail/units.hpp>
 
@@ -18,18 +18,21 @@
 
 namespace filexfer {
 
-/// Counts a job's files and bytes, over all of its connections. Any thread may call it.
+/// Counts a job's files and bytes, over all of its connections. Thread-safe.
 class transfer_progress {
  public:
+  /// The counters at one time.
   struct snapshot {
-    std::uint64_t files = 0;        ///< That are done with.
-    std::uint64_t files_known = 0;  ///< That there are, as far as that is known.
-    std::uint64_t bytes = 0;        ///< That have moved; what a retry moves again counts once.
-    std::uint64_t bytes_known = 0;  ///< That move in all, as far as that is known.
-    bool all_known = false;         ///< No more will get known.
+    std::uint64_t files = 0;        ///< Files that have ended, whatever their result.
+    std::uint64_t files_known = 0;  ///< Files of the job, as far as known.
+    std::uint64_t bytes = 0;        ///< Bytes moved; those that a retry moves again count once.
+    std::uint64_t bytes_known = 0;  ///< Bytes to move in all, as far as known.
+    bool all_known = false;         ///< `files_known` and `bytes_known` are complete.
   };
 
-  /// One more file is to come, of that many bytes, if that is known.
+  /// Announces a file.
+  ///
+  /// \param bytes  Its size, if known.
   void expect(std::optional<std::uint64_t> bytes) {
     const std::lock_guard lock{mutex_};
     ++files_known_;
@@ -37,12 +40,13 @@ class transfer_progress {
     else ++sizes_unknown_;
   }
 
-  /// No more files are to come than were expected.
+  /// Declares that all files have been announced.
   void expect_no_more() {
     const std::lock_guard lock{mutex_};
     no_more_ = true;
   }
 
+  /// \return The counters, consistent with each other.
   snapshot now() const {
     const std::lock_guard lock{mutex_};
     const auto known = static_cast<std::uint64_t>(std::max<std::int64_t>(bytes_known_, 0));
@@ -78,27 +82,30 @@ class transfer_progress {
   std::uint64_t files_ = 0;
   std::uint64_t files_known_ = 0;
   std::uint64_t bytes_ = 0;
-  std::int64_t bytes_known_ = 0;  ///< Below 0 while a file is done with before it is expected.
+  std::int64_t bytes_known_ = 0;  ///< Negative if a file has ended before it was announced.
   std::int64_t sizes_unknown_ = 0;
   bool no_more_ = false;
 };
 
-/// How fast a job is: bytes per second, over the last few. Ask it regularly.
+/// The rate of a job over the last five seconds. To be updated regularly.
 class transfer_rate {
  public:
-  /// \param bytes  those that have moved already.
+  /// \param bytes  Bytes moved already.
   explicit transfer_rate(std::uint64_t bytes = 0) : samples_{{clock::now(), bytes}} {}
 
-  /// The rate now that so many bytes have moved, counted from the job's begin.
+  /// Adds a sample.
+  ///
+  /// \param bytes  Bytes moved so far, including those before the construction.
+  /// \return The rate in bytes per second.
   double after(std::uint64_t bytes) {
     const auto now = clock::now();
     while (samples_.size() > 1 && now - samples_.front().first > std::chrono::seconds{5}) {
       samples_.pop_front();
     }
     samples_.emplace_back(now, bytes);
-    const auto& [then, bytes_then] = samples_.front();
-    const double time = detail::seconds(now - then);
-    return time > 0 ? static_cast<double>(bytes - bytes_then) / time : 0;
+    const auto& [first_time, first_bytes] = samples_.front();
+    const double time = detail::seconds(now - first_time);
+    return time > 0 ? static_cast<double>(bytes - first_bytes) / time : 0;
   }
 
  private:
@@ -107,8 +114,12 @@ class transfer_rate {
   std::deque<std::pair<clock::time_point, std::uint64_t>> samples_;
 };
 
-/// A line for people: `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`. A `+` is for what
-/// is not known yet; of one file no number is told.
+/// Formats a line for people: `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`. A `+` marks
+/// totals that are not complete yet. For a single file the number of files is left out.
+///
+/// \param now               The counters.
+/// \param bytes_per_second  The current rate; 0 if unknown.
+/// \return The line, without a line end.
 inline std::string format_progress(const transfer_progress::snapshot& now,
                                    double bytes_per_second) {
   const char* more = now.all_known ? "" : "+";
@@ -125,39 +136,47 @@ inline std::string format_progress(const transfer_progress::snapshot& now,
   return line;
 }
 
-/// One file's part in a `transfer_progress`, over all attempts at it, until this is destroyed. For
-/// one thread at a time.
+/// Counts one file in a `transfer_progress`, over all attempts at it. The file has ended when this
+/// is destroyed. Not thread-safe.
 class file_progress {
  public:
-  /// \param job       must outlive this.
-  /// \param expected  as it was, or is going to be, said to `transfer_progress::expect`.
+  /// \param job       Must outlive this.
+  /// \param expected  The size with which `transfer_progress::expect` announces the file, before or
+  ///                  after this.
   file_progress(transfer_progress& job, std::optional<std::uint64_t> expected) noexcept
       : job_{job}, expected_{expected} {}
   file_progress(const file_progress&) = delete;
   file_progress& operator=(const file_progress&) = delete;
   ~file_progress() { job_.finish_file(expected_, furthest_); }
 
-  /// An attempt starts, at a file of `bytes`. What is read or written outside of attempts, to find
-  /// out whether anything has to move, does not count.
+  /// Starts an attempt. Bytes that are read or written outside of attempts, to find out whether
+  /// anything has to move, do not count.
+  ///
+  /// \param bytes  The file's size.
   void start(std::uint64_t bytes) {
     if (expected_ != bytes) job_.change_size(expected_, bytes);
     expected_ = bytes;
     active_ = true;
     position_ = 0;
   }
+  /// Ends the attempt.
   void stop() noexcept { active_ = false; }
 
-  /// Bytes of the file that the latest attempt has come past.
+  /// \return The offset in bytes that the latest attempt has reached.
   std::uint64_t position() const noexcept { return position_; }
 
-  /// The next bytes have moved.
+  /// Counts bytes that have moved, at the position. Ignored outside of attempts.
+  ///
+  /// \param bytes  How many.
   void moved(std::size_t bytes) {
     if (!active_) return;
     position_ += bytes;
     if (position_ > furthest_) job_.add_moved(position_ - std::exchange(furthest_, position_));
   }
 
-  /// The attempt goes on behind the first `bytes`.
+  /// Sets the position; the bytes before it need not move. Ignored outside of attempts.
+  ///
+  /// \param bytes  The offset of the next byte.
   void seek(std::uint64_t bytes) {
     if (!active_) return;
     position_ = bytes;
@@ -169,7 +188,7 @@ class file_progress {
   std::optional<std::uint64_t> expected_;
   bool active_ = false;
   std::uint64_t position_ = 0;
-  std::uint64_t furthest_ = 0;  ///< Of all attempts.
+  std::uint64_t furthest_ = 0;  ///< The highest position of all attempts.
 };
 
 }  // namespace filexfer

@@ -2,7 +2,7 @@
 #define FILEXFER_TRANSFER_TYPES_HPP
 
 /// \file
-/// What a `transfer_pool` is given and what it tells: options, the elements of ranges, results.
+/// Types for `transfer_pool`: options, concepts for the elements of a range, results, events.
 
 #include <filexfer/any_digest.hpp>
 #include <filexfer/entry.hpp>
@@ -23,67 +23,74 @@
 
 namespace filexfer {
 
-/// What a pool is told when it is made.
+/// Limits and deadlines of a pool.
 struct pool_options {
-  /// Connections of a job at most. Further ones than the first join while there is work for them.
+  /// Most connections per job. Further ones join the first while there is work for them.
   std::size_t connections = 1;
-  /// How long to try again after a connection broke, since bytes last moved; 0 for one attempt.
+  /// How long to retry, counted from when bytes last moved; 0 for a single attempt. A server that
+  /// has never answered is not retried.
   std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
-  /// How long making one connection may take.
+  /// Deadline for making one connection.
   std::chrono::milliseconds connect_timeout{std::chrono::seconds{30}};
-  /// Files that one connection has in hand while others share the job. One alone takes up to
-  /// `client.max_in_flight`.
+  /// Most files in flight per connection if a job may have several. A job with a single connection
+  /// has up to `client.max_in_flight`.
   std::size_t max_shared_in_flight = 64;
-  /// Bytes of the largest file that is downloaded together with others, and so from its start.
+  /// Bytes of the largest file that is downloaded in a batch with others, always from offset 0.
   std::uint64_t max_batched_size = std::uint64_t{1024} * 1024;
-  /// Descriptors that the process needs for other things than the pool's connections and files.
+  /// File descriptors to leave for the rest of the process. A job makes fewer connections if these
+  /// would not be left.
   std::size_t reserved_descriptors = 8;
+  /// Options of the client on each connection.
   client_options client{};
 };
 
-/// An entry of a server's list, whatever its digest.
+/// An entry of a server's list, whose id may be of any kind of digest.
 using listed_file = file_info<any_digest>;
 
 // ---------------------------------------------------------------------------------------- elements
 
-/// One of a range of files to upload: a cheap, movable value.
+/// An element of a range of files to upload: a cheap, movable value.
 ///
-/// - `name()`: under which the file is stored at the server.
-/// - `open(ec)`: returns a `byte_source`, best a `seekable_source`. It is called on the work
-///   executor when it is the file's turn, and again for each further attempt. The source may
-///   outlive the element, for a moment; it must not refer to it.
+/// Required:
+/// - `name()`: the name under which the server stores the file.
+/// - `open(ec)`: returns a `byte_source`, preferably a `seekable_source`. Called on the work
+///   executor when it is the file's turn, and once more for each further attempt. The source may
+///   briefly outlive the element, so it must not refer to it.
 ///
-/// It may have:
-/// - `error()`: why the file can't be sent. It is not opened then, and that is its result.
-/// - `id()`: an `any_digest`, the file's digest where it is known.
-/// - `blocks()`: whether it may take as long as somebody else likes until the file can be opened,
-///   as with standard input. Then `prepare(ec)` is called first, after which it no longer may.
-/// - `may_retry()`: whether another attempt can be made, as it can't where bytes can be read once.
-/// - `label()`: what events call the file, if not by its name.
+/// Optional:
+/// - `error()`: why the file can't be sent. If set, the file is not opened, and this is its result.
+/// - `id()`: the file's digest as an `any_digest`, empty if unknown.
+/// - `blocks()`: whether `open` may block indefinitely, as with standard input. If so,
+///   `prepare(ec)` is called first; after it `open` must not block any more.
+/// - `may_retry()`: whether another attempt is possible. False for bytes that can be read only
+///   once.
+/// - `label()`: the name of the file in events, if not `name()`.
 template <class E>
 concept upload_element = std::movable<E> && requires(E& e, std::error_code& ec) {
   { e.name() } -> std::convertible_to<std::string>;
   requires byte_source<std::remove_cvref_t<decltype(e.open(ec))>>;
 };
 
-/// One of a range of files to download.
+/// An element of a range of files to download: a movable value.
 ///
-/// - `id()`: an `any_digest`, the file's id at the server.
-/// - `open(ec)`: returns a `byte_sink`, best a `resumable_sink`, and may be called again for
-///   another attempt. The sink is destroyed before the file's result is told.
+/// Required:
+/// - `id()`: the file's id at the server, as an `any_digest`.
+/// - `open(ec)`: returns a `byte_sink`, preferably a `resumable_sink`. May be called again for
+///   another attempt. The sink is destroyed before the file's result is reported.
 ///
-/// It may have:
-/// - `error()`: why the file can't be fetched, which then is its result.
-/// - `size()`: an optional size in bytes. Files of which it is not known are fetched one at a time.
-/// - `existing(ec)`: an optional, movable `seekable_source`: the file that stands where this one is
-///   to come. If it has the digest that is wanted it is left there.
-/// - `settle(ec)`: called where `existing` has that digest, such as to give the file the wanted
-///   time.
-/// - `may_retry()`: whether another attempt can be made, as it can't once bytes went where they are
-///   not to be taken back from.
-/// - `name()`: the file's name at the server, where it is known; `label()` as for uploads.
+/// Optional:
+/// - `error()`: why the file can't be downloaded. If set, it is the file's result.
+/// - `size()`: the size in bytes as a `std::optional`. A file of unknown size is not batched.
+/// - `existing(ec)`: the file that is already at the target, as an optional, movable
+///   `seekable_source`. If its digest is `id()`, nothing is downloaded.
+/// - `settle(ec)`: called if the existing file has that digest, for example to set its time.
+/// - `may_retry()`: whether another attempt is possible. False once bytes were written to where
+///   they can't be taken back.
+/// - `name()`: the file's name at the server, if known.
+/// - `label()`: the name of the file in events, if not `name()`.
 ///
-/// Its sink may have `keep()`: an attempt has failed, and what came is to be left for the next.
+/// Its sink may have `keep()`, called when an attempt has failed: the sink then keeps what it has
+/// received for the next attempt.
 template <class E>
 concept download_element = std::movable<E> && requires(E& e, std::error_code& ec) {
   { e.id() } -> std::convertible_to<any_digest>;
@@ -92,7 +99,7 @@ concept download_element = std::movable<E> && requires(E& e, std::error_code& ec
 
 namespace detail {
 
-/// Elements of a container are referred to; those of what is gone through once are moved out.
+/// Whether a job refers to the elements, as to those of a container; otherwise it moves them out.
 template <class Range>
 inline constexpr bool refers_to_elements =
     std::ranges::forward_range<Range> &&
@@ -100,74 +107,81 @@ inline constexpr bool refers_to_elements =
 
 }  // namespace detail
 
-/// What a job makes of the elements of `Range`.
+/// The type of the elements of `Range`.
 template <class Range>
 using range_element_t = std::remove_cvref_t<std::ranges::range_reference_t<Range>>;
 
-/// A container of elements, whose elements must live as long as the job; or a generator of them,
-/// which may make each when it is incremented. It is gone through once, on the work executor.
+/// Files to upload: a container, whose elements must outlive the job, or a generator, which may
+/// make each element when it is incremented. A job iterates once, on the work executor.
 template <class Range>
 concept upload_elements = std::ranges::input_range<Range> && upload_element<range_element_t<Range>>;
+/// Files to download: a range as for `upload_elements`.
 template <class Range>
 concept download_elements =
     std::ranges::input_range<Range> && download_element<range_element_t<Range>>;
 
 // ----------------------------------------------------------------------------------------- results
 
-/// What was going on when something failed.
+/// What a job was doing when it failed.
 enum class transfer_phase {
-  connecting,    ///< A connection was being made.
-  greeting,      ///< The server, newly connected, was asked which digest its ids are.
+  connecting,    ///< Making a connection.
+  greeting,      ///< Asking a newly connected server for its features.
   transferring,  ///< Anything else.
 };
 
-/// What a file's transfer, or a job, failed with.
+/// Why a file's transfer, or a job, failed.
 struct transfer_failure {
-  std::error_code error{};                       ///< None if it succeeded.
-  failure_origin origin = failure_origin::none;  ///< Which side failed.
-  transfer_phase phase = transfer_phase::transferring;
-  std::string reply{};                      ///< The server's last reply, escaped.
-  std::optional<std::string> end_reason{};  ///< Why the other side ended the stream.
+  std::error_code error{};                              ///< No error on success.
+  failure_origin origin = failure_origin::none;         ///< Which side failed.
+  transfer_phase phase = transfer_phase::transferring;  ///< During which phase.
+  std::string reply{};                                  ///< The server's last reply, escaped.
+  std::optional<std::string> end_reason{};  ///< Why the peer ended the stream, if the stream knows.
 
+  /// Whether there was a failure.
   explicit operator bool() const noexcept { return static_cast<bool>(error); }
 };
 
-/// What came of one file, whatever its element.
+/// The result of one file, independent of its element's type. Both digests are set on success, and
+/// with `errc::digest_mismatch`, where they differ.
 struct transfer_outcome {
-  std::size_t index = 0;  ///< Place of the element in its range, from 0.
-  transfer_failure failure{};
-  bool moved = false;  ///< False if the file was where it was to go already.
-  any_digest computed_here{};
-  any_digest computed_there{};
-  std::uint64_t size = 0;  ///< In bytes, if it is known.
-  std::string name{};      ///< At the server, if it is known.
+  std::size_t index = 0;        ///< Position of the element in its range, from 0.
+  transfer_failure failure{};   ///< Why it failed, if it did.
+  bool moved = false;           ///< On success: false if the target already had the file.
+  any_digest computed_here{};   ///< This side's digest of the file.
+  any_digest computed_there{};  ///< The server's digest of the file; of a download its id.
+  std::uint64_t size = 0;       ///< In bytes; 0 if unknown.
+  std::string name{};           ///< The name at the server; empty if unknown.
 
+  /// Whether there was no failure.
   explicit operator bool() const noexcept { return !failure; }
 };
 
-/// What came of one file of a range.
+/// The result of one file of a range.
+///
+/// \tparam Element  The type of the range's elements.
 template <class Element>
 struct file_result : transfer_outcome {
-  Element& element;  ///< Lives until the callback returns, or in the caller's container.
+  Element& element;  ///< In the caller's container; a generator's lives until the callback returns.
 };
 
-/// What a job came to.
+/// The totals of a job.
 struct transfer_totals {
-  std::uint64_t moved = 0;          ///< Files that were transferred.
-  std::uint64_t already_there = 0;  ///< Files that were where they were to go.
-  std::uint64_t failed = 0;         ///< Files of which a failure was told.
+  std::uint64_t moved = 0;          ///< Files transferred.
+  std::uint64_t already_there = 0;  ///< Files that the target already had.
+  std::uint64_t failed = 0;         ///< Files reported with a failure.
 };
 
-/// What happens to a job's connections.
+/// A retry, or a connection that a job does without.
 struct pool_event {
+  /// What happened.
   enum class kind {
-    retrying,           ///< After a pause the connection, or the file, is tried again.
-    fewer_connections,  ///< Told once: a further connection can't be had, and the job goes on.
+    retrying,           ///< The connection, or the file, is retried after a pause.
+    fewer_connections,  ///< A further connection failed; the job continues. Once per job.
   };
-  kind what = kind::retrying;
-  transfer_failure why{};
-  std::string name{};     ///< Of the file concerned, if there is one; or its label.
-  std::size_t index = 0;  ///< Its place in the range.
+  kind what = kind::retrying;  ///< What happened.
+  transfer_failure why{};      ///< The failure that led to it.
+  std::string name{};          ///< The label of the file concerned; empty if there is none.
+  std::size_t index = 0;       ///< That file's position in its range.
 };
 
 }  // namespace filexfer

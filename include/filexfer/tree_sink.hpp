@@ -2,7 +2,7 @@
 #define FILEXFER_TREE_SINK_HPP
 
 /// \file
-/// A folder to download into, below which files stand under the names that they have at the server.
+/// A folder to download into, below which files get the names that they have at the server.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/folder.hpp>
@@ -33,8 +33,8 @@ namespace filexfer {
 
 namespace detail {
 
-/// A folder that was made for files to come. It goes again with the last sink that has use for it,
-/// unless a file has come, or something else has come to stand there.
+/// A folder that was made for a file, shared by the sinks that use it. The last one removes it,
+/// unless a file was committed below it, or it holds something else.
 struct made_folder {
   made_folder(descriptor in, std::string its_name) noexcept
       : parent{std::move(in)}, name{std::move(its_name)} {}
@@ -51,27 +51,36 @@ struct made_folder {
 
 }  // namespace detail
 
-/// A folder to download into, opened once, for any number of sinks on any number of threads.
+/// An open folder to download into, for any number of sinks on any number of threads.
 class tree_root {
  public:
-  /// Opens `folder`, following symbolic links in its path. Sets `ec` to the system's code if it
-  /// can't be opened, `ENOTDIR` if it is no folder. The root is of no use then.
+  /// Opens a folder.
+  ///
+  /// \param folder  Its path, in which symbolic links are followed.
+  /// \param ec      Cleared, or set to `ENOTDIR` if it is not a folder, else to the system's code.
+  ///                The root is unusable then.
   tree_root(const std::filesystem::path& folder, std::error_code& ec)
       : folder_{detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec)} {}
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param folder  Its path, in which symbolic links are followed.
   explicit tree_root(const std::filesystem::path& folder) {
     std::error_code ec;
     folder_ = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
     if (ec) throw std::system_error{ec, folder.string()};
   }
 
-  /// A root stays where it is: its sinks refer to it.
+  /// Not movable: sinks refer to it.
   tree_root(const tree_root&) = delete;
   tree_root& operator=(const tree_root&) = delete;
 
-  /// Opens the file that stands under `name`. Nothing, and why, if none does: the errors are those
-  /// of `tree_sink::open` and of `file_source`, and `ELOOP` or the like for a symbolic link.
+  /// Opens the file that exists under a name.
+  ///
+  /// \param name  Relative to the folder, components separated by `/`.
+  /// \param ec    Cleared, or set to `errc::bad_name` if the name is not valid; to `EISDIR` for a
+  ///              folder, `ENOTSUP` for anything else that is not a regular file; else to the
+  ///              system's code: `ENOENT`, or `ELOOP`, `ENOTDIR` or the like for a symbolic link.
+  /// \return The file; nothing if `ec` is set.
   std::optional<file_source> existing(std::string_view name, std::error_code& ec) const;
 
  private:
@@ -79,101 +88,124 @@ class tree_root {
 
   detail::descriptor folder_;
   /// Held while a sink makes folders and opens its file in them, or removes them.
-  std::mutex making_;
-  /// What sinks have made and none has committed a file to, by its name below the root.
+  std::mutex mutex_;
+  /// Folders that sinks have made and no file was committed to, by name relative to the root.
   std::map<std::string, std::weak_ptr<detail::made_folder>, std::less<>> made_;
 };
 
-/// Writes files below a folder, each seen under its name only once it is whole.
+/// Writes files below a folder. Each appears under its name only once it is complete.
 ///
-/// The folder is opened once, and each folder in a name within the one before: no symbolic link
-/// below it is followed, and nobody who moves folders or puts links there meanwhile can lead a file
-/// elsewhere. Folders that are missing are made; those that were made for files of which none is
-/// committed are removed again, unless something else has come to stand there. Else it is as with
-/// `file_sink`.
+/// The folder is opened once, and each folder of a name relative to the one before. So no symbolic
+/// link below it is followed, and moving folders or adding links meanwhile can't redirect a file.
+/// Missing folders are made; those to which no file is committed are removed again if they are
+/// empty. Otherwise as `file_sink`. It models `announced_sink`.
 ///
-/// One sink takes any number of files, one after the other. Several may share a `tree_root`.
+/// A sink writes any number of files, one after the other. Several may share a `tree_root`.
 class tree_sink {
  public:
-  /// Opens `folder`, following symbolic links in its path. Sets `ec` to the system's code if it
-  /// can't be opened, `ENOTDIR` if it is no folder. The sink is of no use then.
+  /// Opens a folder.
+  ///
+  /// \param folder  Its path, in which symbolic links are followed.
+  /// \param policy  What to do where a file exists.
+  /// \param ec      Cleared, or set to `ENOTDIR` if it is not a folder, else to the system's code.
+  ///                The sink is unusable then.
   tree_sink(const std::filesystem::path& folder, on_existing policy, std::error_code& ec)
       : own_{std::in_place, folder, ec}, root_{*own_}, policy_{policy} {}
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param folder  Its path, in which symbolic links are followed.
+  /// \param policy  What to do where a file exists.
   explicit tree_sink(const std::filesystem::path& folder, on_existing policy = on_existing::keep)
       : own_{std::in_place, folder}, root_{*own_}, policy_{policy} {}
 
-  /// A sink beside others, which may be at work on other threads. `root` must outlive it.
+  /// A sink that shares its folder with others, also those on other threads.
+  /// \param root    Must outlive the sink.
+  /// \param policy  What to do where a file exists.
   explicit tree_sink(tree_root& root, on_existing policy = on_existing::keep) noexcept
       : root_{root}, policy_{policy} {}
 
-  /// A sink stays where it is: an operation refers to it.
+  /// Not movable: operations refer to it.
   tree_sink(const tree_sink&) = delete;
   tree_sink& operator=(const tree_sink&) = delete;
   ~tree_sink() { discard(); }
 
-  /// Begins the file under the name and with the time that the server tells. The errors are those
-  /// of `open`.
+  /// Opens a file with the name and the time in the server's entry.
+  ///
+  /// \param file  The entry.
+  /// \param ec    As for `open`.
   template <class Digest>
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     open(file.name, ec);
     if (!ec && file.modified) modified(*file.modified);
   }
 
-  /// Begins a file under `name`, and gives up one that was begun and not committed.
+  /// Opens a file for writing. A file that was opened before and not committed is discarded.
   ///
-  /// Sets `ec` to `errc::bad_name` if `name` is none; to `ELOOP` if a symbolic link stands where a
-  /// folder is to be, to `ENOTDIR` if anything else does; to `errc::file_exists`, `EISDIR` and
-  /// `ENOTSUP` as `file_sink` does; else to the system's code, such as `ENAMETOOLONG`. Nothing is
-  /// left then.
-  ///
-  /// \param part  the name of a file beside it that an earlier attempt may have left, as
-  ///        `file_sink` has it; empty for none.
+  /// \param name  Relative to the folder, components separated by `/`.
+  /// \param part  The name of a partial file beside it to resume, as for `file_sink`; empty for
+  ///              none.
+  /// \param ec    Cleared, or set to `errc::bad_name` if the name is not valid; to `ELOOP` if a
+  ///              symbolic link is where a folder should be, `ENOTDIR` if anything else is; to
+  ///              `errc::file_exists`, `EISDIR` or `ENOTSUP` as by `file_sink`; else to the
+  ///              system's code, such as `ENAMETOOLONG`. Nothing is left behind then.
   void open(std::string_view name, std::string part, std::error_code& ec);
+  /// As above, without a part.
+  /// \param name  Relative to the folder, components separated by `/`.
+  /// \param ec    As above.
   void open(std::string_view name, std::error_code& ec) { open(name, {}, ec); }
 
-  // What `file_sink` has of the same name, for the file that was begun.
-
+  /// \return The number of bytes that the part held when the file was opened.
   std::uint64_t held() const noexcept { return file_ ? file_->held() : 0; }
+  /// Reads from the part. A file must be open.
+  /// \param to      Buffer to fill.
+  /// \param offset  In bytes, from the start of the part.
+  /// \param ec      Cleared, or set to the system's code.
+  /// \return The number of bytes read.
   std::size_t read_held(std::span<std::byte> to, std::uint64_t offset, std::error_code& ec) {
     return file_->read_held(to, offset, ec);
   }
+  /// Empties the part.
+  /// \param ec  Cleared, or set to the system's code.
   void drop_held(std::error_code& ec) noexcept {
     ec.clear();
     if (file_) file_->drop_held(ec);
   }
 
-  /// Leaves what was written as the part, and the folders that were made for it.
+  /// Closes the file, and keeps what was written as the part, in the folders made for it.
   void keep() noexcept {
     if (file_) file_->keep();
     discard();
   }
 
-  /// As `tree_root` has it.
+  /// As `tree_root::existing`.
+  /// \param name  Relative to the folder.
+  /// \param ec    As for `tree_root::existing`.
+  /// \return The file; nothing if `ec` is set.
   std::optional<file_source> existing(std::string_view name, std::error_code& ec) const {
     return root_.existing(name, ec);
   }
 
-  /// Has `commit` give the file that was begun this time of modification.
+  /// Sets the modification time that `commit` gives the open file.
+  /// \param time  The time, or the nearest that the file system can keep.
   void modified(file_time time) noexcept {
     if (file_) file_->modified(time);
   }
 
-  /// Takes the file's next bytes. The errors are those of `file_sink`, and `EBADF` before a file
-  /// was begun.
+  /// Writes the file's next bytes.
+  /// \param bytes  The bytes.
+  /// \param ec     Cleared, or set to `EBADF` if no file is open, else as by `file_sink::write`.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     if (file_) file_->write(bytes, ec);
     else ec = detail::system_code(EBADF);
   }
 
-  /// Shows the file under its name, and brings it and the folders that were made for it onto the
-  /// disk. The errors are those of `file_sink`, and `EBADF` before a file was begun.
+  /// Publishes the file under its name, and flushes it and the folders that were made for it.
+  /// \param ec  Cleared, or set to `EBADF` if no file is open, else as by `file_sink::commit`.
   void commit(std::error_code& ec);
 
-  /// Removes what was begun and not committed, as the destructor and another `open` do.
+  /// Removes a file that was opened and not committed, as the destructor and the next `open` do.
   void discard() noexcept {
-    const std::lock_guard lock{root_.making_};
+    const std::lock_guard lock{root_.mutex_};
     drop();
   }
 
@@ -181,8 +213,7 @@ class tree_sink {
   detail::descriptor enter(detail::descriptor folder, std::string_view path, std::string name,
                            std::error_code& ec);
 
-  /// Lets go of the file and of the folders that were made for it, and for others. To be called
-  /// under the lock.
+  /// Closes the file, and releases this sink's share of the folders made for it. Under the lock.
   void drop() noexcept {
     file_.reset();
     if (made_.empty()) return;
@@ -193,13 +224,13 @@ class tree_sink {
   std::optional<tree_root> own_;
   tree_root& root_;
   on_existing policy_;
-  /// Folders above the file that was begun that no file has been committed to, the deepest last.
+  /// Folders above the open file to which no file has been committed, the deepest last.
   std::vector<std::shared_ptr<detail::made_folder>> made_;
   std::optional<file_sink> file_;
 };
 
 inline void tree_sink::open(std::string_view name, std::string part, std::error_code& ec) {
-  const std::lock_guard lock{root_.making_};
+  const std::lock_guard lock{root_.mutex_};
   drop();
   if (!is_name(name)) {
     ec = errc::bad_name;
@@ -217,14 +248,14 @@ inline void tree_sink::open(std::string_view name, std::string part, std::error_
   if (ec) drop();
 }
 
-/// Opens the folder `name` in `folder`, which is made if nothing is there. Below the root it is
-/// `path`.
+/// Opens the folder `name` in `folder`, and makes it if nothing exists there. `path` is its name
+/// relative to the root.
 inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::string_view path,
                                            std::string name, std::error_code& ec) {
   const bool made = detail::make_folder(folder.get(), name.c_str(), ec);
   if (ec) return {};
   auto entered = detail::open_folder(folder.get(), name.c_str(), ec);
-  if (ec) {  // Linux says of a symbolic link only that it is no folder.
+  if (ec) {  // Linux reports a symbolic link as ENOTDIR.
     std::error_code unknown;
     const auto status = detail::status_at(folder.get(), name.c_str(), unknown);
     if (!unknown && S_ISLNK(status.st_mode)) ec = detail::system_code(ELOOP);
@@ -244,9 +275,9 @@ inline std::optional<file_source> tree_root::existing(std::string_view name,
     ec = errc::bad_name;
     return std::nullopt;
   }
-  auto at = detail::open_beneath(folder_.get(), name, detail::file_flags, ec);
+  auto opened = detail::open_beneath(folder_.get(), name, detail::file_flags, ec);
   if (ec) return std::nullopt;
-  file_source found{at.release(), ec};
+  file_source found{opened.release(), ec};
   return ec ? std::nullopt : std::optional{std::move(found)};
 }
 
@@ -260,7 +291,7 @@ inline void tree_sink::commit(std::error_code& ec) {
     detail::flush((*made)->parent.get(), ec);
   }
   if (ec) return;
-  const std::lock_guard lock{root_.making_};
+  const std::lock_guard lock{root_.mutex_};
   for (const auto& made : made_) made->kept = true;
   drop();
 }

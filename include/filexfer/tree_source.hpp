@@ -26,15 +26,15 @@
 
 namespace filexfer {
 
-/// What a `tree_source` does with a symbolic link that it meets.
+/// What a `tree_source` does with a symbolic link.
 enum class on_symlink {
-  skip,   ///< Reports it, with `errc::symbolic_link`.
-  follow  ///< Takes what it leads to, wherever that is.
+  skip,   ///< Reports it with `errc::symbolic_link`.
+  follow  ///< Follows it, wherever it leads.
 };
 
 namespace detail {
 
-/// The folder that a tree is below.
+/// The root of a tree.
 struct tree_folder {
   std::filesystem::path path;
   on_symlink links = on_symlink::skip;
@@ -43,27 +43,34 @@ struct tree_folder {
 
 }  // namespace detail
 
-/// An entry below a folder: a regular file, or what is none and why. It may outlive its
-/// `tree_source`, and is an `upload_element`.
+/// An entry below a folder: a regular file, or one that can't be uploaded, with the reason. It is
+/// an `upload_element`, and may outlive its `tree_source`.
 class tree_file {
  public:
+  /// Used by `tree_source`.
+  ///
+  /// \param tree  The root, shared with the source.
+  /// \param name  What `name()` returns.
+  /// \param ec    What `error()` returns.
   tree_file(std::shared_ptr<const detail::tree_folder> tree, std::string name, std::error_code ec)
       : tree_{std::move(tree)}, name_{std::move(name)}, error_{ec} {}
 
-  /// The name relative to the folder, whose components `/` separates. Empty for the folder itself,
-  /// which only an error is about.
+  /// \return The name relative to the folder, its components separated by `/`. Empty for the folder
+  /// itself, which is an entry only if it could not be read.
   const std::string& name() const noexcept { return name_; }
 
-  /// The folder's path and the name.
+  /// \return The folder's path and the name, joined.
   std::filesystem::path path() const { return name_.empty() ? tree_->path : tree_->path / name_; }
 
-  /// Why it can't be uploaded: `errc::symbolic_link`, `errc::special_file`, `errc::folder_cycle`,
-  /// `errc::bad_name`, or the system's code.
+  /// \return Why it can't be uploaded: `errc::symbolic_link`, `errc::special_file`,
+  /// `errc::folder_cycle`, `errc::bad_name`, or the system's code; no error if it can.
   std::error_code error() const noexcept { return error_; }
 
-  /// Opens the file. Unless links are followed, no symbolic link below the folder is, whoever puts
-  /// one there meanwhile. The errors are those of `file_source`, and `ELOOP` or `ENOTDIR` for a
-  /// link; the source is of no use then.
+  /// Opens the file. If links are skipped, no symbolic link below the folder is followed, not even
+  /// one that was created after the walk.
+  ///
+  /// \param ec  Cleared, or set as by `file_source`; to `ELOOP` or `ENOTDIR` for a symbolic link.
+  /// \return The file; unusable if `ec` is set.
   file_source open(std::error_code& ec) const {
     const int folder = tree_->handle.get();
     auto file = tree_->links == on_symlink::follow
@@ -80,44 +87,55 @@ class tree_file {
   std::error_code error_;
 };
 
-/// The files below a folder: an input range of `tree_file`, gone through once.
+/// The files below a folder: an input range of `tree_file`, for a single pass.
 ///
-/// What can't be uploaded is an element with an error, and the walk goes on behind it: symbolic
-/// links, unless they are followed; what is neither a file nor a folder; folders that can't be
-/// read; names that are none for the protocol (`is_name`).
+/// An entry that can't be uploaded is an element with an error, and the walk continues: a symbolic
+/// link, unless links are followed; what is neither a file nor a folder; a folder that can't be
+/// read; a name that the protocol does not allow (`is_name`).
 ///
-/// Of each folder on the way to the current entry at most `max_names` names are held, sorted by
-/// their bytes, and a descriptor, 128 at most: nobody can lead the walk elsewhere by moving
-/// folders, and a folder of a million files is never held whole. Files are opened by their
-/// elements.
+/// For each folder on the path to the current entry, of which at most 128 are below the root, the
+/// source holds an open descriptor and up to `max_names` names, sorted by their bytes. So moving
+/// folders can't redirect the walk, and a folder of a million files is never held whole. The source
+/// opens no files; its elements do.
 class tree_source {
  public:
-  /// Names of a folder that are read at a time. A folder with fewer entries comes in order.
+  /// Names of a folder that are read at a time. A folder with fewer is sorted as a whole.
   static constexpr std::size_t max_names = 4096;
 
+  /// An input iterator; ends at `std::default_sentinel`.
   class iterator {
    public:
-    using iterator_concept = std::input_iterator_tag;
-    using value_type = tree_file;
-    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;  ///< For a single pass.
+    using value_type = tree_file;                      ///< The element.
+    using difference_type = std::ptrdiff_t;            ///< As for any iterator.
 
     iterator() noexcept = default;
+    /// \param source  Must outlive this, and not be moved.
     explicit iterator(tree_source& source) noexcept : source_{&source} {}
 
+    /// \return The current entry, valid until the next increment.
     tree_file& operator*() const noexcept { return source_->current_.front(); }
+    /// Walks to the next entry.
+    /// \return This iterator.
     iterator& operator++() {
       source_->advance();
       return *this;
     }
+    /// Walks to the next entry.
     void operator++(int) { ++*this; }
+    /// \return Whether the walk has ended.
     bool operator==(std::default_sentinel_t) const noexcept { return source_->current_.empty(); }
 
    private:
     tree_source* source_ = nullptr;
   };
 
-  /// Opens `folder`, which may be a symbolic link itself. Sets `ec` to the system's code if it
-  /// can't be opened, `ENOTDIR` if it is no folder; the range is empty then.
+  /// Opens a folder.
+  ///
+  /// \param folder  Its path; may be a symbolic link.
+  /// \param links   What to do with symbolic links below it.
+  /// \param ec      Cleared, or set to `ENOTDIR` if it is not a folder, else to the system's code.
+  ///                The range is empty then.
   tree_source(const std::filesystem::path& folder, on_symlink links, std::error_code& ec) {
     auto tree = std::make_shared<detail::tree_folder>(detail::tree_folder{folder, links});
     tree->handle = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
@@ -126,28 +144,35 @@ class tree_source {
     if (ec) levels_.clear();
   }
 
-  /// The same; throws `std::system_error`.
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param folder  Its path; may be a symbolic link.
+  /// \param links   What to do with symbolic links below it.
   explicit tree_source(const std::filesystem::path& folder, on_symlink links = on_symlink::skip)
       : tree_source{folder, links, std::error_code{}} {}
 
+  /// Moves the walk; not while there are iterators.
   tree_source(tree_source&&) noexcept = default;
+  /// Moves the walk; not while there are iterators.
+  /// \return This source.
   tree_source& operator=(tree_source&&) noexcept = default;
 
-  /// Starts, or goes on behind what an earlier iterator has passed.
+  /// Starts the walk, or resumes it at the entry that an earlier iterator has reached.
+  /// \return An iterator to the current entry.
   iterator begin() {
     if (current_.empty()) advance();
     return iterator{*this};
   }
+  /// \return The end of every walk.
   static std::default_sentinel_t end() noexcept { return {}; }
 
  private:
-  /// A folder that the walk is in.
+  /// A folder on the path to the current entry.
   struct level {
     detail::folder_reader reader;
     struct stat status {};
-    std::vector<std::string> names{};  ///< That were read and not visited, the next one last.
-    bool is_read = false;              ///< To its end, or as far as that is possible.
-    std::size_t prefix = 0;            ///< Bytes of a name here that are the folders above.
+    std::vector<std::string> names{};  ///< Read but not visited yet, the next one last.
+    bool is_read = false;              ///< All names have been read, or reading has failed.
+    std::size_t prefix = 0;            ///< Bytes of `name_` before the name within this folder.
   };
 
   tree_source(const std::filesystem::path& folder, on_symlink links, std::error_code&& ec)
@@ -155,7 +180,7 @@ class tree_source {
     if (ec) throw std::system_error{ec, folder.string()};
   }
 
-  /// Goes to the next entry; `current_` is empty at the end.
+  /// Moves to the next entry; `current_` is empty at the end.
   void advance() {
     current_.clear();
     while (current_.empty() && !levels_.empty()) {
@@ -188,7 +213,7 @@ class tree_source {
     if (ec) yield(name_.substr(0, name_.empty() ? 0 : name_.size() - 1), ec);
   }
 
-  /// Takes the entry `leaf` of the folder, or enters it.
+  /// Yields the entry `leaf` of `folder`, or enters it if it is a folder.
   void visit(int folder, const char* leaf) {
     std::error_code ec;
     struct stat status = detail::status_at(folder, leaf, ec);
@@ -217,7 +242,7 @@ class tree_source {
     levels_.push_back(std::move(entered));
   }
 
-  /// Whether the walk is in that folder: it would never end if it entered it again.
+  /// Whether the walk is inside that folder. Entering it again would never end.
   bool is_within(const struct stat& folder) const {
     return std::any_of(levels_.begin(), levels_.end(),
                        [&](const level& above) { return detail::same_file(above.status, folder); });
@@ -230,8 +255,8 @@ class tree_source {
 
   std::shared_ptr<const detail::tree_folder> tree_;
   std::vector<level> levels_;
-  std::string name_;                ///< Of the entry that is visited.
-  std::vector<tree_file> current_;  ///< One, or none at the end.
+  std::string name_;                ///< Of the entry being visited.
+  std::vector<tree_file> current_;  ///< One entry; empty at the end.
 };
 
 }  // namespace filexfer

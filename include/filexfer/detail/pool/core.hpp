@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_POOL_CORE_HPP
 #define FILEXFER_DETAIL_POOL_CORE_HPP
 
-// What a pool and its jobs share: the connector, and idle connections.
+// State shared by a pool and its jobs: the connector, settings, idle connections.
 
 #include <filexfer/detail/pool/digests.hpp>
 #include <filexfer/detail/pool/routine.hpp>
@@ -47,7 +47,7 @@ struct timer_of<Connector, std::void_t<typename Connector::timer_type>> {
   using type = typename Connector::timer_type;
 };
 
-/// A connection to the server, with the client for its kind of digest.
+/// A connection to the server, with a client for the server's kind of digest.
 template <class Stream, class Timer, class... Hashers>
 class pool_connection {
  public:
@@ -60,13 +60,13 @@ class pool_connection {
                                       const asio::any_io_executor& work_executor) {
     using type = client<Stream&, Hasher, Timer>;
     client_.emplace(std::in_place_type<type>, stream_, options);
-    auto& made = std::get<type>(*client_);
-    made.work_executor(work_executor);
-    return made;
+    auto& created = std::get<type>(*client_);
+    created.work_executor(work_executor);
+    return created;
   }
 
-  /// Has the client compute the digest of that name, which FEATURES has told; false if that is of
-  /// no known kind.
+  /// Selects the client for the digest `name`, which the server reported in FEATURES; false if it
+  /// is of no known kind.
   bool use_digest(const server_features& known, std::string_view name,
                   const client_options& options, const asio::any_io_executor& work_executor) {
     return ((Hashers::name() == name &&
@@ -74,7 +74,7 @@ class pool_connection {
             ...);
   }
 
-  /// Calls `call(client)`, once `use` was called.
+  /// Calls `call(client)`. `use` must have been called.
   template <class Call>
   decltype(auto) visit(Call call) {
     return std::visit(call, *client_);
@@ -84,7 +84,7 @@ class pool_connection {
     return visit([](auto& c) { return c.usable(); });
   }
 
-  /// Whether an operation has succeeded on it since it was connected.
+  /// Whether an operation has succeeded on it, or it was idle.
   bool was_used = false;
 
  private:
@@ -95,9 +95,9 @@ class pool_connection {
 /// A job, as its pool sees it.
 class job_base {
  public:
-  /// On the strand, once.
+  /// Called once, on the strand.
   virtual void start() = 0;
-  /// On the strand.
+  /// Called on the strand.
   virtual void cancel(asio::cancellation_type type) = 0;
 
  protected:
@@ -111,51 +111,53 @@ inline void post_start(const pool_strand& strand, std::shared_ptr<job_base> job)
 inline void dispatch_cancel(const pool_strand& strand, std::weak_ptr<job_base> job,
                             asio::cancellation_type type) {
   asio::dispatch(strand, [job = std::move(job), type] {
-    if (const auto kept = job.lock()) kept->cancel(type);
+    if (const auto alive = job.lock()) alive->cancel(type);
   });
 }
 
-/// Whether `ec` says that the other side has ended the stream.
+/// Whether `ec` means that the peer has ended the stream.
 inline bool is_end(std::error_code ec) noexcept {
   return ec == errc::end_of_stream || ec == errc::truncated || ec == asio::error::broken_pipe ||
          ec == asio::error::connection_reset;
 }
 
-/// What the last operation of a connection's client has failed with.
+/// The failure of the last operation on a connection, which ended with `ec`.
 template <class Connection>
 transfer_failure failure_of(Connection& c, std::error_code ec) {
-  transfer_failure why{ec};
-  if (!ec) return why;
+  transfer_failure failure{ec};
+  if (!ec) return failure;
   c.visit([&](auto& client) {
-    why.origin = client.last_failure();
-    why.reply = client.last_reply();
+    failure.origin = client.last_failure();
+    failure.reply = client.last_reply();
   });
-  if (is_end(ec) && why.origin != failure_origin::local) why.end_reason = end_reason_of(c.stream());
-  return why;
+  if (is_end(ec) && failure.origin != failure_origin::local) {
+    failure.end_reason = end_reason_of(c.stream());
+  }
+  return failure;
 }
 
-/// Cancels a call once a time has passed, unless that has ended.
+/// Cancels a call that is still running when a time has passed.
 template <class Timer>
 class call_deadline {
  public:
-  call_deadline(const pool_strand& strand, std::chrono::milliseconds time, call_base& what)
-      : timer_{strand}, state_{std::make_shared<state>(state{&what})} {
+  call_deadline(const pool_strand& strand, std::chrono::milliseconds time, call_base& call)
+      : timer_{strand}, state_{std::make_shared<state>(state{&call})} {
     timer_.expires_after(time);
-    timer_.async_wait([kept = state_](std::error_code ec) {
-      if (ec || kept->what == nullptr) return;
-      kept->has_passed = true;
-      kept->what->cancel();
+    timer_.async_wait([shared = state_](std::error_code ec) {
+      if (ec || shared->call == nullptr) return;
+      shared->has_passed = true;
+      shared->call->cancel();
     });
   }
   call_deadline(const call_deadline&) = delete;
   call_deadline& operator=(const call_deadline&) = delete;
-  ~call_deadline() { state_->what = nullptr; }
+  ~call_deadline() { state_->call = nullptr; }
 
   bool has_passed() const noexcept { return state_->has_passed; }
 
  private:
   struct state {
-    call_base* what;
+    call_base* call;  ///< Null once the deadline is destroyed.
     bool has_passed = false;
   };
 
@@ -182,7 +184,7 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
   }
 
   void start_job(std::weak_ptr<job_base> job) {
-    std::erase_if(jobs, [](const auto& one) { return one.expired(); });
+    std::erase_if(jobs, [](const auto& weak) { return weak.expired(); });
     jobs.push_back(std::move(job));
     if (running_jobs++ == 0 && on_progress) report_progress_later();
   }
@@ -204,20 +206,21 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
     });
   }
 
-  /// Whether another try can succeed: a server that has never answered is not waited for.
-  bool may_pass(const transfer_failure& why) const {
-    return may_try_again(why.error, why.origin) &&
-           (was_connected || why.error == condition::refused);
+  /// Whether a retry can succeed. A server that has never answered is not retried.
+  bool may_pass(const transfer_failure& failure) const {
+    return may_try_again(failure.error, failure.origin) &&
+           (was_connected || failure.error == condition::refused);
   }
 
-  /// Calls `call(std::type_identity<Hasher>{})` for the server's kind of digest, which is known.
+  /// Calls `call(std::type_identity<Hasher>{})` for the server's kind of digest, which must be
+  /// known.
   template <class Call>
   void with_hasher(Call call) {
-    const auto one = [&]<class Hasher>(std::type_identity<Hasher> which) {
-      if (Hasher::name() == digest) call(which);
+    const auto call_if_matching = [&]<class Hasher>(std::type_identity<Hasher> type) {
+      if (Hasher::name() == digest) call(type);
     };
-    one(std::type_identity<FirstHasher>{});
-    (one(std::type_identity<Hashers>{}), ...);
+    call_if_matching(std::type_identity<FirstHasher>{});
+    (call_if_matching(std::type_identity<Hashers>{}), ...);
   }
 
   Connector connector;
@@ -230,52 +233,52 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
   transfer_progress progress;
   std::unique_ptr<any_digest_cache> digests;  ///< May be null.
 
-  // Used on the strand.
+  // Only used on the strand.
   std::vector<std::unique_ptr<connection>> idle;
   bool was_connected = false;
-  std::string digest;        ///< The name of the server's digest, once it is known.
-  server_features features;  ///< Of the server, as it was connected last.
+  std::string digest;        ///< Name of the server's digest; empty until known. Set once.
+  server_features features;  ///< As the server reported them on the latest connection.
   transfer_failure last_failure;
   std::vector<std::weak_ptr<job_base>> jobs;
   std::size_t running_jobs = 0;
-  std::optional<timer_type> progress_timer;  ///< While there are jobs, if progress is told.
+  std::optional<timer_type> progress_timer;  ///< While jobs run, if progress is reported.
 
-  // Flows. As members, for g++ warns of the frames of others where a type is in an unnamed
-  // namespace.
+  // Flows. They are members because g++ warns about the coroutine frames of free functions if a
+  // type is in an unnamed namespace.
 
-  /// Learns, on a fresh connection, which digest the server's ids are.
-  flow<void> learn_digest(connection& fresh, transfer_failure& why) {
-    auto& asking = fresh.template use<first_hasher>(options.client, work_executor);
+  /// Asks a new connection for its features, and learns which kind of digest the server has.
+  flow<void> learn_digest(connection& created, transfer_failure& failure) {
+    auto& client = created.template use<first_hasher>(options.client, work_executor);
     auto greeting = make_call<server_features>(
-        [&asking](auto handler) { asking.async_features(std::move(handler)); });
+        [&client](auto handler) { client.async_features(std::move(handler)); });
     co_await greeting;
-    const std::string reply = asking.last_reply();
+    const std::string reply = client.last_reply();
     if (greeting.error()) {
-      why = failure_of(fresh, greeting.error());
-      why.phase = transfer_phase::greeting;
+      failure = failure_of(created, greeting.error());
+      failure.phase = transfer_phase::greeting;
       co_return;
     }
     const server_features known = greeting.value();
     const std::string kind{known.digest.empty() ? first_hasher::name()
                                                 : std::string_view{known.digest}};
-    const auto refuse = [&why](errc error, std::string said) {
-      why = {error, failure_origin::peer, transfer_phase::greeting, std::move(said)};
+    const auto fail = [&failure](errc error, std::string text) {
+      failure = {error, failure_origin::peer, transfer_phase::greeting, std::move(text)};
     };
     if (known.version == 0 && !reply.starts_with("ERROR")) {  // HTTP, most likely
-      refuse(errc::malformed_reply, reply);
+      fail(errc::malformed_reply, reply);
     } else if (!digest.empty() && kind != digest) {
-      refuse(errc::digest_changed, {});
-    } else if (!fresh.use_digest(known, kind, options.client, work_executor)) {
-      refuse(errc::wrong_digest_kind, known.digest);
+      fail(errc::digest_changed, {});
+    } else if (!created.use_digest(known, kind, options.client, work_executor)) {
+      fail(errc::wrong_digest_kind, known.digest);
     } else {
-      if (digest.empty()) digest = kind;  // work reads it
+      if (digest.empty()) digest = kind;  // never written again: the work executor reads it
       features = known;
       was_connected = true;
     }
   }
 
-  /// Connects, and learns the server's digest; else says why that could not be.
-  flow<void> connect_to(std::unique_ptr<connection>& made, transfer_failure& why) {
+  /// Makes a connection and learns the server's digest. On failure sets `failure`.
+  flow<void> connect_to(std::unique_ptr<connection>& created, transfer_failure& failure) {
     auto connecting = make_call<stream_type>(
         [this](auto handler) { connector.async_connect(std::move(handler)); });
     {
@@ -283,25 +286,25 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
       co_await connecting;
       if (connecting.error()) {
         const bool late = deadline.has_passed();
-        why = {late ? asio::error::timed_out : connecting.error(), failure_origin::stream,
-               transfer_phase::connecting};
+        failure = {late ? asio::error::timed_out : connecting.error(), failure_origin::stream,
+                   transfer_phase::connecting};
         co_return;
       }
     }
-    made = std::make_unique<connection>(std::move(std::get<0>(*connecting.results())));
-    co_await learn_digest(*made, why);
-    if (why) made.reset();
+    created = std::make_unique<connection>(std::move(std::get<0>(*connecting.results())));
+    co_await learn_digest(*created, failure);
+    if (failure) created.reset();
   }
 
   void put_idle(std::unique_ptr<connection> c) {
-    c->was_used = true;  // who takes it later can't know how long ago that is
+    c->was_used = true;  // it may break while idle
     idle.push_back(std::move(c));
   }
 
-  /// A connection that is idle, or a new one; else says why there is none.
-  flow<void> take_connection(std::unique_ptr<connection>& taken, transfer_failure& why) {
+  /// Takes an idle connection, or makes one. On failure sets `failure`.
+  flow<void> take_connection(std::unique_ptr<connection>& taken, transfer_failure& failure) {
     if (idle.empty()) {
-      co_await connect_to(taken, why);
+      co_await connect_to(taken, failure);
     } else {
       taken = std::move(idle.back());
       idle.pop_back();

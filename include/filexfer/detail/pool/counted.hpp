@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_POOL_COUNTED_HPP
 #define FILEXFER_DETAIL_POOL_COUNTED_HPP
 
-// The sources of a job's files as the client sees them: they count what moves, and end once the job
-// is cancelled.
+// The sources that a job gives to its clients: they count bytes, and fail once the job is
+// cancelled.
 
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/transfer_progress.hpp>
@@ -15,7 +15,7 @@
 
 namespace filexfer::detail {
 
-/// Refers to a source, to its file's progress and to the job's flag, which outlive it.
+/// Wraps a source. The source, its file's progress and the job's flag must outlive it.
 class counted_source {
  public:
   counted_source(any_source& source, file_progress& progress, const std::atomic<bool>& cancelled)
@@ -48,7 +48,7 @@ class counted_source {
   const std::atomic<bool>& cancelled_;
 };
 
-/// One that can't start elsewhere. Refers to another, which outlives it.
+/// A `counted_source` without `seek`. Refers to the other, which must outlive it.
 class streamed_source {
  public:
   explicit streamed_source(counted_source& source) : source_{source} {}

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_POOL_DIGESTS_HPP
 #define FILEXFER_DETAIL_POOL_DIGESTS_HPP
 
-// The digests of a pool's files: its cache, whatever the type of that, and how they are found out.
+// Digests of local files: the pool's cache, type-erased, and computing what it does not have.
 
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/elements.hpp>
@@ -27,7 +27,7 @@ class any_digest_cache {
   virtual void forget(int descriptor, std::string_view kind) = 0;
 };
 
-/// Refers to a cache, which outlives it.
+/// Refers to a cache, which must outlive it.
 template <digest_cache Cache>
 class digest_cache_ref final : public any_digest_cache {
  public:
@@ -46,8 +46,8 @@ class digest_cache_ref final : public any_digest_cache {
   Cache& cache_;
 };
 
-/// The digest of a file, which is in `cache`, if there is one, or found out by reading `counted`,
-/// which refers to `source`.
+/// The digest of a file: from `cache`, which may be null, or computed by reading `counted`, which
+/// wraps `source`.
 template <class Hasher>
 any_digest digest_of(any_digest_cache* cache, const any_source& source, counted_source& counted,
                      std::error_code& ec) {

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_POOL_DOWNLOAD_JOB_HPP
 #define FILEXFER_DETAIL_POOL_DOWNLOAD_JOB_HPP
 
-// A job that downloads. Small files are asked for one behind the other; a large one, or one that
-// broke, comes by itself, and goes on with the part that its sink has kept.
+// A job that downloads. Small files are pipelined; a large one, or one that was interrupted, is
+// downloaded by itself and resumes the part that its sink has kept.
 
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/digests.hpp>
@@ -32,14 +32,14 @@
 
 namespace filexfer::detail {
 
-/// A file's sink, which is opened when its file is announced, unless it was before.
+/// A sink that is opened when its file is announced, unless `open` was called before.
 class late_sink {
  public:
-  /// Both outlive it.
+  /// Both must outlive it.
   late_sink(any_download& element, file_progress& progress) noexcept
       : element_{element}, progress_{progress} {}
 
-  /// What it holds is gone on with.
+  /// Opens the sink, to resume what it holds.
   void open(std::error_code& ec) {
     opened_ = element_.open(ec);
     if (ec) opened_.reset();
@@ -48,7 +48,7 @@ class late_sink {
   template <class Digest>
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
-    if (!opened_) {  // the whole file comes
+    if (!opened_) {  // the whole file was requested
       open(ec);
       if (!ec && held() > 0) drop_held(ec);
     }
@@ -80,21 +80,22 @@ class late_sink {
     if (opened_) opened_->drop_held(ec);
   }
 
-  /// A hash of what is held, if an earlier attempt has left one; of how many bytes it is.
+  /// Restores the state of the hash over the held bytes that an earlier attempt has saved. Returns
+  /// the number of bytes that it covers; 0 if there is none.
   template <class Hasher>
   std::uint64_t take_hash(Hasher& hash) {
-    const auto* const left = std::any_cast<Hasher>(&hash_);
-    if (left == nullptr) return 0;
-    hash = *left;
+    const auto* const saved = std::any_cast<Hasher>(&hash_);
+    if (saved == nullptr) return 0;
+    hash = *saved;
     return held();
   }
-  /// That is of all that is held.
+  /// Saves the state of a hash over all held bytes.
   template <class Hasher>
   void leave_hash(const Hasher& hash) {
     hash_ = hash;
   }
 
-  /// An attempt has failed: what came is for the next one.
+  /// An attempt has failed: keeps the received bytes for the next one.
   void keep() {
     if (opened_) opened_->keep();
     close();
@@ -106,17 +107,17 @@ class late_sink {
   any_download& element_;
   file_progress& progress_;
   std::unique_ptr<any_sink> opened_;
-  std::any hash_;  ///< A hasher.
+  std::any hash_;  ///< A hasher, see `leave_hash`.
   bool was_announced_ = false;
 };
 
-/// What a download job keeps of a file.
+/// A download job's state of a file.
 template <class Clock>
 struct download_record : file_record<any_download, Clock> {
   bool part_was_wrong = false;
-  bool was_compared = false;  ///< With what is where it is to come to, which is another file.
-  /// Where it comes to, from an attempt at which the server said nothing. That may have been for
-  /// the time that it took to read the file that is there, or the part: it is not read again.
+  bool was_compared = false;  ///< With the file at the target, if any: it differs.
+  /// The sink of an attempt to which the server did not reply. The connection may have timed out
+  /// while the existing file, or the part, was read; so these are not read again.
   std::optional<late_sink> kept_open{};
 
   ~download_record() { finish(); }
@@ -129,16 +130,16 @@ struct download_record : file_record<any_download, Clock> {
   void finish() noexcept {
     try {
       if (kept_open) kept_open->keep();
-    } catch (...) {  // it is an attempt less that the next one goes on with
+    } catch (...) {  // the next attempt starts without this part
     }
     kept_open.reset();
     this->progress.reset();
   }
 };
 
-/// An element of one operation for many files.
+/// A file of a batch.
 template <class Digest>
-struct download_to_come {
+struct batched_download {
   Digest id;
   late_sink sink;
 };
@@ -158,7 +159,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
 
   flow<void> transfer(worker& w, pointer first, transfer_failure& lost) override {
     return w.connected->visit([&](auto& client) {
-      return is_batched(*first) ? this->fetch_some(w, client, std::move(first), lost)
+      return is_batched(*first) ? this->download_batch(w, client, std::move(first), lost)
                                 : this->download_alone(w, client, std::move(first), lost);
     });
   }
@@ -167,11 +168,11 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
   template <class Result>
   friend class result_taker;
 
-  /// A file of which nothing is to come.
-  struct found_here {
+  /// A file that is not requested: it is present, or has failed.
+  struct local_result {
     pointer file;
     std::error_code error;
-    bool foreign = false;
+    bool unknown_id = false;
   };
 
   bool is_batched(record& file) {
@@ -179,12 +180,12 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     return !file.alone && size && *size <= this->core().options.max_batched_size;
   }
 
-  /// Whether the server will say no another time, too.
+  /// Whether the server would refuse again.
   static bool is_final_refusal(std::error_code ec) {
     return ec == condition::refused && ec != condition::may_pass;
   }
 
-  /// Whether the file that is to come is where it is to come to. On the work executor.
+  /// Whether the file is already at its target. Runs on the work executor.
   template <class Hasher>
   bool is_present(record& file, std::error_code& ec) try {
     const auto size = file.size();
@@ -206,18 +207,18 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
 
   void report_present(record& file, std::error_code ec) {
     if (ec) return this->report_local(file, ec);
-    transfer_outcome told{file.index};
-    told.computed_here = told.computed_there = file.id();
-    told.size = file.size().value_or(0);
-    told.name = file.name();
-    this->report(file, std::move(told));
+    transfer_outcome outcome{file.index};
+    outcome.computed_here = outcome.computed_there = file.id();
+    outcome.size = file.size().value_or(0);
+    outcome.name = file.name();
+    this->report(file, std::move(outcome));
   }
 
   void report_unknown_id(record& file) {
     this->report_failure(file, {errc::digest_changed, failure_origin::peer});
   }
 
-  // ------------------------------------------------------------------------------- one by itself
+  // ----------------------------------------------------------------------------- a single file
 
   template <class Client>
   flow<void> download_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
@@ -228,30 +229,30 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
       report_unknown_id(*file);
       co_return;
     }
-    bool there = false;
-    std::optional<late_sink>& place = file->kept_open;
+    bool present = false;
+    std::optional<late_sink>& opened = file->kept_open;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
-                        if (place) return;
-                        there = !file->was_compared && is_present<hasher>(*file, ec);
-                        if (there || ec) return;
+                        if (opened) return;
+                        present = !file->was_compared && is_present<hasher>(*file, ec);
+                        if (present || ec) return;
                         file->was_compared = true;
-                        place.emplace(*file, *file->progress);
-                        place->open(ec);
-                        if (ec == errc::file_exists) {  // it has come since
-                          std::error_code unsettled;
-                          there = is_present<hasher>(*file, unsettled);
-                          if (there) ec = unsettled;
+                        opened.emplace(*file, *file->progress);
+                        opened->open(ec);
+                        if (ec == errc::file_exists) {  // created since it was looked for
+                          std::error_code settle_error;
+                          present = is_present<hasher>(*file, settle_error);
+                          if (present) ec = settle_error;
                         }
-                        if (there || ec) place.reset();
+                        if (present || ec) opened.reset();
                       }};
     co_await opening;
-    if (there || opening.error()) {
-      if (there) report_present(*file, opening.error());
+    if (present || opening.error()) {
+      if (present) report_present(*file, opening.error());
       else this->report_local(*file, opening.error());
       co_return;
     }
-    const bool had_part = place->held() > 0;
-    late_sink& sink = *place;
+    const bool had_part = opened->held() > 0;
+    late_sink& sink = *opened;
     auto fetching = make_call<typename Client::download_result>(
         [&](auto handler) { client.async_download(*id, sink, std::move(handler)); });
     co_await fetching;
@@ -264,18 +265,18 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     const bool keeps =
         ec && !wrong_part && origin != failure_origin::local && ec != errc::digest_mismatch;
     const bool is_lost = ec && !client.usable() && origin != failure_origin::local;
-    bool came = false;
-    work_call closing{this->core().work_executor, [&](std::error_code& unsettled) {
-                        if (is_lost && keeps && !place->was_announced()) return;
-                        if (keeps) place->keep();
-                        place.reset();
+    bool present_now = false;
+    work_call closing{this->core().work_executor, [&](std::error_code& settle_error) {
+                        if (is_lost && keeps && !opened->was_announced()) return;
+                        if (keeps) opened->keep();
+                        opened.reset();
                         if (ec == errc::file_exists && origin == failure_origin::local) {
-                          came = is_present<hasher>(*file, unsettled);
+                          present_now = is_present<hasher>(*file, settle_error);
                         }
                       }};
     co_await closing;
     file->progress->stop();
-    if (came) {
+    if (present_now) {
       report_present(*file, closing.error());
     } else if (wrong_part) {
       this->retry_now(std::move(file));
@@ -292,33 +293,33 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
   template <class Result>
   void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
-    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
-    told.moved = true;
-    told.computed_here = result.computed_here;
-    told.computed_there = file->id();
-    told.size = result.file.size;
-    told.name = result.file.name;
-    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(told));
+    transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
+    outcome.moved = true;
+    outcome.computed_here = result.computed_here;
+    outcome.computed_there = file->id();
+    outcome.size = result.file.size;
+    outcome.name = result.file.name;
+    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(outcome));
     if (ec == errc::file_exists && !file->alone) return this->retry_now(std::move(file));
-    this->retry_or_report(std::move(file), std::move(told), result.bytes);
+    this->retry_or_report(std::move(file), std::move(outcome), result.bytes);
   }
 
-  // ---------------------------------------------------------------------- one behind the other
+  // ----------------------------------------------------------------------------------- batches
 
   template <class Client>
-  flow<void> fetch_some(worker& w, Client& client, pointer first, transfer_failure& lost) {
+  flow<void> download_batch(worker& w, Client& client, pointer first, transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using hasher = typename Client::hasher_type;
-    using item = download_to_come<digest_type>;
+    using item = batched_download<digest_type>;
     std::deque<item> files;
-    std::vector<found_here> found;
+    std::vector<local_result> local_results;
     std::size_t room = this->limit_for(w);
     work_call gathering{this->core().work_executor, [&](std::error_code&) {
                           while (room > 0) {
                             pointer file = first ? std::move(first) : this->queue().next();
                             if (!file) return;
                             if (const auto error = file->error()) {
-                              found.push_back({std::move(file), error});
+                              local_results.push_back({std::move(file), error});
                               continue;
                             }
                             if (file->blocks() || !is_batched(*file)) {
@@ -329,9 +330,9 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                             const auto id = file->id().template as<digest_type>();
                             std::error_code ec;
                             if (!id) {
-                              found.push_back({std::move(file), {}, true});
+                              local_results.push_back({std::move(file), {}, true});
                             } else if (is_present<hasher>(*file, ec) || ec) {
-                              found.push_back({std::move(file), ec});
+                              local_results.push_back({std::move(file), ec});
                             } else {
                               files.push_back({*id, late_sink{*file, *file->progress}});
                               w.add(std::move(file));
@@ -339,9 +340,9 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                           }
                         }};
     co_await gathering;
-    for (auto& one : found) {
-      if (one.foreign) report_unknown_id(*one.file);
-      else report_present(*one.file, one.error);
+    for (auto& entry : local_results) {
+      if (entry.unknown_id) report_unknown_id(*entry.file);
+      else report_present(*entry.file, entry.error);
     }
     if (files.empty()) co_return;
     const result_taker<typename Client::download_result> on_result{*this, w};
@@ -350,9 +351,9 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     co_await fetching;
     const std::error_code ec = fetching.error();
     work_call closing{this->core().work_executor, [&](std::error_code&) {
-                        for (item& one : files) {
-                          if (ec) one.sink.keep();
-                          else one.sink.close();
+                        for (item& entry : files) {
+                          if (ec) entry.sink.keep();
+                          else entry.sink.close();
                         }
                       }};
     co_await closing;

@@ -1,9 +1,9 @@
 #ifndef FILEXFER_DETAIL_POOL_ELEMENTS_HPP
 #define FILEXFER_DETAIL_POOL_ELEMENTS_HPP
 
-// A job's files. What a caller's range, elements, sources, sinks and callback are is known here and
-// nowhere else: jobs, and the client's flows under them, are compiled once for a pool, not once for
-// each kind of element.
+// A job's files. The types of the caller's range, elements, sources, sinks and callback are erased
+// here, so that jobs, and the client's flows under them, are compiled once per pool and not once
+// per type of element.
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/any_digest.hpp>
@@ -30,7 +30,7 @@
 
 namespace filexfer::detail {
 
-/// A place for what can't be moved: `optional.emplace(made_by{[&] { return make(); }})`.
+/// Constructs in place what can't be moved: `optional.emplace(made_by{[&] { return make(); }})`.
 template <class Make>
 struct made_by {
   Make make;
@@ -41,8 +41,8 @@ made_by(Make) -> made_by<Make>;
 
 // ------------------------------------------------------------------------------ sources and sinks
 
-/// The source of any element. What not every source has: `seek` fails where there is none, nothing
-/// is known to have changed, and there is no descriptor.
+/// The source of any element. For a source without them, `seek` fails, `check_unchanged` succeeds,
+/// and `modified` and `native_handle` return nothing.
 class any_source {
  public:
   virtual ~any_source() = default;
@@ -100,11 +100,11 @@ class any_sink {
                                 std::error_code& ec) = 0;
   virtual void drop_held(std::error_code& ec) = 0;
 
-  /// An attempt has failed: what came is for the next one.
+  /// An attempt has failed: keeps the received bytes for the next one.
   virtual void keep() = 0;
 };
 
-/// Digests: those that a sink may want its file's id to be.
+/// \tparam Digests  The types of digest for which the sink may be an `announced_sink`.
 template <class Sink, class... Digests>
 class element_sink final : public any_sink {
  public:
@@ -155,15 +155,15 @@ class element_sink final : public any_sink {
   Sink sink_;
 };
 
-/// What `open` of an element returns.
+/// The type that an element's `open` returns.
 template <class Element>
 using opened_by =
     std::remove_cvref_t<decltype(std::declval<Element&>().open(std::declval<std::error_code&>()))>;
 
 // --------------------------------------------------------------------------------------- elements
 
-/// A file to transfer, whatever its element. What not every element has: see `upload_element` and
-/// `download_element`.
+/// A file to transfer, independent of its element's type. For optional members see `upload_element`
+/// and `download_element`.
 class any_element {
  public:
   virtual ~any_element() = default;
@@ -178,7 +178,7 @@ class any_element {
 
 class any_upload : public any_element {
  public:
-  /// Whether its sources can start elsewhere.
+  /// Whether its sources are `seekable_source`s.
   virtual bool is_seekable() const noexcept = 0;
   /// Null if `ec` is set.
   virtual std::unique_ptr<any_source> open(std::error_code& ec) = 0;
@@ -194,12 +194,14 @@ class any_download : public any_element {
   virtual std::unique_ptr<any_sink> open(std::error_code& ec) = 0;
 };
 
-/// \tparam Record  what a job keeps of a file beside its element, derived from `any_element`.
+/// \tparam Record  A job's state of a file besides its element, derived from `any_element`.
 /// \tparam Holder  `Element`, or a pointer to it.
 template <class Record, class Element, class Holder>
 class element_record : public Record {
  public:
-  element_record(Holder held, std::size_t place) : held_{std::move(held)} { this->index = place; }
+  element_record(Holder held, std::size_t position) : held_{std::move(held)} {
+    this->index = position;
+  }
 
   Element& element() noexcept {
     if constexpr (std::is_pointer_v<Holder>) return *held_;
@@ -239,13 +241,13 @@ class element_record : public Record {
   Holder held_;
 };
 
-/// Makes an `Opened` of what `open(ec)` returns, in place; null if it has set `ec`.
+/// Makes an `Opened` from what `open(ec)` returns, in place. Null if `ec` is set.
 template <class Opened, class Open>
 std::unique_ptr<Opened> make_opened(Open open, std::error_code& ec) {
   ec.clear();
-  auto made = std::make_unique<Opened>(made_by{[&] { return open(ec); }});
-  if (ec) made.reset();
-  return made;
+  auto opened = std::make_unique<Opened>(made_by{[&] { return open(ec); }});
+  if (ec) opened.reset();
+  return opened;
 }
 
 template <class Record, class Element, class Holder>
@@ -300,25 +302,25 @@ class download_element_record final : public element_record<Record, Element, Hol
 
 // ------------------------------------------------------------------------------------------ ranges
 
-/// A job's files, from the range that its caller has given, and whom it tells of them.
+/// The caller's range of files and result callback.
 template <class Record>
 class job_files {
  public:
   virtual ~job_files() = default;
-  /// The next file; null at the end. Throws what the range does.
+  /// The next file; null at the end. Throws what the range throws.
   virtual std::unique_ptr<Record> next() = 0;
-  /// Throws what the callback does.
-  virtual void tell(Record& file, transfer_outcome outcome) = 0;
+  /// Calls the callback. Throws what it throws.
+  virtual void report(Record& file, transfer_outcome outcome) = 0;
 };
 
-/// The place of a record's element: an element of a container is referred to, any other is owned.
+/// How a record holds its element: a pointer to an element of a container, any other by value.
 template <class Range>
 using element_holder_t =
     std::conditional_t<refers_to_elements<Range>,
                        std::remove_reference_t<std::ranges::range_reference_t<Range>>*,
                        range_element_t<Range>>;
 
-/// `Range`: an lvalue is referred to, and must outlive this; anything else is owned.
+/// \tparam Range  An lvalue reference, to what must outlive this; any other type is owned.
 template <class Record, class ElementRecord, class Range, class OnResult>
 class files_of_range final : public job_files<Record> {
   using element_type = range_element_t<Range>;
@@ -339,7 +341,7 @@ class files_of_range final : public job_files<Record> {
     }
   }
 
-  void tell(Record& file, transfer_outcome outcome) override {
+  void report(Record& file, transfer_outcome outcome) override {
     const file_result<element_type> result{std::move(outcome),
                                            static_cast<ElementRecord&>(file).element()};
     on_result_(result);
@@ -368,8 +370,7 @@ std::unique_ptr<job_files<Record>> files_to_download(Range&& range, OnResult on_
       std::forward<Range>(range), std::move(on_result));
 }
 
-/// Hands out a job's files, one after the other. Any thread may call it; one at a time is in the
-/// range.
+/// A queue of a job's files. Thread-safe; only one thread at a time uses the range.
 template <class Record>
 class element_queue {
  public:
@@ -377,11 +378,11 @@ class element_queue {
 
   explicit element_queue(job_files<Record>& files) : files_{files} {}
 
-  /// The next file: one that was given back, else the range's next; null at the end, which the
-  /// range's first exception is too, or once `stop` was called.
+  /// The next file: one that was put back, else the range's next. Null at the end, after the
+  /// range's first exception, and after `stop`.
   pointer next() {
     if (stopped_) return nullptr;
-    if (auto file = take_back()) return file;
+    if (auto file = take_returned()) return file;
     const std::lock_guard lock{range_mutex_};
     if (ended_) return nullptr;
     pointer file;
@@ -394,33 +395,33 @@ class element_queue {
     return file;
   }
 
-  /// What the range has thrown, if that has ended it.
+  /// The exception that has ended the range, if any.
   std::error_code error() {
     const std::lock_guard lock{range_mutex_};
     return error_;
   }
 
-  /// It is the next one to be handed out.
+  /// Puts a file in front of all others.
   void put_back(pointer file) {
     const std::lock_guard lock{mutex_};
-    given_back_.push_front(std::move(file));
+    returned_.push_front(std::move(file));
   }
 
   bool has_returned() {
     const std::lock_guard lock{mutex_};
-    return !given_back_.empty();
+    return !returned_.empty();
   }
 
-  /// One that was given back; null if there is none.
-  pointer take_back() {
+  /// Takes the first file that was put back; null if there is none.
+  pointer take_returned() {
     const std::lock_guard lock{mutex_};
-    if (given_back_.empty()) return nullptr;
-    auto file = std::move(given_back_.front());
-    given_back_.pop_front();
+    if (returned_.empty()) return nullptr;
+    auto file = std::move(returned_.front());
+    returned_.pop_front();
     return file;
   }
 
-  /// No further file is handed out.
+  /// From now on `next` returns null.
   void stop() noexcept { stopped_ = true; }
 
  private:
@@ -431,7 +432,7 @@ class element_queue {
   std::error_code error_;
 
   std::mutex mutex_;
-  std::deque<pointer> given_back_;
+  std::deque<pointer> returned_;
 };
 
 }  // namespace filexfer::detail

@@ -1,11 +1,11 @@
 #ifndef FILEXFER_DETAIL_POOL_JOB_HPP
 #define FILEXFER_DETAIL_POOL_JOB_HPP
 
-// A job of a pool: its workers, each of which has a connection and takes files from one queue; when
-// they connect, try again, wait and end. How files are transferred over a connection is the derived
-// class's: upload_job.hpp, download_job.hpp.
+// A job of a pool: its workers, each of which has a connection and takes files from one queue, and
+// when they connect, retry, wait and end. The derived classes transfer files over a connection:
+// upload_job.hpp, download_job.hpp.
 //
-// All of it runs on the pool's strand, but what is said to be work.
+// All of it runs on the pool's strand, except for `work_call`s.
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/descriptors.hpp>
@@ -57,12 +57,12 @@ class transfer_job : public job_base,
 
   void start() override {
     core_->start_job(this->weak_from_this());
-    most_workers_ = std::clamp<std::size_t>(core_->options.connections, 1,
-                                            affordable_connections(core_->options));
+    max_workers_ = std::clamp<std::size_t>(core_->options.connections, 1,
+                                           affordable_connections(core_->options));
     add_worker();
   }
 
-  /// Terminal: breaks off. Else: files that are under way end, and no other starts.
+  /// Terminal: interrupts files in flight. Otherwise lets them finish, and starts no others.
   void cancel(asio::cancellation_type type) override {
     const bool terminal =
         (type & asio::cancellation_type::terminal) != asio::cancellation_type::none;
@@ -81,52 +81,53 @@ class transfer_job : public job_base,
  protected:
   ~transfer_job() = default;
 
-  /// Transfers `first`, and others of the queue if that suits, over the worker's connection. Sets
-  /// `lost` if the connection has failed; what it had in hand is left in `w.files`.
+  /// Transfers `first`, and others of the queue that can be batched with it, over the worker's
+  /// connection. If that fails, sets `lost` and leaves the files in flight in `w.files`.
   virtual flow<void> transfer(worker& w, pointer first, transfer_failure& lost) = 0;
 
-  /// What is to be read of a file before it can go on by itself: better before there is a
-  /// connection, which a server does not hold for ever. Whether anything was.
+  /// Reads what is needed of a file before it can be resumed, and returns whether it read any. Done
+  /// without a connection, as a server does not keep an idle one for ever.
   virtual flow<bool> read_ahead(record&) { co_return false; }
 
-  /// The job has ended.
+  /// Called when the job has ended.
   virtual void complete(std::error_code ec, transfer_totals totals) = 0;
 
   Core& core() noexcept { return *core_; }
   queue_type& queue() noexcept { return queue_; }
 
-  /// Set once a terminal cancellation came; work looks at it.
+  /// Set by a terminal cancellation; read by the work executor.
   const std::atomic<bool>& cancelled() const noexcept { return cancelled_; }
 
   std::size_t limit_for(const worker& w) const noexcept {
-    return most_workers_ > 1 ? w.limit : core_->options.client.max_in_flight;
+    return max_workers_ > 1 ? w.limit : core_->options.client.max_in_flight;
   }
 
   // ----------------------------------------------------------------------------------------- results
 
-  /// The first file in hand that was sent, whose result has come; those before it failed here.
+  /// Takes the first file in flight that was sent: its result has arrived. Reports the files before
+  /// it, which failed locally.
   pointer take_answered(worker& w) {
     w.answered = true;
-    while (auto one = w.take_first()) {
-      if (!one->error) return std::move(one->file);
-      report_local(*one->file, one->error);
+    while (auto entry = w.take_first()) {
+      if (!entry->error) return std::move(entry->file);
+      report_local(*entry->file, entry->error);
     }
     return nullptr;
   }
 
-  /// Tells of the files that failed here and have nothing before them.
-  void report_local_failure(worker& w) {
-    while (auto one = w.take_first()) {
-      if (!one->error) {
-        w.put_first(std::move(*one));
+  /// Reports the files at the front that failed locally.
+  void report_local_failures(worker& w) {
+    while (auto entry = w.take_first()) {
+      if (!entry->error) {
+        w.put_first(std::move(*entry));
         return;
       }
-      report_local(*one->file, one->error);
+      report_local(*entry->file, entry->error);
     }
   }
 
-  void report_failure(record& file, transfer_failure why) {
-    report(file, {file.index, std::move(why)});
+  void report_failure(record& file, transfer_failure failure) {
+    report(file, {file.index, std::move(failure)});
   }
   void report_local(record& file, std::error_code ec) {
     report_failure(file, {ec, failure_origin::local});
@@ -137,22 +138,21 @@ class transfer_job : public job_base,
     else ++(outcome.moved ? totals_.moved : totals_.already_there);
     file.finish(outcome);
     try {
-      files_->tell(file, std::move(outcome));
+      files_->report(file, std::move(outcome));
     } catch (...) {
       fail({error_of(std::current_exception()), failure_origin::local});
     }
   }
 
-  /// A file has failed, and nothing is said of the connection: it is tried again after a while, or
-  /// its result is told.
+  /// A file has failed, but not the connection: retries the file after a pause, or reports it.
   void retry_or_report(pointer file, transfer_outcome outcome, std::uint64_t bytes_moved) {
-    const auto& why = outcome.failure;
-    if (!stopping_ && file->may_retry() && may_try_again(why.error, why.origin)) {
+    const auto& failure = outcome.failure;
+    if (!stopping_ && file->may_retry() && may_try_again(failure.error, failure.origin)) {
       if (!file->schedule) file->schedule.emplace(policy());
       if (bytes_moved > 0) file->schedule->progress();
       const auto pause = file->schedule->next();
       if (pause && delayed_.size() < max_delayed) {
-        notify(pool_event::kind::retrying, why, file->label(), file->index);
+        notify(pool_event::kind::retrying, failure, file->label(), file->index);
         file->alone = true;
         delayed_.emplace(clock::now() + *pause, std::move(file));
         wake();
@@ -162,7 +162,7 @@ class transfer_job : public job_base,
     report(*file, std::move(outcome));
   }
 
-  /// It is tried again at once.
+  /// Retries a file without a pause.
   void retry_now(pointer file) {
     file->alone = true;
     queue_.put_back(std::move(file));
@@ -170,14 +170,14 @@ class transfer_job : public job_base,
   }
 
  private:
-  /// Files that wait until they are tried again.
+  /// Most files that wait for a retry at a time.
   static constexpr std::size_t max_delayed = 1024;
 
   retry_policy policy() const { return {.patience = core_->options.retry_for}; }
 
-  void notify(pool_event::kind what, const transfer_failure& why, std::string name = {},
+  void notify(pool_event::kind kind, const transfer_failure& failure, std::string name = {},
               std::size_t index = 0) {
-    if (core_->on_event) core_->on_event({what, why, std::move(name), index});
+    if (core_->on_event) core_->on_event({kind, failure, std::move(name), index});
   }
 
   // ----------------------------------------------------------------------------------------- workers
@@ -192,7 +192,7 @@ class transfer_job : public job_base,
   }
 
   void add_workers() {
-    while (!stopping_ && workers_.size() < most_workers_) add_worker();
+    while (!stopping_ && workers_.size() < max_workers_) add_worker();
   }
 
   void hold(worker& w) noexcept {
@@ -207,12 +207,12 @@ class transfer_job : public job_base,
       hold(w);
       release_delayed();
       pointer first;
-      work_call looking{core_->work_executor, [&](std::error_code& ec) {
-                          first = queue_.next();
-                          ec = queue_.error();
-                        }};
-      co_await looking;
-      if (const std::error_code thrown = looking.error()) {
+      work_call taking{core_->work_executor, [&](std::error_code& ec) {
+                         first = queue_.next();
+                         ec = queue_.error();
+                       }};
+      co_await taking;
+      if (const std::error_code thrown = taking.error()) {
         if (first) queue_.put_back(std::move(first));
         fail({thrown, failure_origin::local});
         co_return;
@@ -236,7 +236,7 @@ class transfer_job : public job_base,
       if (!w.connected) {
         if (first->alone && !core_->digest.empty()) {
           const bool has_read = co_await read_ahead(*first);
-          if (has_read && w.outage) w.outage->progress();  // it was this side that took so long
+          if (has_read && w.outage) w.outage->progress();  // the time was spent on this side
         }
         const std::string name = first->label();
         const std::size_t index = first->index;
@@ -252,7 +252,7 @@ class transfer_job : public job_base,
       w.answered = false;
       w.bytes_moved = 0;
       co_await transfer(w, std::move(first), lost);
-      report_local_failure(w);
+      report_local_failures(w);
       if (lost) {
         co_await recover(w, lost);
       } else {
@@ -274,14 +274,14 @@ class transfer_job : public job_base,
   void end(worker& w, std::error_code thrown) {
     if (thrown) fail({thrown, failure_origin::local});
     release(w);
-    w.has_left = true;
+    w.has_ended = true;
     const bool keeps = w.connected && w.files.empty() && !cancelled_ && w.connected->usable();
     if (keeps) core_->put_idle(std::move(w.connected));
     w.connected.reset();
     for (; !w.files.empty(); w.files.pop_back()) queue_.put_back(std::move(w.files.back().file));
     wake();
     if (--working_ > 0) return;
-    if (!failed_ && !stopping_ && queue_.has_returned()) {  // nobody is left to take them
+    if (!failed_ && !stopping_ && queue_.has_returned()) {  // no worker is left for them
       failed_ = {asio::error::connection_aborted, failure_origin::stream};
     }
     report_remaining();
@@ -293,28 +293,28 @@ class transfer_job : public job_base,
     core_->end_job();
   }
 
-  /// The job can't go on.
-  void fail(transfer_failure why) {
-    if (!failed_) failed_ = std::move(why);
+  /// Fails the job.
+  void fail(transfer_failure failure) {
+    if (!failed_) failed_ = std::move(failure);
     queue_.stop();
     finished_ = true;
     wake();
   }
 
-  /// The server is gone: files that were taken from the range have failed.
+  /// If the job has failed, so have all files that were taken from the range.
   void report_remaining() {
     if (!failed_) return;
     for (auto& [due, file] : delayed_) queue_.put_back(std::move(file));
     delayed_.clear();
-    while (auto file = queue_.take_back()) report_failure(*file, failed_);
+    while (auto file = queue_.take_returned()) report_failure(*file, failed_);
   }
 
   // ----------------------------------------------------------------------------------------- waiting
 
-  /// All that wait look again.
+  /// Makes all waiting workers look for a file again.
   void wake() {
     for (const auto& w : workers_) {
-      if (w->has_left) continue;
+      if (w->has_ended) continue;
       if (finished_ && !w->holds_files) {
         if (const auto running = w->running.lock()) running->cancel_call();
       } else {
@@ -331,10 +331,10 @@ class transfer_job : public job_base,
     }
   }
 
-  /// Waits until there may be a file: false if none can come any more.
+  /// Waits until there may be a file; false if there will be none.
   flow<bool> wait_for_work(worker& w) {
     if (finished_) co_return false;
-    if (queue_.has_returned()) co_return true;  // since it was looked for
+    if (queue_.has_returned()) co_return true;  // put back since the worker has looked
     if (delayed_.empty() && holding_ == 0) {
       finished_ = true;
       wake();
@@ -352,7 +352,7 @@ class transfer_job : public job_base,
     co_await waiting;
   }
 
-  /// Waits without heed to `wake`, unless the job ends.
+  /// Waits for `time`, even if woken, unless the job ends.
   flow<void> pause(worker& w, std::chrono::milliseconds time) {
     const auto until = clock::now() + time;
     while (!finished_ && !stopping_ && clock::now() < until) co_await wait(w, until);
@@ -367,29 +367,30 @@ class transfer_job : public job_base,
 
   bool another_worker_remains(const worker& w) const {
     return std::any_of(workers_.begin(), workers_.end(),
-                       [&](const auto& other) { return other.get() != &w && !other->has_left; });
+                       [&](const auto& other) { return other.get() != &w && !other->has_ended; });
   }
 
-  /// Until there is a connection, or none can be had: false then. `name` and `index` are those of
+  /// Connects, with retries; false if no connection can be made. `name` and `index` are those of
   /// the file that waits for it.
   flow<bool> connect(worker& w, const std::string& name, std::size_t index) {
     while (!stopping_ && !finished_) {
-      transfer_failure why;
-      co_await core_->take_connection(w.connected, why);
+      transfer_failure failure;
+      co_await core_->take_connection(w.connected, failure);
       if (w.connected) co_return true;
       if (stopping_ || finished_) break;
       const bool others = another_is_connected(w);
-      if (others && !std::exchange(told_of_fewer_, true)) {
-        notify(pool_event::kind::fewer_connections, why);
+      if (others && !std::exchange(reported_fewer_, true)) {
+        notify(pool_event::kind::fewer_connections, failure);
       }
-      const auto time = core_->may_pass(why) && !(others && is_lack_of_descriptors(why.error))
-                            ? next_pause(w, false)
-                            : std::nullopt;
+      const auto time =
+          core_->may_pass(failure) && !(others && is_out_of_descriptors(failure.error))
+              ? next_pause(w, false)
+              : std::nullopt;
       if (!time) {
-        if (!another_worker_remains(w)) fail(std::move(why));
+        if (!another_worker_remains(w)) fail(std::move(failure));
         co_return false;
       }
-      if (!others) notify(pool_event::kind::retrying, why, name, index);
+      if (!others) notify(pool_event::kind::retrying, failure, name, index);
       co_await pause(w, *time);
     }
     co_return false;
@@ -401,25 +402,26 @@ class transfer_job : public job_base,
     return w.outage->next();
   }
 
-  /// The connection was lost with files in hand.
+  /// Handles the loss of a connection: puts its files back, reports or retries the first.
   flow<void> recover(worker& w, const transfer_failure& lost) {
     const bool was_used = w.connected->was_used;
     w.connected.reset();
     pointer first;
-    if (auto one = w.take_first()) first = std::move(one->file);
-    for (auto one = w.files.rbegin(); one != w.files.rend(); ++one) {
-      if (one->error) report_local(*one->file, one->error);
-      else queue_.put_back(std::move(one->file));
+    if (auto entry = w.take_first()) first = std::move(entry->file);
+    for (auto entry = w.files.rbegin(); entry != w.files.rend(); ++entry) {
+      if (entry->error) report_local(*entry->file, entry->error);
+      else queue_.put_back(std::move(entry->file));
     }
     w.files.clear();
-    const bool told = lost.origin == failure_origin::local && w.answered && !cancelled_;
+    // A local failure has been reported with its own file.
+    const bool reported = lost.origin == failure_origin::local && w.answered && !cancelled_;
     if (cancelled_) {
       if (first) report_failure(*first, lost);
       co_return;
     }
-    // It may have been idle, and broken then: that is no failed attempt.
+    // The connection may have broken while idle, which does not count as an attempt.
     const bool stale = first && was_used && !w.answered && !first->has_received();
-    if (!first || told || stale) {
+    if (!first || reported || stale) {
       if (first) {
         first->alone = first->alone || first->position() > 0;
         queue_.put_back(std::move(first));
@@ -452,14 +454,14 @@ class transfer_job : public job_base,
   transfer_failure failed_;
 
   std::vector<std::unique_ptr<worker>> workers_;
-  std::size_t most_workers_ = 1;
-  std::size_t working_ = 0;  ///< Workers that have not ended.
-  std::size_t holding_ = 0;  ///< Workers that have files in hand, or look for one.
-  std::multimap<typename clock::time_point, pointer> delayed_;
-  std::atomic<bool> cancelled_{false};
-  bool stopping_ = false;
-  bool finished_ = false;
-  bool told_of_fewer_ = false;
+  std::size_t max_workers_ = 1;
+  std::size_t working_ = 0;                                     ///< Workers that have not ended.
+  std::size_t holding_ = 0;                                     ///< Workers with `holds_files`.
+  std::multimap<typename clock::time_point, pointer> delayed_;  ///< By the time of their retry.
+  std::atomic<bool> cancelled_{false};                          ///< Terminally.
+  bool stopping_ = false;  ///< Cancelled: no further file is started.
+  bool finished_ = false;  ///< No file is left, or the job has failed.
+  bool reported_fewer_ = false;
 };
 
 }  // namespace filexfer::detail

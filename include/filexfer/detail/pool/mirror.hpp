@@ -1,7 +1,8 @@
 #ifndef FILEXFER_DETAIL_POOL_MIRROR_HPP
 #define FILEXFER_DETAIL_POOL_MIRROR_HPP
 
-// One server into another: lists the files of the first, then uploads to the second what it lacks.
+// Mirrors one server to another: lists the files of the first, and uploads those that the second
+// lacks.
 
 #include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
@@ -34,7 +35,7 @@ class mirror_operation {
       : state_{std::make_unique<state>(state{
             from, to, std::move(wanted), max_entries, refused, std::move(on_result), {}, {}})} {}
 
-  /// Starts.
+  /// The operation starts.
   template <class Self>
   void operator()(Self& self) {
     self.reset_cancellation_state(asio::enable_total_cancellation());
@@ -46,7 +47,7 @@ class mirror_operation {
     });
   }
 
-  /// One of the servers has told which digest its ids are.
+  /// The features of the first server, then of the second, are known.
   template <class Self>
   void operator()(Self& self, std::error_code ec, const server_features& known) {
     state& s = *state_;
@@ -74,6 +75,7 @@ class mirror_operation {
     s.to.async_upload_missing(s.files, std::move(s.on_result), std::move(self));
   }
 
+  /// The upload has ended.
   template <class Self>
   void operator()(Self& self, std::error_code ec, const transfer_totals& totals) {
     state_.reset();
@@ -81,11 +83,12 @@ class mirror_operation {
   }
 
  private:
-  /// A cancellation may have come between two steps.
+  /// Set if the operation was cancelled, as it can be between two steps.
   template <class Self>
   static std::error_code cancelled(Self& self) {
-    const bool is = self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
-    return is ? std::error_code{asio::error::operation_aborted} : std::error_code{};
+    const bool is_cancelled =
+        self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
+    return is_cancelled ? std::error_code{asio::error::operation_aborted} : std::error_code{};
   }
 
   struct state {
@@ -95,7 +98,7 @@ class mirror_operation {
     std::size_t max_entries;
     std::error_code refused;
     OnResult on_result;
-    std::string digest;  ///< Of the first server, once it is known.
+    std::string digest;  ///< The first server's, once known.
     std::vector<remote_file<From>> files;
   };
 

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_POOL_QUERY_JOB_HPP
 #define FILEXFER_DETAIL_POOL_QUERY_JOB_HPP
 
-// Jobs that ask the server something, over one connection: which features it has, what it lists,
-// and whether it holds files of this side.
+// Jobs that query the server over one connection: its features, its list, whether it holds local
+// files.
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/counted.hpp>
@@ -34,10 +34,10 @@
 
 namespace filexfer::detail {
 
-/// The entries of a list, as they come.
-using entry_taker = std::function<void(const listed_file&, std::error_code&)>;
+/// Called for each entry of a list as it arrives. An error that it sets ends the list.
+using entry_function = std::function<void(const listed_file&, std::error_code&)>;
 
-/// Whom a list's caller wants to be told of entries.
+/// The callback of a list's caller, type-erased.
 class entry_callback {
  public:
   virtual ~entry_callback() = default;
@@ -61,7 +61,7 @@ class entry_callback_of final : public entry_callback {
   OnEntry on_entry_;
 };
 
-/// A job that is one routine.
+/// A job that consists of one routine.
 template <class Core, class Result>
 class single_job : public job_base, public std::enable_shared_from_this<single_job<Core, Result>> {
  public:
@@ -77,7 +77,7 @@ class single_job : public job_base, public std::enable_shared_from_this<single_j
     if (cancelled_) cancel(asio::cancellation_type::terminal);
   }
 
-  /// Whatever the type, it breaks off.
+  /// Terminal, whatever the type.
   void cancel(asio::cancellation_type type) override {
     if (type == asio::cancellation_type::none) return;
     cancelled_ = true;
@@ -93,18 +93,18 @@ class single_job : public job_base, public std::enable_shared_from_this<single_j
   Core& core() noexcept { return *core_; }
   const std::atomic<bool>& cancelled() const noexcept { return cancelled_; }
 
-  /// Lists the server's files, over a connection that may have been idle: one that has broken
-  /// meanwhile is replaced.
-  flow<void> list_entries(const list_request& wanted, const entry_taker& on_entry) {
-    bool has_come = false;
+  /// Lists the server's files. An idle connection that turns out to have broken is replaced.
+  flow<void> list_entries(const list_request& wanted, const entry_function& on_entry) {
+    bool received_any = false;
     std::unique_ptr<typename Core::connection> connected;
     for (;;) {
       failure_ = {};
       co_await core_->take_connection(connected, failure_);
       if (!connected) co_return;
       std::error_code ec;
-      co_await connected->visit(
-          [&](auto& client) { return this->list_with(client, wanted, on_entry, has_come, ec); });
+      co_await connected->visit([&](auto& client) {
+        return this->list_with(client, wanted, on_entry, received_any, ec);
+      });
       failure_ = failure_of(*connected, ec);
       const bool was_used = connected->was_used;
       if (connected->usable()) {
@@ -112,7 +112,7 @@ class single_job : public job_base, public std::enable_shared_from_this<single_j
         co_return;
       }
       connected.reset();
-      if (!was_used || has_come || failure_.origin == failure_origin::local) co_return;
+      if (!was_used || received_any || failure_.origin == failure_origin::local) co_return;
       if (cancelled_) co_return;
     }
   }
@@ -122,15 +122,15 @@ class single_job : public job_base, public std::enable_shared_from_this<single_j
 
  private:
   template <class Client>
-  flow<void> list_with(Client& client, const list_request& wanted, const entry_taker& on_entry,
-                       bool& has_come, std::error_code& ec) {
-    const std::function<void(const typename Client::file_info&, std::error_code&)> take =
+  flow<void> list_with(Client& client, const list_request& wanted, const entry_function& on_entry,
+                       bool& received_any, std::error_code& ec) {
+    const std::function<void(const typename Client::file_info&, std::error_code&)> forward =
         [&](const typename Client::file_info& file, std::error_code& failed) {
-          has_come = true;
+          received_any = true;
           on_entry({file.id, file.name, file.size, file.modified}, failed);
         };
     auto listing = make_call<>(
-        [&](auto handler) { client.async_list_files(wanted, take, std::move(handler)); });
+        [&](auto handler) { client.async_list_files(wanted, forward, std::move(handler)); });
     co_await listing;
     ec = listing.error();
   }
@@ -166,7 +166,7 @@ class features_job : public single_job<Core, server_features> {
   }
 };
 
-/// Tells how many entries there were.
+/// Its result is the number of entries.
 template <class Core>
 class list_job : public single_job<Core, std::uint64_t> {
  public:
@@ -180,11 +180,11 @@ class list_job : public single_job<Core, std::uint64_t> {
   ~list_job() = default;
 
   flow<void> run() override {
-    const entry_taker take = [this](const listed_file& file, std::error_code& ec) {
+    const entry_function on_entry = [this](const listed_file& file, std::error_code& ec) {
       ++this->result_;
       on_entry_->call(file, ec);
     };
-    co_await this->list_entries(wanted_, take);
+    co_await this->list_entries(wanted_, on_entry);
   }
 
  private:
@@ -192,19 +192,19 @@ class list_job : public single_job<Core, std::uint64_t> {
   std::unique_ptr<entry_callback> on_entry_;
 };
 
-/// What a job of files that don't move keeps of each.
-struct unmoved_record : any_upload {
-  std::size_t index = 0;  ///< Place in the range.
+/// A `local_files_job`'s state of a file.
+struct local_file_record : any_upload {
+  std::size_t index = 0;  ///< Position in the range.
 };
 
-/// A job of files that don't move.
+/// A job that reads local files but does not transfer them.
 template <class Core, class Result>
-class unmoved_job : public single_job<Core, Result> {
+class local_files_job : public single_job<Core, Result> {
  public:
-  using record = unmoved_record;
+  using record = local_file_record;
   using files_type = job_files<record>;
 
-  unmoved_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
+  local_files_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
       : single_job<Core, Result>{std::move(core)}, files_{std::move(files)} {}
 
   void cancel(asio::cancellation_type type) override {
@@ -213,94 +213,94 @@ class unmoved_job : public single_job<Core, Result> {
   }
 
  protected:
-  ~unmoved_job() = default;
+  ~local_files_job() = default;
 
   std::unique_ptr<files_type> files_;
   element_queue<record> queue_{*files_};
 };
 
 template <class Core>
-class verify_job : public unmoved_job<Core, transfer_totals> {
+class verify_job : public local_files_job<Core, transfer_totals> {
  public:
-  using unmoved_job<Core, transfer_totals>::unmoved_job;
-  using typename unmoved_job<Core, transfer_totals>::record;
+  using local_files_job<Core, transfer_totals>::local_files_job;
+  using typename local_files_job<Core, transfer_totals>::record;
 
  protected:
   ~verify_job() = default;
 
   flow<void> run() override {
     std::size_t count = 0;
-    const entry_taker keep = [&](const listed_file& file, std::error_code& ec) {
+    const entry_function keep = [&](const listed_file& file, std::error_code& ec) {
       if (++count > this->core().options.client.max_entries) ec = errc::too_many_entries;
-      else held_.emplace(file.name, file.id);
+      else listed_.emplace(file.name, file.id);
     };
     const list_request all;
     co_await this->list_entries(all, keep);
     if (this->failure_) co_return;
     for (;;) {
       std::unique_ptr<record> file;
-      transfer_outcome told;
+      transfer_outcome outcome;
       work_call checking{this->core().work_executor, [&](std::error_code& ec) {
                            file = this->queue_.next();
                            ec = this->queue_.error();
-                           if (file) told = check(*file);
+                           if (file) outcome = check(*file);
                          }};
       co_await checking;
       if (checking.error()) this->failure_ = {checking.error(), failure_origin::local};
       if (!file || this->failure_) co_return;
-      ++(told.failure ? this->result_.failed : this->result_.already_there);
-      this->files_->tell(*file, std::move(told));
+      ++(outcome.failure ? this->result_.failed : this->result_.already_there);
+      this->files_->report(*file, std::move(outcome));
     }
   }
 
  private:
   transfer_outcome check(record& file) {
-    transfer_outcome told{file.index};
+    transfer_outcome outcome{file.index};
     std::error_code ec = file.error();
     if (!ec && file.blocks()) file.prepare(ec);
-    if (!ec) hash(file, told, ec);
+    if (!ec) hash(file, outcome, ec);
     if (ec) {
-      told.failure = {ec, failure_origin::local};
-    } else if (!held_.contains({told.name, told.computed_here})) {
-      told.failure = {errc::not_found, failure_origin::peer};
+      outcome.failure = {ec, failure_origin::local};
+    } else if (!listed_.contains({outcome.name, outcome.computed_here})) {
+      outcome.failure = {errc::not_found, failure_origin::peer};
     } else {
-      told.computed_there = told.computed_here;
+      outcome.computed_there = outcome.computed_here;
     }
-    return told;
+    return outcome;
   }
 
-  void hash(record& file, transfer_outcome& told, std::error_code& ec) {
+  void hash(record& file, transfer_outcome& outcome, std::error_code& ec) {
     const auto source = file.open(ec);
     if (ec) return;
-    told.name = file.name();
-    told.size = source->size();
-    file_progress progress{this->core().progress, told.size};
-    progress.start(told.size);
+    outcome.name = file.name();
+    outcome.size = source->size();
+    file_progress progress{this->core().progress, outcome.size};
+    progress.start(outcome.size);
     counted_source counted{*source, progress, this->cancelled()};
     any_digest_cache* const cache = this->core().digests.get();
     this->core().with_hasher([&]<class Hasher>(std::type_identity<Hasher>) {
-      told.computed_here = digest_of<Hasher>(cache, *source, counted, ec);
+      outcome.computed_here = digest_of<Hasher>(cache, *source, counted, ec);
     });
   }
 
-  std::set<std::pair<std::string, any_digest>> held_;  ///< Names and ids.
+  std::set<std::pair<std::string, any_digest>> listed_;  ///< Names and ids.
 };
 
-/// Tells how many files there are, and their sizes to the pool's progress.
+/// Announces files to the pool's progress. Its result is their number.
 template <class Core>
-class count_job : public unmoved_job<Core, std::uint64_t> {
+class count_job : public local_files_job<Core, std::uint64_t> {
  public:
-  using unmoved_job<Core, std::uint64_t>::unmoved_job;
-  using typename unmoved_job<Core, std::uint64_t>::record;
+  using local_files_job<Core, std::uint64_t>::local_files_job;
+  using typename local_files_job<Core, std::uint64_t>::record;
 
  protected:
   ~count_job() = default;
 
   flow<void> run() override {
-    constexpr int at_once = 100;  // others have work, too
+    constexpr int batch_size = 100;  // small, so that the work executor can serve other jobs
     bool more = true;
     work_call counting{this->core().work_executor, [&](std::error_code& ec) {
-                         for (int i = 0; more && i < at_once; ++i) {
+                         for (int i = 0; more && i < batch_size; ++i) {
                            const auto file = this->queue_.next();
                            more = file != nullptr;
                            if (file) count(*file);

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_DETAIL_POOL_READ_JOB_HPP
 #define FILEXFER_DETAIL_POOL_READ_JOB_HPP
 
-// A job that reads a part of a file at the server into memory.
+// A job that reads a range of a file at the server into memory.
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/query_job.hpp>
@@ -24,7 +24,7 @@
 
 namespace filexfer::detail {
 
-/// What has come of a file, as a `byte_sink`.
+/// Appends to a vector, as a `byte_sink`.
 struct part_sink {
   std::vector<std::byte>& bytes;
 
@@ -53,8 +53,8 @@ class read_job : public single_job<Core, std::vector<std::byte>> {
     retry_schedule<typename Core::clock> schedule{retry_policy{.patience = options.retry_for}};
     for (;;) {
       const bool was_idle = co_await read_once();
-      const transfer_failure& why = this->failure_;
-      if (!why || this->cancelled() || !this->core().may_pass(why)) co_return;
+      const transfer_failure& failure = this->failure_;
+      if (!failure || this->cancelled() || !this->core().may_pass(failure)) co_return;
       if (was_idle) continue;
       if (!this->result_.empty()) schedule.progress();
       const auto pause = schedule.next();
@@ -67,14 +67,14 @@ class read_job : public single_job<Core, std::vector<std::byte>> {
   }
 
  private:
-  /// Whether it failed over a connection that had been idle, and may have broken then.
+  /// Makes one attempt. True if it failed on a connection that may have broken while idle.
   flow<bool> read_once() {
     this->failure_ = {};
     this->result_.clear();
     std::unique_ptr<connection> connected;
     co_await this->core().take_connection(connected, this->failure_);
     if (!connected) co_return false;
-    if (!connected->visit([&](auto& client) { return features_known(client); })) {
+    if (!connected->visit([&](auto& client) { return is_id_of(client); })) {
       this->failure_ = {errc::digest_changed, failure_origin::peer};
       this->core().put_idle(std::move(connected));
       co_return false;
@@ -90,8 +90,9 @@ class read_job : public single_job<Core, std::vector<std::byte>> {
     co_return false;
   }
 
+  /// Whether the id is of the client's kind of digest.
   template <class Client>
-  bool features_known(const Client&) const {
+  bool is_id_of(const Client&) const {
     return id_.template as<typename Client::digest_type>().has_value();
   }
 

@@ -6,8 +6,8 @@
 
 namespace filexfer::detail {
 
-/// Hands the results of one operation to its job, whose type it does not tell: so the client's
-/// flows are the same for all jobs.
+/// Passes the results of one operation to its job, whose type is erased, so that all jobs share the
+/// instantiations of the client's flows.
 template <class Result>
 class result_taker {
  public:
@@ -15,7 +15,7 @@ class result_taker {
   result_taker(Job& job, typename Job::worker& w) noexcept
       : job_{&job}, worker_{&w}, call_{&result_taker::take<Job>} {}
 
-  /// A sink is closed before its result is told.
+  /// Closes the sink, if there is one, before its result is reported.
   template <class Item>
   void operator()(Item& item, std::error_code ec, const Result& result) const {
     if constexpr (requires { item.sink.close(); }) item.sink.close();
@@ -24,9 +24,10 @@ class result_taker {
 
  private:
   template <class Job>
-  static void take(void* to, void* by, std::error_code ec, const Result& result) {
-    auto& job = *static_cast<Job*>(to);
-    auto& w = *static_cast<typename Job::worker*>(by);
+  static void take(void* job_pointer, void* worker_pointer, std::error_code ec,
+                   const Result& result) {
+    auto& job = *static_cast<Job*>(job_pointer);
+    auto& w = *static_cast<typename Job::worker*>(worker_pointer);
     w.bytes_moved += result.bytes;
     if (auto file = job.take_answered(w)) job.conclude(w, std::move(file), ec, result);
   }

@@ -1,9 +1,9 @@
 #ifndef FILEXFER_DETAIL_POOL_ROUTINE_HPP
 #define FILEXFER_DETAIL_POOL_ROUTINE_HPP
 
-// The third driver of flows: a routine runs a flow that awaits whole asynchronous operations
-// ("calls"), such as connecting, an upload of a client, or a wait of a timer. A job of the pool is
-// a few routines on one strand, each of which reads from top to bottom.
+// The third driver of flows: a routine runs a flow that awaits complete asynchronous operations
+// ("calls"), such as connecting, a client's upload, or a timer's wait. A pool's job consists of
+// routines on one strand.
 
 #include <filexfer/detail/driver/work_guard.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -29,13 +29,13 @@ using pool_strand = asio::strand<asio::any_io_executor>;
 
 class routine;
 
-/// What a routine's flow awaits.
+/// An operation that a routine's flow awaits.
 class call_base : public action {
  public:
   call_base(const call_base&) = delete;
   call_base& operator=(const call_base&) = delete;
 
-  /// On the strand, while it is under way; else nothing happens.
+  /// Cancels the operation if it is running. Called on the strand.
   void cancel() { cancel_.emit(asio::cancellation_type::terminal); }
 
  protected:
@@ -44,8 +44,8 @@ class call_base : public action {
   explicit call_base(bool (*start_call)(call_base&, routine&)) noexcept : start_{start_call} {}
   ~call_base() = default;
 
-  /// Starts the operation; false if it has ended at once.
-  bool start(routine& by) { return start_(*this, by); }
+  /// Starts the operation; false if it has completed already, without resuming `caller`.
+  bool start(routine& caller) { return start_(*this, caller); }
 
   asio::cancellation_signal cancel_;
 
@@ -53,11 +53,11 @@ class call_base : public action {
   bool (*start_)(call_base&, routine&);
 };
 
-/// Runs one flow on a strand. It is held alive by the operation that its flow awaits, and nothing
-/// else: where a context drops that, the routine and all that its flow holds go, too.
+/// Runs one flow on a strand. It is owned by the operation that its flow awaits, and by nothing
+/// else: if a context destroys that operation, it destroys the routine and its flow.
 class routine : public std::enable_shared_from_this<routine> {
  public:
-  /// \param owner  is held until the flow has ended.
+  /// \param owner  Kept alive until the flow has ended.
   routine(pool_strand strand, std::shared_ptr<void> owner)
       : owner_{std::move(owner)}, strand_{std::move(strand)} {}
   routine(const routine&) = delete;
@@ -65,24 +65,24 @@ class routine : public std::enable_shared_from_this<routine> {
 
   const pool_strand& strand() const noexcept { return strand_; }
 
-  /// Starts `make_flow()`'s flow, on the strand, later. `on_end` is called once it has ended, with
-  /// what the flow threw, if it did.
+  /// Posts the start of the flow that `make_flow()` returns. Once it has ended, `on_end` is called
+  /// with what it threw, as an error code.
   template <class MakeFlow, class OnEnd>
   static std::weak_ptr<routine> start(const pool_strand& strand, std::shared_ptr<void> owner,
                                       MakeFlow make_flow, OnEnd on_end) {
-    auto made = std::make_shared<routine_of<OnEnd>>(strand, std::move(owner), std::move(on_end));
-    made->flow_.emplace(make_flow());
-    made->flow_->start(made->context_);
-    asio::post(strand, [made] { made->step(); });
-    return made;
+    auto created = std::make_shared<routine_of<OnEnd>>(strand, std::move(owner), std::move(on_end));
+    created->flow_.emplace(make_flow());
+    created->flow_->start(created->context_);
+    asio::post(strand, [created] { created->step(); });
+    return created;
   }
 
-  /// Cancels the call that the flow awaits, if it awaits one. On the strand.
+  /// Cancels the call that the flow awaits, if any. Called on the strand.
   void cancel_call() {
     if (current_ != nullptr) current_->cancel();
   }
 
-  /// Cancels it, and all that the flow awaits from now on but work. On the strand.
+  /// Cancels that call, and all later ones except work. Called on the strand.
   void terminate() {
     terminated_ = true;
     cancel_call();
@@ -90,7 +90,7 @@ class routine : public std::enable_shared_from_this<routine> {
 
   bool terminated() const noexcept { return terminated_; }
 
-  /// The operation has ended. On the strand.
+  /// Called on the strand when the awaited operation has completed.
   void resume() { step(); }
 
  protected:
@@ -105,9 +105,9 @@ class routine : public std::enable_shared_from_this<routine> {
   void step() {
     for (;;) {
       current_ = nullptr;
-      action* const wanted = advance(context_);
-      if (wanted == nullptr) break;
-      current_ = static_cast<call_base*>(wanted);
+      action* const next = advance(context_);
+      if (next == nullptr) break;
+      current_ = static_cast<call_base*>(next);
       if (current_->start(*this)) return;
     }
     std::error_code thrown;
@@ -133,17 +133,17 @@ struct routine::routine_of final : routine {
   OnEnd on_end;
 };
 
-/// What a call has ended with. Its handler is one type for all calls with such results, so that the
-/// operations that it is given to are compiled once for them.
+/// The results of a call. All calls with the same results share a handler type, so an operation is
+/// instantiated once for all of them.
 template <class... Results>
 class call_results : public call_base {
  public:
   std::error_code error() const noexcept { return error_; }
 
-  /// What came beside the error; none if the operation could not be started.
+  /// The handler's other arguments; none if the operation was not started.
   std::optional<std::tuple<Results...>>& results() noexcept { return results_; }
 
-  /// The only result, or one made anew.
+  /// The only result; value-initialized if there is none.
   auto value() {
     using type = std::tuple_element_t<0, std::tuple<Results...>>;
     return results_ ? std::move(std::get<0>(*results_)) : type();
@@ -156,18 +156,18 @@ class call_results : public call_base {
   struct handler {
     using executor_type = pool_strand;
     using cancellation_slot_type = asio::cancellation_slot;
-    executor_type get_executor() const noexcept { return by->strand(); }
+    executor_type get_executor() const noexcept { return caller->strand(); }
     cancellation_slot_type get_cancellation_slot() const noexcept { return slot; }
 
     void operator()(std::error_code ec, Results... results) {
-      const std::shared_ptr<routine> kept = std::move(by);
-      which->error_ = ec;
-      which->results_.emplace(std::move(results)...);
-      kept->resume();
+      const std::shared_ptr<routine> resumed = std::move(caller);
+      called->error_ = ec;
+      called->results_.emplace(std::move(results)...);
+      resumed->resume();
     }
 
-    std::shared_ptr<routine> by;
-    call_results* which;
+    std::shared_ptr<routine> caller;
+    call_results* called;
     asio::cancellation_slot slot;
   };
 
@@ -175,8 +175,8 @@ class call_results : public call_base {
   std::optional<std::tuple<Results...>> results_;
 };
 
-/// A call of `initiate(handler)`, whose handler is `void(std::error_code, Results...)`, runs on the
-/// routine's strand and can be cancelled.
+/// A call of `initiate(handler)`. The handler is `void(std::error_code, Results...)`, runs on the
+/// routine's strand, and has a cancellation slot.
 template <class Initiate, class... Results>
 class call final : public call_results<Results...> {
   using base = call_results<Results...>;
@@ -185,16 +185,16 @@ class call final : public call_results<Results...> {
   explicit call(Initiate initiate) : base{&call::do_start}, initiate_{std::move(initiate)} {}
 
  private:
-  static bool do_start(call_base& started, routine& by) {
+  static bool do_start(call_base& started, routine& caller) {
     auto& self = static_cast<call&>(started);
     self.error_.clear();
     self.results_.reset();
-    if (by.terminated()) {
+    if (caller.terminated()) {
       self.error_ = asio::error::operation_aborted;
       return false;
     }
     try {
-      self.initiate_(typename base::handler{by.shared_from_this(), &self, self.cancel_.slot()});
+      self.initiate_(typename base::handler{caller.shared_from_this(), &self, self.cancel_.slot()});
       return true;
     } catch (...) {
       self.error_ = error_of(std::current_exception());
@@ -205,14 +205,14 @@ class call final : public call_results<Results...> {
   Initiate initiate_;
 };
 
-/// An asynchronous operation to await: name it, then `co_await` the name.
+/// Makes a call to await. Give it a name, then `co_await` the name.
 template <class... Results, class Initiate>
 call<Initiate, Results...> make_call(Initiate initiate) {
   return call<Initiate, Results...>{std::move(initiate)};
 }
 
-/// A call of a function on the work executor, which may block; in place if there is none. It can't
-/// be cancelled.
+/// A call of a function that may block, on the work executor, or in place if there is none. It
+/// can't be cancelled.
 class any_work_call : public call_base {
  public:
   std::error_code error() const noexcept { return error_; }
@@ -224,26 +224,26 @@ class any_work_call : public call_base {
   ~any_work_call() = default;
 
  private:
-  static bool do_start(call_base& base, routine& by) {
+  static bool do_start(call_base& base, routine& caller) {
     auto& self = static_cast<any_work_call&>(base);
     if (self.work_executor_) {
       try {
-        self.post(by);
+        self.post(caller);
         return true;
-      } catch (...) {  // then it is done here
+      } catch (...) {  // not posted: runs in place
       }
     }
     self.run();
     return false;
   }
 
-  void post(routine& by) {
-    work_guard<pool_strand> guard{by.strand()};
+  void post(routine& caller) {
+    work_guard<pool_strand> guard{caller.strand()};
     asio::post(work_executor_,
-               [this, kept = by.shared_from_this(), guard = std::move(guard)]() mutable {
+               [this, shared = caller.shared_from_this(), guard = std::move(guard)]() mutable {
                  run();
-                 const pool_strand strand = kept->strand();
-                 asio::post(strand, [kept = std::move(kept)] { kept->resume(); });
+                 const pool_strand strand = shared->strand();
+                 asio::post(strand, [shared = std::move(shared)] { shared->resume(); });
                });
   }
 

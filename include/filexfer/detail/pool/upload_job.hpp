@@ -1,8 +1,8 @@
 #ifndef FILEXFER_DETAIL_POOL_UPLOAD_JOB_HPP
 #define FILEXFER_DETAIL_POOL_UPLOAD_JOB_HPP
 
-// A job that uploads. Files leave one behind the other; one that broke goes by itself, with a token
-// by which the next attempt goes on where this one stops.
+// A job that uploads. Files are pipelined; one that was interrupted is uploaded by itself, with a
+// token by which the next attempt resumes where this one stops.
 
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/digests.hpp>
@@ -40,23 +40,23 @@ namespace filexfer::detail {
 /// Which files of its range an upload job sends.
 enum class upload_scope {
   all,
-  missing  ///< Those that the server has not got; the others are only named to it.
+  missing  ///< Those that the server does not hold; for the others it adds the name.
 };
 
-/// Bytes that are hashed before the server is asked for their files: it waits meanwhile.
+/// Bytes that are hashed before the server is asked for their files. It waits meanwhile.
 inline constexpr std::uint64_t max_hashed_size = std::uint64_t{64} * 1024 * 1024;
 
-/// What an upload job keeps of a file.
+/// An upload job's state of a file.
 template <class Clock>
 struct upload_record : file_record<any_upload, Clock> {
   std::uint64_t size = 0;
   std::string token{};
-  any_digest digest{};           ///< If it is known.
-  bool digest_was_read = false;  ///< Earlier than the bytes that are sent: the file, or a cache.
+  any_digest digest{};           ///< Empty if unknown.
+  bool digest_was_read = false;  ///< `digest` is from an earlier read of the file, or the cache.
   bool digest_was_wrong = false;
-  bool began_afresh = false;
+  bool restarted = false;  ///< Once, after a mismatch or a change of the file.
 
-  /// Whether the other side was there: that bytes were sent does not tell.
+  /// Always false: bytes that were sent don't prove that the server received them.
   static bool has_received() noexcept { return false; }
 
   void finish(transfer_outcome& outcome) {
@@ -67,17 +67,16 @@ struct upload_record : file_record<any_upload, Clock> {
 
 /// An element of `opened_files`.
 template <class Source, class Digest>
-struct upload_to_go {
+struct batched_upload {
   Source& source;
   upload_request<Digest> request;
 };
 
-/// The files of one operation, each of which is opened when it is its turn and closed behind its
-/// last byte.
+/// The files of a batch. Each is opened when it is its turn, and closed after its last byte.
 template <class Item>
 class opened_files {
  public:
-  /// `open_next` closes the file before and returns the next one; nullptr at the end.
+  /// \param open_next  Closes the current file and returns the next one; null at the end.
   explicit opened_files(std::function<Item*()> open_next) : open_next_{std::move(open_next)} {}
 
   class iterator {
@@ -127,8 +126,8 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
         return this->template upload_alone<counted_source>(w, client, std::move(first), lost);
       }
       return scope_ == upload_scope::missing
-                 ? this->send_missing(w, client, std::move(first), lost)
-                 : this->upload_small_files(w, client, std::move(first), lost);
+                 ? this->upload_missing(w, client, std::move(first), lost)
+                 : this->upload_batch(w, client, std::move(first), lost);
     });
   }
 
@@ -136,36 +135,35 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   template <class Result>
   friend class result_taker;
 
-  /// A file that is open.
-  struct opened {
+  struct open_file {
     std::unique_ptr<any_source> source;
-    std::optional<counted_source> seen{};
+    std::optional<counted_source> counted{};  ///< Wraps `source`.
   };
 
-  static void open(record& file, std::optional<opened>& place, std::error_code& ec) try {
+  static void open(record& file, std::optional<open_file>& opened, std::error_code& ec) try {
     auto source = file.open(ec);
-    if (!ec) place.emplace(opened{std::move(source)});
+    if (!ec) opened.emplace(open_file{std::move(source)});
   } catch (...) {
-    place.reset();
+    opened.reset();
     ec = error_of(std::current_exception());
   }
 
-  /// Opens the file, for an attempt.
+  /// Opens the file for an attempt, and fills `request`.
   template <class Digest>
-  void begin(record& file, std::optional<opened>& place, upload_request<Digest>& request,
+  void begin(record& file, std::optional<open_file>& opened, upload_request<Digest>& request,
              std::error_code& ec) {
     ec.clear();
-    open(file, place, ec);
+    open(file, opened, ec);
     if (ec) return;
-    any_source& source = *place->source;
+    any_source& source = *opened->source;
     file.size = source.size();
     if (!file.progress) {
-      // Nobody could tell the size of what had to be prepared.
+      // A file that has to be prepared is announced without a size.
       const auto expected = file.is_prepared ? std::nullopt : std::optional{file.size};
       file.progress.emplace(this->core().progress, expected);
     }
     file.progress->stop();
-    place->seen.emplace(source, *file.progress, this->cancelled());
+    opened->counted.emplace(source, *file.progress, this->cancelled());
     request = {};
     request.name = file.name();
     request.modified = source.modified();
@@ -182,26 +180,26 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
 
   any_digest_cache* cache() noexcept { return this->core().digests.get(); }
 
-  /// Sees to it that the digest of a file that is open is known.
+  /// Sets the digest of an open file, unless it is known.
   template <class Hasher>
-  void find_digest(record& file, opened& place, std::error_code& ec) try {
+  void find_digest(record& file, open_file& opened, std::error_code& ec) try {
     if (file.digest.template as<typename Hasher::digest_type>()) return;
     file.digest_was_read = true;
-    file.digest = digest_of<Hasher>(cache(), *place.source, *place.seen, ec);
+    file.digest = digest_of<Hasher>(cache(), *opened.source, *opened.counted, ec);
   } catch (...) {
     ec = error_of(std::current_exception());
   }
 
-  /// The server says what an attempt has left only to one who knows the digest.
+  /// Hashes the file: the server resumes an upload only if it is given the digest.
   flow<bool> read_ahead(record& file) override {
     if (!file.is_seekable() || !file.digest.empty()) co_return false;
     work_call hashing{this->core().work_executor, [&](std::error_code&) {
                         this->core().with_hasher([&]<class Hasher>(std::type_identity<Hasher>) {
-                          std::error_code ec;  // which the attempt will meet again
-                          std::optional<opened> place;
+                          std::error_code ec;  // the attempt will fail with it again
+                          std::optional<open_file> opened;
                           upload_request<typename Hasher::digest_type> request;
-                          begin(file, place, request, ec);
-                          if (!ec) this->template find_digest<Hasher>(file, *place, ec);
+                          begin(file, opened, request, ec);
+                          if (!ec) this->template find_digest<Hasher>(file, *opened, ec);
                         });
                       }};
     co_await hashing;
@@ -213,20 +211,19 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     if (handle && cache()) cache()->forget(*handle, this->core().digest);
   }
 
-  // ------------------------------------------------------------------------------- one by itself
+  // ----------------------------------------------------------------------------- a single file
 
   /// \tparam Source  `counted_source`, or `streamed_source` if the file's source is not seekable.
   template <class Source, class Client>
   flow<void> upload_alone(worker& w, Client& client, pointer file, transfer_failure& lost) {
     using hasher = typename Client::hasher_type;
-    std::optional<opened> place;
+    std::optional<open_file> opened;
     typename Client::upload_request request;
     work_call opening{this->core().work_executor, [&](std::error_code& ec) {
-                        begin(*file, place, request, ec);
-                        // The server says what an attempt has left only to one who knows the
-                        // digest.
+                        begin(*file, opened, request, ec);
+                        // The server resumes an upload only if it is given the digest.
                         if (!ec && file->alone && file->is_seekable()) {
-                          find_digest<hasher>(*file, *place, ec);
+                          find_digest<hasher>(*file, *opened, ec);
                           request.expected =
                               file->digest.template as<typename Client::digest_type>();
                         }
@@ -237,13 +234,13 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       co_return;
     }
     file->progress->start(file->size);
-    Source source{*place->seen};
+    Source source{*opened->counted};
     auto uploading = make_call<typename Client::upload_result>(
         [&](auto handler) { client.async_upload(source, std::move(request), std::move(handler)); });
     co_await uploading;
     const auto result = uploading.value();
     w.bytes_moved += result.bytes;
-    work_call closing{this->core().work_executor, [&](std::error_code&) { place.reset(); }};
+    work_call closing{this->core().work_executor, [&](std::error_code&) { opened.reset(); }};
     co_await closing;
     const std::error_code ec = uploading.error();
     const bool synchronized = client.usable();
@@ -256,43 +253,43 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     conclude(w, std::move(file), ec, result);
   }
 
-  // ------------------------------------------------------------------- one behind the other
+  // ----------------------------------------------------------------------------------- batches
 
   template <class Client>
-  flow<void> upload_small_files(worker& w, Client& client, pointer first, transfer_failure& lost) {
+  flow<void> upload_batch(worker& w, Client& client, pointer first, transfer_failure& lost) {
     const auto next = [&] { return first ? std::move(first) : this->queue().next(); };
     co_await upload_each(w, client, next, this->limit_for(w), lost);
     if (first) this->queue().put_back(std::move(first));
   }
 
-  /// Sends up to `room` of what `next` gives.
+  /// Uploads up to `room` of the files that `next` returns.
   template <class Client>
   flow<void> upload_each(worker& w, Client& client, std::function<pointer()> next, std::size_t room,
                          transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
-    using item = upload_to_go<counted_source, digest_type>;
-    std::optional<opened> place;
+    using item = batched_upload<counted_source, digest_type>;
+    std::optional<open_file> opened;
     std::optional<item> current;
     const auto open_next = [&]() -> item* {
       current.reset();
-      place.reset();
+      opened.reset();
       while (room > 0) {
         pointer file = next();
         if (!file) return nullptr;
-        if (!suits(*file)) {
+        if (!is_batchable(*file)) {
           this->queue().put_back(std::move(file));
           return nullptr;
         }
         --room;
         std::error_code ec = file->error();
         upload_request<digest_type> request;
-        if (!ec) begin(*file, place, request, ec);
+        if (!ec) begin(*file, opened, request, ec);
         if (ec) {
           w.add(std::move(file), ec);
           continue;
         }
         file->progress->start(file->size);
-        current.emplace(item{*place->seen, std::move(request)});
+        current.emplace(item{*opened->counted, std::move(request)});
         w.add(std::move(file));
         return &*current;
       }
@@ -305,38 +302,38 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     co_await uploading;
     work_call closing{this->core().work_executor, [&](std::error_code&) {
                         current.reset();
-                        place.reset();
+                        opened.reset();
                       }};
     co_await closing;
     if (uploading.error()) lost = failure_of(*w.connected, uploading.error());
   }
 
-  static bool suits(record& file) {
+  static bool is_batchable(record& file) {
     return !file.alone && file.is_seekable() && (file.is_prepared || !file.blocks());
   }
 
-  // ------------------------------------------------------------------------------ what is missing
+  // ----------------------------------------------------------------------------- missing files
 
-  /// Asks for some files whether the server holds them, and sends those that it lacks.
+  /// Asks for a batch of files whether the server holds them, and uploads those that it lacks.
   template <class Client>
-  flow<void> send_missing(worker& w, Client& client, pointer first, transfer_failure& lost) {
+  flow<void> upload_missing(worker& w, Client& client, pointer first, transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using hasher = typename Client::hasher_type;
     std::vector<name_request<digest_type>> names;
     work_call hashing{this->core().work_executor, [&](std::error_code&) {
-                        this->template hash_some<hasher>(w, std::move(first), names);
+                        this->template hash_batch<hasher>(w, std::move(first), names);
                       }};
     co_await hashing;
     std::deque<pointer> missing;
-    std::deque<pointer> twins;  // of some of those: the server is asked again once they are sent
+    std::deque<pointer> duplicates;  // of files in `missing`: asked for again after these are sent
     std::set<digest_type> missing_digests;
     const std::function<void(const name_request<digest_type>&, std::error_code, bool)> on_answer =
         [&](const name_request<digest_type>& asked, std::error_code ec, bool held) {
           pointer file = this->take_answered(w);
           if (!file) return;
-          if (ec || held) check_held(w, std::move(file), ec, asked.id);
+          if (ec || held) conclude_held(w, std::move(file), ec, asked.id);
           else if (missing_digests.insert(asked.id).second) missing.push_back(std::move(file));
-          else twins.push_back(std::move(file));
+          else duplicates.push_back(std::move(file));
         };
     auto asking = make_call<>(
         [&](auto handler) { client.async_add_names(names, on_answer, std::move(handler)); });
@@ -348,23 +345,23 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       const auto next = [&] { return take_front(missing); };
       co_await upload_each(w, client, next, missing.size(), lost);
     }
-    while (!twins.empty()) this->queue().put_back(take_back(twins));
+    while (!duplicates.empty()) this->queue().put_back(take_back(duplicates));
     while (!missing.empty()) this->queue().put_back(take_back(missing));
   }
 
-  /// Takes as many files as one operation may have, and finds out their digests.
+  /// Takes files for one operation, and finds their digests.
   template <class Hasher, class Names>
-  void hash_some(worker& w, pointer first, Names& names) {
+  void hash_batch(worker& w, pointer first, Names& names) {
     std::uint64_t bytes = 0;
     for (std::size_t room = this->limit_for(w); room > 0 && bytes < max_hashed_size; --room) {
       pointer file = first ? std::move(first) : this->queue().next();
       if (!file) return;
-      if (!suits(*file)) return this->queue().put_back(std::move(file));
+      if (!is_batchable(*file)) return this->queue().put_back(std::move(file));
       std::error_code ec = file->error();
-      std::optional<opened> place;
+      std::optional<open_file> opened;
       upload_request<typename Hasher::digest_type> request;
-      if (!ec) begin(*file, place, request, ec);
-      if (!ec) find_digest<Hasher>(*file, *place, ec);
+      if (!ec) begin(*file, opened, request, ec);
+      if (!ec) find_digest<Hasher>(*file, *opened, ec);
       if (!ec) {
         bytes += file->size;
         const auto id = *file->digest.template as<typename Hasher::digest_type>();
@@ -386,15 +383,15 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     return file;
   }
 
-  /// The server has a file, or has refused its name.
-  void check_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
-    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
-    told.computed_here = id;
-    if (!ec) told.computed_there = id;
-    told.size = file->size;
-    told.name = file->name();
-    if (ec) this->retry_or_report(std::move(file), std::move(told), 0);
-    else this->report(*file, std::move(told));
+  /// The server holds a file, or has refused its name.
+  void conclude_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
+    transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
+    outcome.computed_here = id;
+    if (!ec) outcome.computed_there = id;
+    outcome.size = file->size;
+    outcome.name = file->name();
+    if (ec) this->retry_or_report(std::move(file), std::move(outcome), 0);
+    else this->report(*file, std::move(outcome));
   }
 
   // ------------------------------------------------------------------------------------- results
@@ -402,28 +399,28 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   template <class Result>
   void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
-    transfer_outcome told{file->index, failure_of(*w.connected, ec)};
-    told.moved = result.sent;
-    told.computed_here = result.computed_here;
-    told.computed_there = result.computed_there;
-    told.size = file->size;
-    told.name = file->name();
-    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(told));
-    // What an earlier attempt had left there was not of this file, and is dropped now; or the file
-    // has changed since it was read, or the cache was wrong.
-    const bool is_left = ec == errc::mismatch && result.offset > 0;
+    transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
+    outcome.moved = result.sent;
+    outcome.computed_here = result.computed_here;
+    outcome.computed_there = result.computed_there;
+    outcome.size = file->size;
+    outcome.name = file->name();
+    if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(outcome));
+    // The server held bytes of another file from an earlier attempt, and has dropped them; or the
+    // file has changed since it was read; or the cache was wrong.
+    const bool was_stale = ec == errc::mismatch && result.offset > 0;
     const bool has_changed = ec == errc::mismatch || ec == errc::source_changed;
     const bool was_read = has_changed && std::exchange(file->digest_was_read, false);
     if (was_read) {
       file->digest = {};
       file->digest_was_wrong = true;
     }
-    if ((is_left || was_read) && !std::exchange(file->began_afresh, true)) {
+    if ((was_stale || was_read) && !std::exchange(file->restarted, true)) {
       return this->retry_now(std::move(file));
     }
-    if (was_read) told.failure = {errc::source_changed, failure_origin::local};
-    if (!file->is_seekable()) return this->report(*file, std::move(told));
-    this->retry_or_report(std::move(file), std::move(told), result.bytes);
+    if (was_read) outcome.failure = {errc::source_changed, failure_origin::local};
+    if (!file->is_seekable()) return this->report(*file, std::move(outcome));
+    this->retry_or_report(std::move(file), std::move(outcome), result.bytes);
   }
 
   upload_scope scope_;
