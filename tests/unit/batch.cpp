@@ -371,6 +371,7 @@ TEST_CASE("what a server says beyond its replies is left for what follows") {
   std::vector<to_download> files{{id_of(hello), {}}};
   CHECK_FALSE(batch.download(files));
   CHECK(batch.results == texts{"hello"});
+  CHECK(batch.state.connection.in.size() == more.size());
 }
 
 TEST_CASE("a refusal before the last byte is told, and the connection is over") {
@@ -539,6 +540,21 @@ TEST_CASE("a sink that fails with much to come ends the batch") {
   CHECK(batch.download(files) == std::errc::io_error);
   CHECK(batch.results.size() == 1);
   CHECK_FALSE(batch.state.synchronized);
+}
+
+TEST_CASE("downloads that are cancelled leave their buffer, which a read may be pending in") {
+  std::size_t cancelled = 0;
+  for (std::size_t action = 0;; ++action) {
+    batch_by_hand batch{features + dialogue{C(asks_for_both), S(hello_down + abc_down)}};
+    batch.driver.chunk = 10;
+    batch.driver.cancelled_from = action;
+    auto files = both_files();
+    if (!batch.download(files)) break;
+    if (batch.driver.peer.said() == "FEATURES\n" || batch.driver.peer.said().empty()) continue;
+    REQUIRE(batch.state.connection.in.space().size() > filexfer::max_line_length);
+    ++cancelled;
+  }
+  CHECK(cancelled > 3);
 }
 
 TEST_CASE("a download that breaks off is told of nobody, and the files before it are there") {

@@ -80,9 +80,10 @@ class line_buffer {
     }
   }
 
-  /// Frees memory that an idle connection does not need; bytes that are left may be lost.
+  /// Frees memory that an idle connection does not need, if the buffer is empty. No read into it
+  /// may be pending.
   void narrow() noexcept {
-    if (text_.size() == max_line_length) return;
+    if (!empty() || text_.size() == max_line_length) return;
     clear();
     text_.resize(max_line_length);
     text_.shrink_to_fit();

@@ -169,7 +169,7 @@ flow<void> download_all(client_state& state, Files& files, OnResult on_result,
     download_pipeline<Hasher, Files, OnResult> pipeline{state, files, on_result};
     state.connection.in.widen();
     co_await run_pipeline(state, pipeline, ec);
-    state.connection.in.narrow();
+    if (!ec) state.connection.in.narrow();  // else a read into it may be pending
     state.synchronized = !ec;
     co_return;
   }
