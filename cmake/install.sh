@@ -50,6 +50,7 @@ find_missing() {
     have_program clang++ || wanted="$wanted clang"
     have_program clang-format-16 || wanted="$wanted clang-format-16"
     have_program clang-tidy || wanted="$wanted clang-tidy"
+    have_program doxygen || wanted="$wanted doxygen"
     have_header benchmark/benchmark.h || wanted="$wanted libbenchmark-dev"
     have_program ssh || wanted="$wanted openssh-client"
     have_program sshd || [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
