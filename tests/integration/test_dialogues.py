@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Plays dialogues, as a person would with `nc`, against filexfer-server.
 
-Those of README.md are played: a document whose examples are not tried lies sooner
-or later. FILEXFER_SOURCE_DIR is the folder of README.md, FILEXFER_BIN that of the
+Those of .github/PROTOCOL.md are played: a document whose examples are not tried lies sooner
+or later. FILEXFER_SOURCE_DIR is the root of the sources, FILEXFER_BIN that of the
 programs. Exits with 77 where they are absent.
 
 A dialogue is a fenced block with the info string `dialogue`. Each is played in one
@@ -248,8 +248,8 @@ class Dialogues(unittest.TestCase):
                     client.end_sending()
                     self.assertEqual(client.rest(), b"", "came after the end of the dialogue")
 
-    def test_the_dialogues_of_the_readme(self):
-        path = os.path.join(SOURCE_DIR, "README.md")
+    def test_the_dialogues_of_the_protocol_s_page(self):
+        path = os.path.join(SOURCE_DIR, ".github", "PROTOCOL.md")
         with open(path, encoding="utf-8") as file:
             dialogues = dialogues_of(file.read())
         self.assertNotEqual(dialogues, [], "%s has no fenced block with the info string `dialogue`" % path)
