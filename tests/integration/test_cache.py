@@ -84,9 +84,9 @@ class Cache(Case):
     def test_what_was_not_read_is_not_shown_as_progress(self):
         server = self.serve()
         self.client(server, "upload", self.old)
-        for data in (sum(map(len, FILES.values())), 0):
+        for moved in (sum(map(len, FILES.values())), 0):
             said = [json.loads(line) for line in self.cached(server, "--json", "verify", self.old).splitlines()]
-            self.assertEqual((said[-1]["files"], said[-1]["bytes"]), (len(FILES), data))
+            self.assertEqual((said[-1]["files"], said[-1]["bytes"]), (len(FILES), moved))
 
     def test_what_is_remembered_is_believed(self):
         server = self.serve()

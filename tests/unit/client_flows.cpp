@@ -1,7 +1,9 @@
 #include "support/dialogues.hpp"
 #include "support/script.hpp"
 
-#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_downloads.hpp>
+#include <filexfer/detail/flow/client_lists.hpp>
+#include <filexfer/detail/flow/client_uploads.hpp>
 
 #include <doctest/doctest.h>
 

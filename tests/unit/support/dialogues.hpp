@@ -6,7 +6,9 @@
 
 #include "script.hpp"
 
-#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_downloads.hpp>
+#include <filexfer/detail/flow/client_lists.hpp>
+#include <filexfer/detail/flow/client_uploads.hpp>
 #include <filexfer/detail/flow/session_flow.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_store.hpp>

@@ -4,8 +4,10 @@
 // A client's operations, for both drivers: each function here returns a factory, which a driver
 // calls with its `std::error_code&` to make the operation's flow.
 
-#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_downloads.hpp>
+#include <filexfer/detail/flow/client_lists.hpp>
 #include <filexfer/detail/flow/client_state.hpp>
+#include <filexfer/detail/flow/client_uploads.hpp>
 #include <filexfer/detail/flow/download_batch.hpp>
 #include <filexfer/detail/flow/upload_batch.hpp>
 #include <filexfer/digest.hpp>

@@ -3,7 +3,8 @@
 
 // Many downloads, pipelined.
 
-#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_downloads.hpp>
+#include <filexfer/detail/flow/client_lists.hpp>
 #include <filexfer/detail/flow/client_state.hpp>
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/detail/flow/pipeline.hpp>

@@ -3,8 +3,9 @@
 
 // Many uploads, and many queries whether the server holds a file, pipelined.
 
-#include <filexfer/detail/flow/client_flows.hpp>
+#include <filexfer/detail/flow/client_lists.hpp>
 #include <filexfer/detail/flow/client_state.hpp>
+#include <filexfer/detail/flow/client_uploads.hpp>
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/detail/flow/pipeline.hpp>
 #include <filexfer/detail/flow/transfer.hpp>
