@@ -43,7 +43,7 @@ class outgoing {
   filexfer::file_source open(std::error_code& ec) const { return open_(ec); }
 
   /// Whether it takes as long as somebody else likes to have it: standard input is spooled first.
-  bool blocks() const noexcept { return !open_ && !error_; }
+  bool may_block() const noexcept { return !open_ && !error_; }
   void prepare(std::error_code& ec);
 
   /// Why it failed on this side.

@@ -18,7 +18,7 @@ class sized_input {
   const std::string& name() const noexcept { return name_; }
   std::string label() const { return standard_input; }
   bool may_retry() const noexcept { return false; }
-  bool blocks() const noexcept { return true; }
+  bool may_block() const noexcept { return true; }
 
   /// That it goes on behind its end is found out where its end is read, which this one's is not.
   void prepare(std::error_code& ec) {

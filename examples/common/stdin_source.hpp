@@ -22,7 +22,7 @@ class stdin_source {
   explicit stdin_source(std::uint64_t size) noexcept : size_{size} {}
 
   std::uint64_t size() const noexcept { return size_; }
-  static bool waits() noexcept { return true; }
+  static bool may_block() noexcept { return true; }
 
   /// `errc::short_source` if standard input ends before its size.
   std::size_t read(std::span<std::byte> to, std::error_code& ec);

@@ -68,8 +68,8 @@ class any_digest {
   /// \return The digest; nothing if `Digest` has another length.
   template <class Digest>
   constexpr std::optional<Digest> as() const noexcept {
-    if (size_ != Digest::bytes) return std::nullopt;
-    std::array<std::byte, Digest::bytes> value{};
+    if (size_ != Digest::size) return std::nullopt;
+    std::array<std::byte, Digest::size> value{};
     std::copy_n(value_.begin(), value.size(), value.begin());
     return Digest{value};
   }

@@ -134,7 +134,7 @@ class any_stream {
       ec.clear();
       if constexpr (closable_stream<Stream>) stream.close(ec);
     }
-    std::optional<std::string> end_reason() override { return detail::end_reason_of(stream); }
+    std::optional<std::string> end_reason() override { return detail::stream_end_reason(stream); }
 
     Stream stream;
   };

@@ -44,7 +44,7 @@ template <std::size_t Bytes>
 class digest {
  public:
   /// Length of the digest in bytes.
-  static constexpr std::size_t bytes = Bytes;
+  static constexpr std::size_t size = Bytes;
   /// Length of the hexadecimal form in digits.
   static constexpr std::size_t hex_digits = 2 * Bytes;
 

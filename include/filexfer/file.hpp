@@ -213,7 +213,7 @@ class file_sink {
 
   /// Discards the part's bytes.
   /// \param ec  Cleared, or set to the system's code.
-  void drop_held(std::error_code& ec) noexcept {
+  void discard_held(std::error_code& ec) noexcept {
     ec.clear();
     held_ = 0;
     if (part_.empty()) return;

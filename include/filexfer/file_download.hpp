@@ -220,9 +220,9 @@ class file_download::sink {
 
   /// Empties the part.
   /// \param ec  Cleared, or set to the system's code.
-  void drop_held(std::error_code& ec) {
-    if (tree_) tree_->drop_held(ec);
-    else file_->drop_held(ec);
+  void discard_held(std::error_code& ec) {
+    if (tree_) tree_->discard_held(ec);
+    else file_->discard_held(ec);
   }
 
   /// Keeps the received bytes as the part. A sink that is destroyed without `keep` or `commit`

@@ -300,7 +300,7 @@ namespace detail {
 /// Duplicates `fd` to a descriptor above the standard ones; -1 if `fd` is closed.
 inline int duplicate_above_stderr(int fd) {
   std::error_code ec;
-  descriptor copy = duplicate(fd, first_other, ec);
+  descriptor copy = duplicate(fd, first_non_standard_fd, ec);
   if (ec && ec != std::errc::bad_file_descriptor) throw std::system_error{ec, "standard streams"};
   return copy.release();
 }

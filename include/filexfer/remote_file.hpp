@@ -46,7 +46,7 @@ class remote_source {
   /// \return The size in bytes, according to the list.
   std::uint64_t size() const noexcept { return size_; }
   /// \return True: reading may block indefinitely.
-  static bool waits() noexcept { return true; }
+  static bool may_block() noexcept { return true; }
   /// \return The modification time, if the list had it.
   std::optional<file_time> modified() const noexcept { return modified_; }
 

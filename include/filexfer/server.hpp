@@ -247,10 +247,10 @@ class server {
       std::error_code disconnected;
       const auto remote = socket.remote_endpoint(disconnected);
       if (disconnected) return;
-      detail::prepare(socket);
-      const std::string peer = detail::name_of(remote);
+      detail::set_socket_options(socket);
+      const std::string peer = detail::endpoint_name(remote);
       auto connection = std::make_shared<peer_connection>();
-      connection->address = detail::address_of(remote);
+      connection->address = detail::peer_address(remote);
       const std::size_t served = count_served([](const peer_connection&) { return true; });
       const bool too_many_from_address = !connection->address.empty() &&  // a local peer has none
                                          count_served([&](const peer_connection& other) {

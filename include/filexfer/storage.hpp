@@ -31,8 +31,8 @@ namespace filexfer {
 /// - `read(to, ec)`: fills `to` with the next bytes and returns their number; fewer than
 ///   `to.size()` only at the end.
 ///
-/// It may have `waits()`, which returns whether a read may block for as long as a peer likes, as
-/// on a pipe or a connection to another server. Such a source is read on the work executor, even
+/// It may have `may_block()`, which returns whether a read may block for as long as a peer likes,
+/// as on a pipe or a connection to another server. Such a source is read on the work executor, even
 /// if it is small.
 ///
 /// \tparam S  The source.
@@ -45,8 +45,8 @@ concept byte_source = requires(S& s, const S& c, std::span<std::byte> to, std::e
 namespace detail {
 
 template <byte_source S>
-bool waits(const S& source) noexcept {
-  if constexpr (requires { source.waits(); }) return source.waits();
+bool may_block(const S& source) noexcept {
+  if constexpr (requires { source.may_block(); }) return source.may_block();
   else return false;
 }
 
@@ -113,7 +113,7 @@ concept announced_sink =
 ///
 /// - `held()`: the number of these bytes.
 /// - `read_held(to, offset, ec)`: fills `to` with them from `offset` on, and returns how many.
-/// - `drop_held(ec)`: discards them; `held()` is 0 afterwards.
+/// - `discard_held(ec)`: discards them; `held()` is 0 afterwards.
 ///
 /// A download requests the bytes behind them, and hashes all bytes before it commits.
 ///
@@ -123,7 +123,7 @@ concept resumable_sink = byte_sink<S> && requires(S& s, const S& c, std::span<st
                                                   std::uint64_t offset, std::error_code& ec) {
   { c.held() } -> std::same_as<std::uint64_t>;
   { s.read_held(to, offset, ec) } -> std::same_as<std::size_t>;
-  { s.drop_held(ec) } -> std::same_as<void>;
+  { s.discard_held(ec) } -> std::same_as<void>;
 };
 
 /// A stored file that is open for reading.

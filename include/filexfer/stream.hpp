@@ -102,7 +102,7 @@ void close_stream(S& stream) {
 
 /// Why the other end ended the stream; nothing if the stream does not know.
 template <class S>
-std::optional<std::string> end_reason_of(S& stream) {
+std::optional<std::string> stream_end_reason(S& stream) {
   if constexpr (requires { stream.end_reason(); }) return stream.end_reason();
   else return std::nullopt;
 }

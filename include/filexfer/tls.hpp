@@ -63,7 +63,7 @@ class tls_stream {
   /// \return The native handle of the socket.
   auto native_handle() { return stream_->lowest_layer().native_handle(); }
   /// \return OpenSSL's handle, to configure before the handshake, and to query after it.
-  SSL* native_tls() { return stream_->native_handle(); }
+  SSL* native_ssl_handle() { return stream_->native_handle(); }
 
   /// Starts an asynchronous read, after the handshake if that is still to be done.
   /// Handler: `void(std::error_code, std::size_t bytes)`. Errors: `asio::error::eof` if the peer
@@ -314,7 +314,7 @@ class tls_connector {
       stream_ = std::make_unique<stream_type>(std::move(socket), *context_,
                                               asio::ssl::stream_base::client);
       stream_type& stream = *stream_;
-      if (!ec && !detail::expect_host(stream.native_tls(), host_)) {
+      if (!ec && !detail::expect_host(stream.native_ssl_handle(), host_)) {
         ec = std::make_error_code(std::errc::invalid_argument);
       }
       if (ec) self.complete(ec, stream_type{std::move(stream)});
@@ -323,7 +323,7 @@ class tls_connector {
 
     template <class Self>
     void operator()(Self& self, std::error_code ec, std::size_t) {
-      const long verified = SSL_get_verify_result(stream_->native_tls());
+      const long verified = SSL_get_verify_result(stream_->native_ssl_handle());
       if (ec && verified != X509_V_OK) ec = {static_cast<int>(verified), certificate_category()};
       stream_type stream = std::move(*stream_);
       stream_.reset();

@@ -43,7 +43,7 @@ struct retry_policy {
 ///
 /// \param ec,origin  how the last attempt ended, and where the error arose.
 /// \return whether to retry.
-inline bool may_try_again(std::error_code ec, failure_origin origin) noexcept {
+inline bool is_retryable(std::error_code ec, failure_origin origin) noexcept {
   if (!ec || origin == failure_origin::local || ec.value() == ECANCELED) return false;
   if (ec == condition::refused) return ec == condition::may_pass;
   return ec == errc::truncated || origin != failure_origin::peer;
@@ -164,7 +164,7 @@ class upload_attempts {
     return wanted_;
   }
 
-  /// Whether another attempt can succeed, as `may_try_again`; also after one `errc::mismatch` of a
+  /// Whether another attempt can succeed, as `is_retryable`; also after one `errc::mismatch` of a
   /// resumed upload.
   ///
   /// \param ec,origin  how the last attempt ended, and where the error arose.
@@ -174,7 +174,7 @@ class upload_attempts {
                 const upload_result<digest_type>& result) {
     // The bytes that the server had kept were not this file's, and are discarded now: retry once.
     if (ec == errc::mismatch && result.offset > 0) return !std::exchange(restarted_, true);
-    return may_try_again(ec, origin);
+    return is_retryable(ec, origin);
   }
 
  private:

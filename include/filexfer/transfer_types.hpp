@@ -60,7 +60,7 @@ using listed_file = file_info<any_digest>;
 /// Optional:
 /// - `error()`: why the file can't be sent. If set, the file is not opened, and this is its result.
 /// - `id()`: the file's digest as an `any_digest`, empty if unknown.
-/// - `blocks()`: whether `open` may block indefinitely, as with standard input. If so,
+/// - `may_block()`: whether `open` may block indefinitely, as with standard input. If so,
 ///   `prepare(ec)` is called first; after it `open` must not block any more.
 /// - `may_retry()`: whether another attempt is possible. False for bytes that can be read only
 ///   once.

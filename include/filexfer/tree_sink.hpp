@@ -166,9 +166,9 @@ class tree_sink {
   }
   /// Empties the part.
   /// \param ec  Cleared, or set to the system's code.
-  void drop_held(std::error_code& ec) noexcept {
+  void discard_held(std::error_code& ec) noexcept {
     ec.clear();
-    if (file_) file_->drop_held(ec);
+    if (file_) file_->discard_held(ec);
   }
 
   /// Closes the file, and keeps what was written as the part, in the folders made for it.

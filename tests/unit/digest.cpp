@@ -22,7 +22,7 @@ using tiny = digest<2>;
 
 constexpr tiny ab_cd{{std::byte{0xAB}, std::byte{0xCD}}};
 
-static_assert(tiny::bytes == 2 && tiny::hex_digits == 4);
+static_assert(tiny::size == 2 && tiny::hex_digits == 4);
 static_assert(tiny::from_hex("abcd") == ab_cd);
 static_assert(std::is_trivially_copyable_v<tiny>);
 

@@ -423,7 +423,7 @@ TEST_CASE("a part is dropped where it is wrong, empty, or not to be kept") {
   {
     auto sink = open();
     CHECK(sink.held() == 5);
-    sink.drop_held(ec);
+    sink.discard_held(ec);
     CHECK(sink.held() == 0);
     sink.write(std::as_bytes(std::span{std::string_view{"right"}}), ec);
     sink.keep();

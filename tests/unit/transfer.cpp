@@ -143,24 +143,24 @@ TEST_CASE("a file that changes between attempts is never stored as a mixture") {
 }
 
 TEST_CASE("what will be refused again is not tried again") {
-  using filexfer::may_try_again;
+  using filexfer::is_retryable;
   const auto peer = failure_origin::peer;
   for (const auto passes : {errc::busy, errc::shutting_down, errc::timeout, errc::io,
                             errc::no_space, errc::truncated}) {
     CAPTURE(make_error_code(passes).message());
-    CHECK(may_try_again(passes, peer));
+    CHECK(is_retryable(passes, peer));
   }
   for (const auto stays :
        {errc::bad_name, errc::too_large, errc::read_only, errc::mismatch, errc::superseded,
         errc::malformed_reply, errc::digest_mismatch, errc::wrong_digest_kind}) {
     CAPTURE(make_error_code(stays).message());
-    CHECK_FALSE(may_try_again(stays, peer));
+    CHECK_FALSE(is_retryable(stays, peer));
   }
-  CHECK(may_try_again(asio::error::connection_refused, failure_origin::stream));
-  CHECK(may_try_again(errc::timed_out, failure_origin::stream));
-  CHECK_FALSE(may_try_again(asio::error::operation_aborted, failure_origin::stream));
-  CHECK_FALSE(may_try_again(errc::short_source, failure_origin::local));
-  CHECK_FALSE(may_try_again({}, failure_origin::none));
+  CHECK(is_retryable(asio::error::connection_refused, failure_origin::stream));
+  CHECK(is_retryable(errc::timed_out, failure_origin::stream));
+  CHECK_FALSE(is_retryable(asio::error::operation_aborted, failure_origin::stream));
+  CHECK_FALSE(is_retryable(errc::short_source, failure_origin::local));
+  CHECK_FALSE(is_retryable({}, failure_origin::none));
 }
 
 TEST_CASE("pauses grow up to a bound, and end when patience does") {

@@ -20,7 +20,7 @@ class cryptopp_hasher {
   }
 
   digest_type finish() {
-    std::array<std::byte, digest_type::bytes> value;
+    std::array<std::byte, digest_type::size> value;
     hash_.Final(reinterpret_cast<unsigned char*>(value.data()));
     return digest_type{value};
   }

@@ -80,7 +80,7 @@ struct memory_target {
       if (to.held_read_takes.count() > 0) virtual_timer::pass(to.held_read_takes);
       return to.arriving.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
     }
-    void drop_held(std::error_code& ec) {
+    void discard_held(std::error_code& ec) {
       ec.clear();
       to.arriving.clear();
     }

@@ -344,8 +344,8 @@ class flow_runner
     requires file_sending_stream<Stream>
   {
     const std::uint64_t done = context_.result.bytes;
-    const file_range& all = action_->file;
-    const file_range left{all.descriptor, all.offset + done, all.bytes - done};
+    const file_segment& all = action_->file;
+    const file_segment left{all.descriptor, all.offset + done, all.bytes - done};
     const std::size_t sent = send_file_some(stream_.native_handle(), left, ec);
     if (ec == std::errc::operation_would_block) ec.clear();
     return sent;

@@ -64,7 +64,7 @@ std::size_t do_some(Stream& stream, const action& a, std::uint64_t done, std::er
     default: break;
   }
   if constexpr (file_sending_stream<Stream>) {
-    const file_range left{a.file.descriptor, a.file.offset + done, a.file.bytes - done};
+    const file_segment left{a.file.descriptor, a.file.offset + done, a.file.bytes - done};
     const std::size_t sent = send_file_some(stream.native_handle(), left, ec);
     if (ec == std::errc::operation_would_block) stream.wait(Stream::wait_write, ec);
     return sent;

@@ -30,7 +30,7 @@ namespace filexfer::detail {
 /// Sends some bytes of `range` over `socket` without blocking. Returns how many. Errors:
 /// `std::errc::operation_would_block` if the socket accepts none now, `errc::short_source` if the
 /// file ends before the range.
-inline std::size_t send_file_some(int socket, const file_range& range, std::error_code& ec) {
+inline std::size_t send_file_some(int socket, const file_segment& range, std::error_code& ec) {
   // Bounded, so that one fast peer does not keep a thread from the others.
   constexpr std::uint64_t max_bytes = std::uint64_t{1} << 20;
   const auto wanted = static_cast<std::size_t>(std::min(range.bytes, max_bytes));

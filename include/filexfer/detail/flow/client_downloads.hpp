@@ -112,7 +112,7 @@ flow<download_result<typename Hasher::digest_type>> download_file(client_state& 
   Hasher hash;
   if constexpr (resumable_sink<Sink>) {
     const bool in_ranges = state.features && state.features->version > 0;
-    if (!in_ranges) sink.drop_held(ec);
+    if (!in_ranges) sink.discard_held(ec);
     else if (sink.held() > 0) wanted.offset = co_await hash_held(state.connection, sink, hash, ec);
     if (ec) {
       fail_synchronized(state, failure_origin::local, ec, ec);

@@ -51,7 +51,7 @@ enum class io_kind {
   close,          ///< Closes the stream, if it can.
 };
 
-struct file_range {
+struct file_segment {
   int descriptor = -1;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
@@ -94,7 +94,7 @@ struct action {
   io_kind io = io_kind::none;
   std::span<std::byte> read_buffer;
   std::array<std::span<const std::byte>, 2> write_buffers;
-  file_range file;
+  file_segment file;
 
   detail::deadline deadline = deadline::idle;
   /// Continue the previous action's deadline (a line read in pieces has only one).

@@ -233,7 +233,7 @@ class session_flow : session_uploads<Store, Hasher> {
     if constexpr (descriptor_source<typename Store::reader>) {
       by_sendfile = connection().sends_files;
       if (by_sendfile) {
-        const file_range range{reader.native_handle(), offset, count};
+        const file_segment range{reader.native_handle(), offset, count};
         sent = co_await send_file_bytes(connection(), as_bytes(out_), reader, range);
       }
     }

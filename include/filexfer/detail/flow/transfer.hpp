@@ -157,14 +157,14 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
 }
 
 /// Hashes the bytes that `kept` holds from an earlier attempt, by its `held()` and `read_held()`.
-/// Returns their number. With `take_hash` and `leave_hash` it can keep the hash for a later
+/// Returns their number. With `restore_hash` and `save_hash` it can keep the hash for a later
 /// attempt.
 template <class Kept, class Hasher>
 flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::error_code& ec) {
   ec.clear();
   chunk memory{buffer_size_for(c, kept.held())};
   std::uint64_t hashed = 0;
-  if constexpr (requires { kept.take_hash(hash); }) hashed = kept.take_hash(hash);
+  if constexpr (requires { kept.restore_hash(hash); }) hashed = kept.restore_hash(hash);
   work hashing{[&](std::error_code& failed) {
     const auto part = memory.first(kept.held() - hashed);
     const auto bytes = kept.read_held(part, hashed, failed);
@@ -177,8 +177,8 @@ flow<std::uint64_t> hash_held(connection& c, Kept& kept, Hasher& hash, std::erro
     co_await perform(hashing);
     ec = hashing.error();
   }
-  if constexpr (requires { kept.leave_hash(hash); }) {
-    if (!ec) kept.leave_hash(hash);
+  if constexpr (requires { kept.save_hash(hash); }) {
+    if (!ec) kept.save_hash(hash);
   }
   co_return hashed;
 }
@@ -259,7 +259,7 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
     ring.emplace_back(buffer_size_for(c, count), state);
 
   // Nothing below may throw: work in progress refers to this frame.
-  const bool small = count <= c.small_file_size && !waits(source);
+  const bool small = count <= c.small_file_size && !may_block(source);
   std::uint64_t assigned = 0;
   const auto next_part = [&](chunk& memory) {
     const auto part = memory.first(count - assigned);
@@ -319,7 +319,7 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
 /// Writes `header`, then has the system send `range` of a file.
 template <class Source>
 flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header, Source& source,
-                               file_range range) {
+                               file_segment range) {
   transfer t;
   action step;
   step.io = io_kind::write;

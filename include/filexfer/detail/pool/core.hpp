@@ -131,7 +131,7 @@ transfer_failure failure_of(Connection& c, std::error_code ec) {
     failure.reply = client.last_reply();
   });
   if (is_end(ec) && failure.origin != failure_origin::local) {
-    failure.end_reason = end_reason_of(c.stream());
+    failure.end_reason = stream_end_reason(c.stream());
   }
   return failure;
 }
@@ -208,7 +208,7 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
 
   /// Whether a retry can succeed. A server that has never answered is not retried.
   bool may_pass(const transfer_failure& failure) const {
-    return may_try_again(failure.error, failure.origin) &&
+    return is_retryable(failure.error, failure.origin) &&
            (was_connected || failure.error == condition::refused);
   }
 

@@ -33,7 +33,7 @@ class counted_source {
     return bytes;
   }
 
-  bool waits() const noexcept { return source_.waits(); }
+  bool may_block() const noexcept { return source_.may_block(); }
 
   void seek(std::uint64_t offset, std::error_code& ec) {
     source_.seek(offset, ec);
@@ -55,7 +55,7 @@ class streamed_source {
 
   std::uint64_t size() const { return source_.size(); }
   std::size_t read(std::span<std::byte> to, std::error_code& ec) { return source_.read(to, ec); }
-  bool waits() const noexcept { return source_.waits(); }
+  bool may_block() const noexcept { return source_.may_block(); }
   void check_unchanged(std::error_code& ec) { source_.check_unchanged(ec); }
 
  private:

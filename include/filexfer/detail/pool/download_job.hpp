@@ -50,7 +50,7 @@ class late_sink {
     ec.clear();
     if (!opened_) {  // the whole file was requested
       open(ec);
-      if (!ec && held() > 0) drop_held(ec);
+      if (!ec && held() > 0) discard_held(ec);
     }
     if (!ec) opened_->announce({file.id, file.name, file.size, file.modified}, ec);
     if (ec) return;
@@ -74,16 +74,16 @@ class late_sink {
     return opened_->read_held(to, offset, ec);
   }
 
-  void drop_held(std::error_code& ec) {
+  void discard_held(std::error_code& ec) {
     ec.clear();
     hash_.reset();
-    if (opened_) opened_->drop_held(ec);
+    if (opened_) opened_->discard_held(ec);
   }
 
   /// Restores the state of the hash over the held bytes that an earlier attempt has saved. Returns
   /// the number of bytes that it covers; 0 if there is none.
   template <class Hasher>
-  std::uint64_t take_hash(Hasher& hash) {
+  std::uint64_t restore_hash(Hasher& hash) {
     const auto* const saved = std::any_cast<Hasher>(&hash_);
     if (saved == nullptr) return 0;
     hash = *saved;
@@ -91,7 +91,7 @@ class late_sink {
   }
   /// Saves the state of a hash over all held bytes.
   template <class Hasher>
-  void leave_hash(const Hasher& hash) {
+  void save_hash(const Hasher& hash) {
     hash_ = hash;
   }
 
@@ -107,7 +107,7 @@ class late_sink {
   any_download& element_;
   file_progress& progress_;
   std::unique_ptr<any_sink> opened_;
-  std::any hash_;  ///< A hasher, see `leave_hash`.
+  std::any hash_;  ///< A hasher, see `save_hash`.
   bool was_announced_ = false;
 };
 
@@ -322,7 +322,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
                               local_results.push_back({std::move(file), error});
                               continue;
                             }
-                            if (file->blocks() || !is_batched(*file)) {
+                            if (file->may_block() || !is_batched(*file)) {
                               this->queue().put_back(std::move(file));
                               return;
                             }

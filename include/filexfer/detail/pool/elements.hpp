@@ -50,7 +50,7 @@ class any_source {
   virtual std::size_t read(std::span<std::byte> to, std::error_code& ec) = 0;
   virtual void seek(std::uint64_t offset, std::error_code& ec) = 0;
   virtual void check_unchanged(std::error_code& ec) = 0;
-  virtual bool waits() const noexcept = 0;
+  virtual bool may_block() const noexcept = 0;
   virtual std::optional<file_time> modified() const = 0;
   virtual std::optional<int> native_handle() const noexcept = 0;
 };
@@ -73,7 +73,7 @@ class element_source final : public any_source {
     if constexpr (guarded_source<Source>) source_.check_unchanged(ec);
     else ec.clear();
   }
-  bool waits() const noexcept override { return detail::waits(source_); }
+  bool may_block() const noexcept override { return detail::may_block(source_); }
   std::optional<file_time> modified() const override {
     if constexpr (requires { source_.modified(); }) return source_.modified();
     else return std::nullopt;
@@ -98,7 +98,7 @@ class any_sink {
   virtual std::uint64_t held() const = 0;
   virtual std::size_t read_held(std::span<std::byte> to, std::uint64_t offset,
                                 std::error_code& ec) = 0;
-  virtual void drop_held(std::error_code& ec) = 0;
+  virtual void discard_held(std::error_code& ec) = 0;
 
   /// An attempt has failed: keeps the received bytes for the next one.
   virtual void keep() = 0;
@@ -134,9 +134,9 @@ class element_sink final : public any_sink {
     ec = errc::bad_range;
     return 0;
   }
-  void drop_held(std::error_code& ec) override {
+  void discard_held(std::error_code& ec) override {
     ec.clear();
-    if constexpr (resumable_sink<Sink>) sink_.drop_held(ec);
+    if constexpr (resumable_sink<Sink>) sink_.discard_held(ec);
   }
   void keep() override {
     if constexpr (requires { sink_.keep(); }) sink_.keep();
@@ -171,7 +171,7 @@ class any_element {
   virtual any_digest id() = 0;
   virtual std::string name() = 0;
   virtual std::string label() = 0;
-  virtual bool blocks() = 0;
+  virtual bool may_block() = 0;
   virtual void prepare(std::error_code& ec) = 0;
   virtual bool may_retry() = 0;
 };
@@ -224,8 +224,8 @@ class element_record : public Record {
     if constexpr (requires { element().label(); }) return std::string{element().label()};
     else return name();
   }
-  bool blocks() override {
-    if constexpr (requires { element().blocks(); }) return element().blocks();
+  bool may_block() override {
+    if constexpr (requires { element().may_block(); }) return element().may_block();
     else return false;
   }
   void prepare(std::error_code& ec) override {

@@ -147,7 +147,7 @@ class transfer_job : public job_base,
   /// A file has failed, but not the connection: retries the file after a pause, or reports it.
   void retry_or_report(pointer file, transfer_outcome outcome, std::uint64_t bytes_moved) {
     const auto& failure = outcome.failure;
-    if (!stopping_ && file->may_retry() && may_try_again(failure.error, failure.origin)) {
+    if (!stopping_ && file->may_retry() && is_retryable(failure.error, failure.origin)) {
       if (!file->schedule) file->schedule.emplace(policy());
       if (bytes_moved > 0) file->schedule->progress();
       const auto pause = file->schedule->next();
@@ -227,7 +227,7 @@ class transfer_job : public job_base,
         report_local(*first, error);
         continue;
       }
-      if (!first->is_prepared && first->blocks()) {
+      if (!first->is_prepared && first->may_block()) {
         const std::error_code error = co_await prepare(*first);
         if (error) report_local(*first, error);
         else queue_.put_back(std::move(first));
@@ -431,7 +431,7 @@ class transfer_job : public job_base,
       co_return;
     }
     std::optional<std::chrono::milliseconds> time;
-    if (!stopping_ && first->may_retry() && may_try_again(lost.error, lost.origin)) {
+    if (!stopping_ && first->may_retry() && is_retryable(lost.error, lost.origin)) {
       time = next_pause(w, w.bytes_moved > 0 || w.answered);
     }
     if (!time) {

@@ -257,7 +257,7 @@ class verify_job : public local_files_job<Core, transfer_totals> {
   transfer_outcome check(record& file) {
     transfer_outcome outcome{file.index};
     std::error_code ec = file.error();
-    if (!ec && file.blocks()) file.prepare(ec);
+    if (!ec && file.may_block()) file.prepare(ec);
     if (!ec) hash(file, outcome, ec);
     if (ec) {
       outcome.failure = {ec, failure_origin::local};
@@ -321,7 +321,7 @@ class count_job : public local_files_job<Core, std::uint64_t> {
   void count(record& file) {
     if (file.error()) return;
     std::optional<std::uint64_t> size;
-    if (!file.blocks()) {
+    if (!file.may_block()) {
       std::error_code ec;
       const auto source = file.open(ec);
       if (ec) return;

@@ -309,7 +309,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   }
 
   static bool is_batchable(record& file) {
-    return !file.alone && file.is_seekable() && (file.is_prepared || !file.blocks());
+    return !file.alone && file.is_seekable() && (file.is_prepared || !file.may_block());
   }
 
   // ----------------------------------------------------------------------------- missing files

@@ -35,7 +35,7 @@ namespace filexfer::detail {
 inline descriptor move_above_stderr(int fd) {
   const descriptor original{fd};
   std::error_code ec;
-  descriptor moved = duplicate(original.get(), first_other, ec);
+  descriptor moved = duplicate(original.get(), first_non_standard_fd, ec);
   if (ec) throw std::system_error{ec};
   return moved;
 }
@@ -168,7 +168,7 @@ class child_process {
   bool has_ended() {
     if (id_ == -1) return true;
     int status = 0;
-    const pid_t ended = retried([&] { return ::waitpid(id_, &status, WNOHANG); });
+    const pid_t ended = retry_on_eintr([&] { return ::waitpid(id_, &status, WNOHANG); });
     if (ended == 0) return false;
     if (ended == id_) status_ = status;
     id_ = -1;

@@ -55,7 +55,7 @@ class descriptor {
 
 /// Repeats `call` while it fails with `EINTR`.
 template <class Call>
-auto retried(Call call) {
+auto retry_on_eintr(Call call) {
   for (;;) {
     const auto result = call();
     if (result != -1 || errno != EINTR) return result;
@@ -65,7 +65,7 @@ auto retried(Call call) {
 /// `openat` with close-on-exec; an empty descriptor on failure.
 inline descriptor open_at(int folder, const char* name, int flags, std::error_code& ec,
                           mode_t mode = 0) {
-  descriptor fd{retried([&] { return ::openat(folder, name, flags | O_CLOEXEC, mode); })};
+  descriptor fd{retry_on_eintr([&] { return ::openat(folder, name, flags | O_CLOEXEC, mode); })};
   if (fd) ec.clear();
   else ec = last_error();
   return fd;
@@ -80,7 +80,7 @@ inline descriptor duplicate(int fd, int least, std::error_code& ec) {
 }
 
 /// The first descriptor after the standard ones.
-inline constexpr int first_other = STDERR_FILENO + 1;
+inline constexpr int first_non_standard_fd = STDERR_FILENO + 1;
 
 inline constexpr int folder_flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 inline constexpr int file_flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
@@ -117,7 +117,7 @@ inline bool names_file(int folder, const char* name, int fd) noexcept {
 inline void write_all(int fd, std::span<const std::byte> bytes, std::error_code& ec) {
   ec.clear();
   while (!bytes.empty()) {
-    const auto written = retried([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    const auto written = retry_on_eintr([&] { return ::write(fd, bytes.data(), bytes.size()); });
     if (written < 0) {
       ec = last_error();
       return;
@@ -137,7 +137,7 @@ inline std::size_t read_at(int fd, std::span<std::byte> to, std::uint64_t offset
   std::size_t filled = 0;
   while (filled < to.size()) {
     const auto rest = to.subspan(filled);
-    const auto got = retried(
+    const auto got = retry_on_eintr(
         [&] { return ::pread(fd, rest.data(), rest.size(), static_cast<off_t>(offset + filled)); });
     if (got < 0) {
       ec = last_error();
@@ -153,9 +153,9 @@ inline std::size_t read_at(int fd, std::span<std::byte> to, std::uint64_t offset
 /// which it failed: the kernel reports a lost write once, and the second call would succeed.
 inline void flush(int fd, std::error_code& ec) noexcept {
 #if defined(__APPLE__)
-  const int result = retried([&] { return ::fcntl(fd, F_FULLFSYNC); });
+  const int result = retry_on_eintr([&] { return ::fcntl(fd, F_FULLFSYNC); });
 #else
-  const int result = retried([&] { return ::fsync(fd); });
+  const int result = retry_on_eintr([&] { return ::fsync(fd); });
 #endif
   if (result == -1) ec = last_error();
   else ec.clear();

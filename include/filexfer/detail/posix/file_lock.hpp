@@ -14,7 +14,7 @@ namespace filexfer::detail {
 /// Locks `fd` against all other open file descriptions, until it is closed. Does not wait:
 /// `EWOULDBLOCK` if another one holds the lock.
 inline void try_lock(int fd, std::error_code& ec) noexcept {
-  if (retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) ec.clear();
+  if (retry_on_eintr([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) ec.clear();
   else ec = last_error();
 }
 

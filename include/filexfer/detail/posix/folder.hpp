@@ -98,7 +98,7 @@ inline bool is_absent(std::error_code ec) noexcept {
 /// Makes the folder `name`, unless an entry of that name exists. Returns whether it made it.
 inline bool make_folder(int folder, const char* name, std::error_code& ec) noexcept {
   ec.clear();
-  if (retried([&] { return ::mkdirat(folder, name, 0777); }) == 0) return true;
+  if (retry_on_eintr([&] { return ::mkdirat(folder, name, 0777); }) == 0) return true;
   if (errno != EEXIST) ec = last_error();
   return false;
 }

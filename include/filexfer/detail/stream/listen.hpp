@@ -25,29 +25,29 @@
 
 namespace filexfer::detail {
 
-inline std::string name_of(const asio::ip::tcp::endpoint& endpoint) {
+inline std::string endpoint_name(const asio::ip::tcp::endpoint& endpoint) {
   std::ostringstream text;
   text << endpoint;
   return text.str();
 }
 
-inline std::string name_of(const asio::local::stream_protocol::endpoint& endpoint) {
+inline std::string endpoint_name(const asio::local::stream_protocol::endpoint& endpoint) {
   return std::string{"unix:"}.append(endpoint.path());
 }
 
 /// The key that `max_connections_per_address` counts by.
-inline std::string address_of(const asio::ip::tcp::endpoint& endpoint) {
+inline std::string peer_address(const asio::ip::tcp::endpoint& endpoint) {
   return endpoint.address().to_string();
 }
 
-inline std::string address_of(const asio::local::stream_protocol::endpoint&) { return {}; }
+inline std::string peer_address(const asio::local::stream_protocol::endpoint&) { return {}; }
 
-inline void prepare(asio::ip::tcp::socket& socket) {
+inline void set_socket_options(asio::ip::tcp::socket& socket) {
   std::error_code ignored;  // if the peer has gone, the first read fails
   socket.set_option(asio::ip::tcp::no_delay{true}, ignored);
 }
 
-inline void prepare(asio::local::stream_protocol::socket&) {}
+inline void set_socket_options(asio::local::stream_protocol::socket&) {}
 
 /// A TCP server has no socket file.
 struct no_file {};

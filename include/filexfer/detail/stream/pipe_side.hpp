@@ -79,7 +79,7 @@ class pipe_side {
       pieces[static_cast<std::size_t>(count++)] = {const_cast<void*>(piece.data()), piece.size()};
     }
     const int fd = waited_.native_handle();
-    const auto bytes = retried([&] {
+    const auto bytes = retry_on_eintr([&] {
       if constexpr (Direction == pipe_direction::read) {
         return ::readv(fd, pieces.data(), count);
       } else {
@@ -103,7 +103,7 @@ class pipe_side {
       if (!done.would_block()) return done;
       pollfd poll{waited_.native_handle(),
                   Direction == pipe_direction::read ? short{POLLIN} : short{POLLOUT}, 0};
-      if (retried([&] { return ::poll(&poll, 1, -1); }) == -1) return {stream_error(errno)};
+      if (retry_on_eintr([&] { return ::poll(&poll, 1, -1); }) == -1) return {stream_error(errno)};
     }
   }
 
