@@ -1,4 +1,4 @@
-// Streams and connectors of any kind, and one kind that runs commands.
+// any_stream and any_connector, and the command_stream as one of their types.
 
 #include "support/once_handler.hpp"
 #include "support/store_use.hpp"
@@ -36,22 +36,22 @@ using filexfer::command_stream;
 
 namespace {
 
-/// What a command that reads nothing has said, and how it ended.
+/// The output of a command that reads nothing, and why it ended.
 std::pair<std::string, std::optional<std::string>> output_of(const std::string& command) {
   asio::io_context context;
   command_stream stream{context.get_executor(), command};
-  std::string said;
+  std::string output;
   std::array<char, 100> some{};
   for (;;) {
     std::error_code ec;
-    const std::size_t got = stream.read_some(asio::buffer(some), ec);
+    const std::size_t count = stream.read_some(asio::buffer(some), ec);
     if (ec) break;
-    said.append(some.data(), got);
+    output.append(some.data(), count);
   }
-  return {said, stream.end_reason()};
+  return {output, stream.end_reason()};
 }
 
-/// Counts what lives, as a handler that must be freed.
+/// Counts its copies, to check that a handler was freed.
 struct counted {
   explicit counted(int& c) : count{&c} { ++c; }
   counted(const counted& other) : count{other.count} { ++*count; }
@@ -62,7 +62,7 @@ struct counted {
 
 }  // namespace
 
-TEST_CASE("a command's output is read, and how it ended is known") {
+TEST_CASE("a command's output is read, and its exit status or signal is reported") {
   CHECK(output_of("echo hello") ==
         std::pair{std::string{"hello\n"},
                   std::optional<std::string>{"the command ended (exit status 0)"}});
@@ -71,7 +71,7 @@ TEST_CASE("a command's output is read, and how it ended is known") {
   CHECK(output_of("/no/such/command 2>/dev/null").second == "the command ended (exit status 127)");
 }
 
-TEST_CASE("a command ends with its stream, and one that is assigned to it takes its place") {
+TEST_CASE("a command ends with its stream, and is replaced by assigning another") {
   asio::io_context context;
   command_stream stream{context.get_executor()};
   CHECK_FALSE(stream.end_reason());
@@ -87,13 +87,13 @@ TEST_CASE("a command ends with its stream, and one that is assigned to it takes 
   CHECK(stream.end_reason() == "the command ended (exit status 4)");
 }
 
-TEST_CASE("a client speaks over a stream of any kind") {
+TEST_CASE("a client uploads over an any_stream") {
   asio::io_context context;
-  auto [here, there] = filexfer::make_memory_pipe(context.get_executor());
+  auto [near, far] = filexfer::make_memory_pipe(context.get_executor());
   filexfer::memory_store<> store;
-  filexfer::session session{std::move(there), store};
+  filexfer::session session{std::move(far), store};
   session.async_run([](std::error_code) {});
-  auto client = std::make_unique<filexfer::client<any_stream>>(any_stream{std::move(here)});
+  auto client = std::make_unique<filexfer::client<any_stream>>(any_stream{std::move(near)});
   const std::string text(300'000, 'x');
   filexfer::memory_source source{text};
   std::optional<std::error_code> ended;
@@ -106,10 +106,10 @@ TEST_CASE("a client speaks over a stream of any kind") {
   CHECK(tests::entries(store).size() == 1);
 }
 
-TEST_CASE("reading from a stream of any kind can be cancelled, and frees its handler first") {
+TEST_CASE("a read from an any_stream can be cancelled, and frees its handler first") {
   asio::io_context context;
-  auto [here, there] = filexfer::make_memory_pipe(context.get_executor());
-  any_stream stream{std::move(here)};
+  auto [near, far] = filexfer::make_memory_pipe(context.get_executor());
+  any_stream stream{std::move(near)};
   CHECK_FALSE(stream.end_reason());
   int handlers = 0;
   std::array<char, 10> some{};
@@ -128,7 +128,7 @@ TEST_CASE("reading from a stream of any kind can be cancelled, and frees its han
   CHECK(handlers == 0);
 }
 
-TEST_CASE("a connector of any kind connects as that does") {
+TEST_CASE("an any_connector connects, or fails, like the connector in it") {
   asio::io_context context;
   any_connector connector{command_connector{context.get_executor(), "exit 5"}};
   test::expected_call<void(std::error_code, any_stream)> call;

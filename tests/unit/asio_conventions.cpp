@@ -1,4 +1,4 @@
-// What Asio's users expect of anything that is asynchronous.
+// The conventions of Asio that its users rely on: executors, allocators, completion tokens.
 
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
@@ -21,7 +21,9 @@
 #include <doctest/doctest.h>
 
 #include <concepts>
+#include <cstddef>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -34,24 +36,25 @@ namespace asio_conventions_tests {
 using asio::ip::tcp;
 
 #if defined(__GNUC__) && !defined(__clang__)
-// g++ 12 inlines how asio allocates a coroutine's frame, but not how it frees it, and takes the two
-// for no pair.
+// g++ 12 inlines Asio's allocation of a coroutine's frame, but not its deallocation, and warns that
+// the two do not match.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 #endif
 
-TEST_CASE("client, session, server and pool have the executor of what they are made of") {
+TEST_CASE(
+    "client, session, server and pool have the executor of the objects they are constructed from") {
   asio::io_context context;
   filexfer::memory_store<> store;
   using default_socket = asio::detached_t::as_default_on_t<tcp::socket>;
-  using client = filexfer::client<default_socket>;
-  using session = filexfer::session<tcp::socket, filexfer::memory_store<>>;
-  static_assert(std::same_as<client::executor_type, default_socket::executor_type>);
-  static_assert(std::same_as<client::default_token, asio::detached_t>);
-  static_assert(std::same_as<session::executor_type, tcp::socket::executor_type>);
-  client one{default_socket{context}};
-  session other{tcp::socket{context}, store};
-  CHECK(one.get_executor() == one.next_layer().get_executor());
-  CHECK(other.get_executor() == other.next_layer().get_executor());
+  using client_type = filexfer::client<default_socket>;
+  using session_type = filexfer::session<tcp::socket, filexfer::memory_store<>>;
+  static_assert(std::same_as<client_type::executor_type, default_socket::executor_type>);
+  static_assert(std::same_as<client_type::default_token, asio::detached_t>);
+  static_assert(std::same_as<session_type::executor_type, tcp::socket::executor_type>);
+  client_type client{default_socket{context}};
+  session_type session{tcp::socket{context}, store};
+  CHECK(client.get_executor() == client.next_layer().get_executor());
+  CHECK(session.get_executor() == session.next_layer().get_executor());
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   CHECK(server.get_executor() == asio::any_io_executor{context.get_executor()});
@@ -63,78 +66,79 @@ TEST_CASE("client, session, server and pool have the executor of what they are m
 
 namespace {
 
-asio::awaitable<void> there_and_back(asio::io_context& context, tcp::endpoint where,
-                                     std::string& fetched) {
+asio::awaitable<void> round_trip(asio::io_context& context, tcp::endpoint server,
+                                 std::string& downloaded) {
   asio::use_awaitable_t<>::as_default_on_t<tcp::socket> socket{context};
-  co_await socket.async_connect(where);
+  co_await socket.async_connect(server);
   filexfer::client client{std::move(socket)};
   filexfer::memory_source source{"hello"};
-  const auto up = co_await client.async_upload(source, "name");
+  const auto uploaded = co_await client.async_upload(source, "name");
   const auto files = co_await client.async_list_files();
   CHECK(files.size() == 1);
   filexfer::memory_sink sink{100};
-  co_await client.async_download(up.computed_there, sink);
-  fetched = sink.text();
-  const auto known = co_await client.async_features();
-  CHECK(known.version == 1);
+  co_await client.async_download(uploaded.computed_there, sink);
+  downloaded = sink.text();
+  const auto features = co_await client.async_features();
+  CHECK(features.version == 1);
 }
 
 }  // namespace
 
-TEST_CASE("a socket's default completion token is that of a client's operations, too") {
+TEST_CASE("a client's operations have the default completion token of its socket") {
   asio::io_context context;
   filexfer::memory_store<> store;
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.start();
-  std::string fetched;
+  std::string downloaded;
   std::exception_ptr thrown;
-  asio::co_spawn(context, there_and_back(context, server.local_endpoint(), fetched),
+  asio::co_spawn(context, round_trip(context, server.local_endpoint(), downloaded),
                  [&](std::exception_ptr e) {
                    thrown = std::move(e);
                    server.async_stop(asio::detached);
                  });
   context.run();
   CHECK(!thrown);
-  CHECK(fetched == "hello");
+  CHECK(downloaded == "hello");
 }
 
 namespace {
 
-/// A file to send, which nobody copies.
-struct uncopied_file {
-  explicit uncopied_file(std::string n) : its_name{std::move(n)} {}
-  uncopied_file(uncopied_file&&) = default;
-  uncopied_file& operator=(uncopied_file&&) = default;
+/// A file to upload, which can't be copied.
+struct move_only_file {
+  explicit move_only_file(std::string n) : text{std::move(n)} {}
+  move_only_file(move_only_file&&) = default;
+  move_only_file& operator=(move_only_file&&) = default;
 
-  const std::string& name() const { return its_name; }
+  const std::string& name() const { return text; }
   filexfer::memory_source open(std::error_code& ec) const {
     ec.clear();
-    return filexfer::memory_source{its_name};
+    return filexfer::memory_source{text};
   }
 
-  std::string its_name;
+  std::string text;
 };
 
 using pool_type = filexfer::transfer_pool<filexfer::tcp_connector, filexfer::md5>;
 
-asio::awaitable<void> upload_twice(pool_type& pool, std::vector<uncopied_file>& files,
-                                   bool& are_those) {
-  const auto see = [&](const filexfer::file_result<uncopied_file>& result) {
-    are_those = are_those && &result.element == &files[result.index];
+asio::awaitable<void> upload_twice(pool_type& pool, std::vector<move_only_file>& files,
+                                   bool& same_elements) {
+  const auto check_element = [&](const filexfer::file_result<move_only_file>& result) {
+    same_elements = same_elements && &result.element == &files[result.index];
   };
-  const auto totals = co_await pool.async_upload(files, see, asio::use_awaitable);
+  const auto totals = co_await pool.async_upload(files, check_element, asio::use_awaitable);
   CHECK(totals.moved == 2);
-  std::vector<uncopied_file> others;
-  others.emplace_back("c");
-  const auto ignore = [](const filexfer::file_result<uncopied_file>&) {};
-  const auto more = co_await pool.async_upload(std::move(others), ignore, asio::use_awaitable);
-  CHECK(more.moved == 1);
+  std::vector<move_only_file> more_files;
+  more_files.emplace_back("c");
+  const auto ignore = [](const filexfer::file_result<move_only_file>&) {};
+  const auto more_totals =
+      co_await pool.async_upload(std::move(more_files), ignore, asio::use_awaitable);
+  CHECK(more_totals.moved == 1);
 }
 
 }  // namespace
 
-TEST_CASE("a pool's operation refers to a range that is an lvalue, whatever the token") {
+TEST_CASE("a pool's operation refers to an lvalue range without copying it, whatever the token") {
   asio::io_context context;
   filexfer::memory_store<> store;
   filexfer::server<tcp, filexfer::memory_store<>> server{
@@ -142,21 +146,21 @@ TEST_CASE("a pool's operation refers to a range that is an lvalue, whatever the 
   server.start();
   pool_type pool{filexfer::tcp_connector{context.get_executor(), "127.0.0.1",
                                          std::to_string(server.local_endpoint().port())}};
-  std::vector<uncopied_file> files;
+  std::vector<move_only_file> files;
   files.emplace_back("a");
   files.emplace_back("b");
-  bool are_those = true;
-  asio::co_spawn(context, upload_twice(pool, files, are_those),
+  bool same_elements = true;
+  asio::co_spawn(context, upload_twice(pool, files, same_elements),
                  [&](std::exception_ptr) { server.async_stop(asio::detached); });
   context.run();
-  CHECK(are_those);
+  CHECK(same_elements);
 }
 
 #endif
 
 namespace {
 
-/// Counts what is allocated with it.
+/// Counts its allocations.
 template <class T>
 struct counting_allocator {
   using value_type = T;
@@ -176,7 +180,7 @@ struct counting_allocator {
 };
 
 /// A handler with an executor and an allocator of its own.
-struct particular_handler {
+struct associated_handler {
   using executor_type = asio::strand<asio::io_context::executor_type>;
   using allocator_type = counting_allocator<std::byte>;
 
@@ -185,17 +189,17 @@ struct particular_handler {
 
   template <class... Results>
   void operator()(std::error_code, Results&&...) {
-    *was_there = strand.running_in_this_thread();
+    *called_on_strand = strand.running_in_this_thread();
   }
 
   executor_type strand;
   int* allocations;
-  bool* was_there;
+  bool* called_on_strand;
 };
 
 }  // namespace
 
-TEST_CASE("a handler's executor and allocator are those of the operation") {
+TEST_CASE("an operation uses the executor and the allocator of its handler") {
   asio::io_context context;
   asio::thread_pool work{2};
   filexfer::memory_store<> store;
@@ -204,14 +208,14 @@ TEST_CASE("a handler's executor and allocator are those of the operation") {
   server.start();
   const auto strand = asio::make_strand(context.get_executor());
   int allocations = 0;
-  bool was_there = false;
+  bool called_on_strand = false;
   const auto check = [&](auto start) {
     allocations = 0;
-    was_there = false;
-    start(particular_handler{strand, &allocations, &was_there});
-    while (!was_there && context.run_one() > 0) {
+    called_on_strand = false;
+    start(associated_handler{strand, &allocations, &called_on_strand});
+    while (!called_on_strand && context.run_one() > 0) {
     }
-    CHECK(was_there);
+    CHECK(called_on_strand);
     CHECK(allocations > 0);
   };
 
@@ -234,14 +238,14 @@ TEST_CASE("a handler's executor and allocator are those of the operation") {
   work.join();
 }
 
-TEST_CASE("digests can be keys of any container") {
-  const auto one = *filexfer::md5::digest_type::from_hex("00112233445566778899aabbccddeeff");
-  const auto other = *filexfer::md5::digest_type::from_hex("0f112233445566778899aabbccddeeff");
-  std::unordered_set<filexfer::md5::digest_type> seen{one, other, one};
+TEST_CASE("digests can be keys of ordered and unordered containers") {
+  const auto first = *filexfer::md5::digest_type::from_hex("00112233445566778899aabbccddeeff");
+  const auto second = *filexfer::md5::digest_type::from_hex("0f112233445566778899aabbccddeeff");
+  std::unordered_set<filexfer::md5::digest_type> seen{first, second, first};
   CHECK(seen.size() == 2);
-  CHECK(one < other);
-  CHECK(std::hash<filexfer::md5::digest_type>{}(one) !=
-        std::hash<filexfer::md5::digest_type>{}(other));
+  CHECK(first < second);
+  CHECK(std::hash<filexfer::md5::digest_type>{}(first) !=
+        std::hash<filexfer::md5::digest_type>{}(second));
 }
 
 }  // namespace asio_conventions_tests

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -40,24 +41,24 @@ void fill(line_buffer& buffer, std::string_view text) {
   buffer.filled(text.size());
 }
 
-// Reads lines until one can't be read; each, and at last the error.
+// All lines that could be read, and then the error.
 struct lines_read {
   std::vector<std::string> lines;
   std::error_code ec;
 };
 
-flow<void> read_lines(connection& c, lines_read& all, interruptible stop, std::error_code& ec) {
+flow<void> read_lines(connection& c, lines_read& all, interruptible wait, std::error_code& ec) {
   for (;;) {
-    const std::string_view line = co_await read_line(c, deadline::line, stop, ec);
+    const std::string_view line = co_await read_line(c, deadline::line, wait, ec);
     if (ec) co_return;
     all.lines.emplace_back(line);
   }
 }
 
-lines_read lines_of(hand_driver& driver, interruptible stop = interruptible::no) {
+lines_read lines_of(hand_driver& driver, interruptible wait = interruptible::no) {
   connection c;
   lines_read all;
-  driver.run([&](std::error_code& ec) { return read_lines(c, all, stop, ec); }, all.ec);
+  driver.run([&](std::error_code& ec) { return read_lines(c, all, wait, ec); }, all.ec);
   return all;
 }
 
@@ -71,7 +72,7 @@ lines_read lines_of(const std::string& incoming, std::size_t chunk = test::any_n
 
 // ------------------------------------------------------------------------------------ line_buffer
 
-TEST_CASE("a line buffer gives whole lines only, without LF or CR LF") {
+TEST_CASE("a line buffer returns only whole lines, without LF or CR LF") {
   line_buffer buffer;
   CHECK_FALSE(buffer.take_line());
   fill(buffer, "one\ntwo\r\n\n\r\nthr");
@@ -93,7 +94,7 @@ TEST_CASE("only the CR before the LF belongs to a line's end") {
   CHECK(buffer.take_line() == "b\rc");
 }
 
-TEST_CASE("a line buffer has room for a line of the longest and for no byte more") {
+TEST_CASE("a line buffer has room for a line of maximum length and for no byte more") {
   line_buffer buffer;
   CHECK(buffer.space().size() == max_line_length);
   fill(buffer, std::string(max_line_length - 1, 'x') + "\n");
@@ -102,7 +103,7 @@ TEST_CASE("a line buffer has room for a line of the longest and for no byte more
   CHECK(buffer.space().size() == max_line_length);
 }
 
-TEST_CASE("bytes that are no line are taken up to the number asked for") {
+TEST_CASE("bytes that are not a line are taken up to the number requested") {
   line_buffer buffer;
   fill(buffer, "line\nbytes and more");
   CHECK(buffer.take_line() == "line");
@@ -115,7 +116,7 @@ TEST_CASE("bytes that are no line are taken up to the number asked for") {
 
 // -------------------------------------------------------------------------------------- read_line
 
-TEST_CASE("lines are the same however the bytes are cut") {
+TEST_CASE("the same lines are read at every chunking") {
   const std::string incoming = "first\nsecond\r\n\nfourth;a=b\n";
   const std::vector<std::string> expected{"first", "second", "", "fourth;a=b"};
   for (std::size_t chunk = 1; chunk <= incoming.size(); ++chunk) {
@@ -125,7 +126,7 @@ TEST_CASE("lines are the same however the bytes are cut") {
   }
 }
 
-TEST_CASE("the end of the stream is orderly between lines and truncated within one") {
+TEST_CASE("the end of the stream is end_of_stream between lines and truncated within a line") {
   CHECK(lines_of("").ec == errc::end_of_stream);
   CHECK(lines_of("whole\n").ec == errc::end_of_stream);
   const auto cut = lines_of("whole\npart");
@@ -133,7 +134,7 @@ TEST_CASE("the end of the stream is orderly between lines and truncated within o
   CHECK(cut.ec == errc::truncated);
 }
 
-TEST_CASE("a line of 4096 bytes with its end is read, and one more byte is too long") {
+TEST_CASE("a line of 4096 bytes, its end included, is read, and a line of one more is too long") {
   for (const std::size_t chunk : {std::size_t{1}, std::size_t{7}, std::size_t{4096}}) {
     const std::string longest(max_line_length - 1, 'x');
     const auto fits = lines_of(longest + "\nnext\n", chunk);
@@ -147,7 +148,7 @@ TEST_CASE("a line of 4096 bytes with its end is read, and one more byte is too l
   }
 }
 
-TEST_CASE("an error while a line is read is passed on as it is") {
+TEST_CASE("an error while a line is read is reported unchanged") {
   const auto reset = std::make_error_code(std::errc::connection_reset);
   hand_driver driver{{{C("one\ntwo\n")}, who::server}};
   driver.chunk = 4;
@@ -157,7 +158,7 @@ TEST_CASE("an error while a line is read is passed on as it is") {
   CHECK(all.ec == reset);
 }
 
-TEST_CASE("all reads of a line stand under one deadline, and each line has a new one") {
+TEST_CASE("all reads of a line share one deadline, and each line has a new one") {
   hand_driver driver{{{C("ab\ncd\n")}, who::server}};
   driver.chunk = 1;
   lines_of(driver);
@@ -169,21 +170,21 @@ TEST_CASE("all reads of a line stand under one deadline, and each line has a new
   CHECK(continues == std::vector<bool>{false, true, true, false, true, true, false});
 }
 
-TEST_CASE("a wait for a line may be interrupted before its first byte only") {
+TEST_CASE("a wait for a line can be interrupted only before the line's first byte") {
   hand_driver driver{{{C("ab\ncd\n")}, who::server}};
   driver.chunk = 2;
   lines_of(driver, interruptible::yes);
-  std::vector<bool> may_end;
-  for (const auto& step : driver.steps) may_end.push_back(step.interruptible);
-  CHECK(may_end == std::vector<bool>{true, false, false, true});
-  hand_driver never{{{C("ab\n")}, who::server}};
-  lines_of(never, interruptible::no);
-  for (const auto& step : never.steps) CHECK_FALSE(step.interruptible);
+  std::vector<bool> can_be_interrupted;
+  for (const auto& step : driver.steps) can_be_interrupted.push_back(step.interruptible);
+  CHECK(can_be_interrupted == std::vector<bool>{true, false, false, true});
+  hand_driver uninterrupted{{{C("ab\n")}, who::server}};
+  lines_of(uninterrupted, interruptible::no);
+  for (const auto& step : uninterrupted.steps) CHECK_FALSE(step.interruptible);
 }
 
 // ------------------------------------------------------------------------------- write_bytes, end
 
-TEST_CASE("a header and bytes leave in one write") {
+TEST_CASE("a header and its bytes are sent in one write") {
   connection c;
   std::error_code ec;
   hand_driver driver{{{}, who::server}};
@@ -200,7 +201,8 @@ TEST_CASE("a header and bytes leave in one write") {
   CHECK(ec == std::errc::broken_pipe);
 }
 
-TEST_CASE("a connection ends by ending the sending side, dropping what comes, and closing") {
+TEST_CASE(
+    "a connection ends by shutting down its sending side, discarding what arrives, and closing") {
   hand_driver driver{{{C("still talking")}, who::server}};
   driver.chunk = 5;
   connection c;
@@ -220,7 +222,7 @@ TEST_CASE("a connection ends by ending the sending side, dropping what comes, an
   }
 }
 
-TEST_CASE("a connection whose last line could not be written is closed at once") {
+TEST_CASE("a connection whose last line could not be written is closed immediately") {
   hand_driver driver{{{C("still talking")}, who::server}};
   connection c;
   std::error_code ec;
@@ -230,7 +232,7 @@ TEST_CASE("a connection whose last line could not be written is closed at once")
   CHECK(driver.closed);
 }
 
-TEST_CASE("a buffer that was widened holds more, and lines of no other length") {
+TEST_CASE("a widened line buffer holds more bytes, and the maximum length of a line is the same") {
   line_buffer buffer;
   fill(buffer, "a\nrest");
   CHECK(buffer.take_line() == "a");

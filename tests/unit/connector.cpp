@@ -43,19 +43,19 @@ struct tcp_listener {
 }  // namespace
 
 TEST_CASE(
-    "a TCP connector connects to a name and to an address, two at once, and not inside the call") {
+    "a TCP connector connects to names and addresses, twice at once, and not inside the call") {
   asio::io_context context;
   tcp_listener listener{context};
   for (const char* host : {"127.0.0.1", "localhost"}) {
     CAPTURE(host);
     filexfer::tcp_connector connector{context.get_executor(), host, listener.port()};
-    test::expected_call<void(std::error_code, tcp::socket)> one;
-    test::expected_call<void(std::error_code, tcp::socket)> other;
-    one.start([&](auto handler) { connector.async_connect(std::move(handler)); });
-    other.start([&](auto handler) { connector.async_connect(std::move(handler)); });
+    test::expected_call<void(std::error_code, tcp::socket)> first;
+    test::expected_call<void(std::error_code, tcp::socket)> second;
+    first.start([&](auto handler) { connector.async_connect(std::move(handler)); });
+    second.start([&](auto handler) { connector.async_connect(std::move(handler)); });
     context.restart();
     context.run();
-    for (auto* call : {&one, &other}) {
+    for (auto* call : {&first, &second}) {
       const auto& [ec, socket] = call->result();
       CHECK(!ec);
       tcp::no_delay set;
@@ -65,12 +65,12 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a TCP connector tells why there is no connection") {
+TEST_CASE("a TCP connector reports why it can't connect") {
   asio::io_context context;
   std::string port;
   {
-    const tcp_listener gone{context};
-    port = gone.port();
+    const tcp_listener closed{context};
+    port = closed.port();
   }
   filexfer::tcp_connector connector{context.get_executor(), "127.0.0.1", port};
   test::expected_call<void(std::error_code, tcp::socket)> call;
@@ -92,27 +92,30 @@ TEST_CASE("a TCP connector that is cancelled completes with operation_aborted") 
   CHECK(std::get<0>(call.result()) == asio::error::operation_aborted);
 }
 
-TEST_CASE("a connector to a Unix socket connects, or tells why not") {
+TEST_CASE("a Unix socket connector connects, or reports why it can't") {
   const tests::scratch_folder folder;
   const std::string path = (folder.path() / "socket").string();
   asio::io_context context;
   local::acceptor acceptor{context, local::endpoint{path}};
-  using attempt = std::pair<std::string, std::error_code>;
-  for (const attempt& one :
+  struct attempt {
+    std::string path;
+    std::error_code expected;
+  };
+  for (const attempt& attempted :
        {attempt{path, {}},
         attempt{path + "x", std::make_error_code(std::errc::no_such_file_or_directory)},
         attempt{std::string(500, 'x'), std::make_error_code(std::errc::filename_too_long)}}) {
-    CAPTURE(one.first);
-    filexfer::unix_connector connector{context.get_executor(), one.first};
+    CAPTURE(attempted.path);
+    filexfer::unix_connector connector{context.get_executor(), attempted.path};
     test::expected_call<void(std::error_code, local::socket)> call;
     call.start([&](auto handler) { connector.async_connect(std::move(handler)); });
     context.restart();
     context.run();
-    CHECK(std::get<0>(call.result()).value() == one.second.value());
+    CHECK(std::get<0>(call.result()).value() == attempted.expected.value());
   }
 }
 
-// ---------------------------------------------------------------------------------- with the pool
+// ----------------------------------------------------------------------------------- with the pool
 
 namespace {
 

@@ -26,7 +26,7 @@ static_assert(tiny::size == 2 && tiny::hex_digits == 4);
 static_assert(tiny::from_hex("abcd") == ab_cd);
 static_assert(std::is_trivially_copyable_v<tiny>);
 
-// Hashers that lack something.
+// Types that fall short of a hasher by one member each, beside one that does not.
 struct complete {
   using digest_type = tiny;
   static std::string_view name() { return "complete"; }
@@ -54,7 +54,7 @@ static_assert(!filexfer::hasher<with_another_digest>);
 
 }  // namespace
 
-TEST_CASE("a digest is written in lower case, two digits a byte, zeros included") {
+TEST_CASE("a digest is formatted in lower case, with two digits per byte and leading zeros") {
   CHECK(ab_cd.to_string() == "abcd");
   CHECK(tiny{{std::byte{0}, std::byte{1}}}.to_string() == "0001");
   CHECK(tiny{}.to_string() == "0000");
@@ -63,7 +63,7 @@ TEST_CASE("a digest is written in lower case, two digits a byte, zeros included"
   CHECK(out.str() == "abcd");
 }
 
-TEST_CASE("a digest is read in either case, and nothing else is one") {
+TEST_CASE("hex is parsed in either case, and any other text is rejected") {
   for (const auto* text : {"abcd", "ABCD", "aBCd"}) CHECK(tiny::from_hex(text) == ab_cd);
   CHECK(tiny::from_hex("0000") == tiny{});
   for (const auto* text : {"", "a", "abc", "abcde", "abcd ", " abcd", "abcdabcd", "0xab", "ab d",
@@ -76,20 +76,20 @@ TEST_CASE("a digest is read in either case, and nothing else is one") {
   CHECK_FALSE(tiny::from_hex(std::string_view{"abc\0", 4}));
 }
 
-TEST_CASE("of all bytes exactly the hexadecimal digits are digits, in each place") {
+TEST_CASE("exactly the hexadecimal digits are accepted, at every position") {
   constexpr std::string_view digits = "0123456789abcdefABCDEF";
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     const bool is_digit = digits.find(c) != std::string_view::npos;
-    for (std::size_t place = 0; place < 4; ++place) {
+    for (std::size_t position = 0; position < 4; ++position) {
       std::string text = "0000";
-      text[place] = c;
+      text[position] = c;
       CHECK(tiny::from_hex(text).has_value() == is_digit);
     }
   }
 }
 
-TEST_CASE("a digest that is written can be read back") {
+TEST_CASE("a digest survives formatting and parsing") {
   std::minstd_rand random{1};
   for (int i = 0; i < 1000; ++i) {
     std::array<std::byte, 16> value;
@@ -101,7 +101,7 @@ TEST_CASE("a digest that is written can be read back") {
   }
 }
 
-TEST_CASE("digests are ordered by their bytes from the first on, as their text is") {
+TEST_CASE("digests are ordered by their bytes, the first byte first, like their hex") {
   const auto a = *tiny::from_hex("00ff");
   const auto b = *tiny::from_hex("0100");
   const auto c = *tiny::from_hex("80ff");

@@ -31,10 +31,10 @@ using namespace tests;
 const any_digest first = *any_digest::from_hex("d41d8cd98f00b204e9800998ecf8427e");
 const any_digest second = *any_digest::from_hex("900150983cd24fb0d6963f7d28e17f72");
 
-/// When the computation of a digest began, some time after all files here were written.
+/// A start of a digest's computation that is well after all files here were written.
 const auto later = std::chrono::system_clock::now() + 1h;
 
-TEST_CASE("a digest is found again by this cache and by the next one") {
+TEST_CASE("a digest is found by the cache that it was added to and by the next one") {
   const scratch_folder folder;
   write_file(folder / "file", "text");
   const file_source file{folder / "file"};
@@ -51,7 +51,7 @@ TEST_CASE("a digest is found again by this cache and by the next one") {
         (fs::perms::owner_read | fs::perms::owner_write));
 }
 
-TEST_CASE("a file that has changed is not known") {
+TEST_CASE("a changed file is not found") {
   const scratch_folder folder;
   write_file(folder / "file", "text");
   file_digest_cache cache{folder / "cache"};
@@ -63,7 +63,7 @@ TEST_CASE("a file that has changed is not known") {
   CHECK(!cache.find(file_source{folder / "file"}.native_handle(), md5::name()));
 }
 
-TEST_CASE("a file that was modified a moment ago is not remembered") {
+TEST_CASE("the digest of a file that was just modified is not stored") {
   const scratch_folder folder;
   write_file(folder / "file", "text");
   const file_source file{folder / "file"};
@@ -73,7 +73,7 @@ TEST_CASE("a file that was modified a moment ago is not remembered") {
   CHECK(fs::file_size(folder / "cache") == 0);
 }
 
-TEST_CASE("what is forgotten stays so, and what is corrected is correct") {
+TEST_CASE("forgotten and replaced digests stay so in the next cache") {
   const scratch_folder folder;
   write_file(folder / "a", "text");
   write_file(folder / "b", "text");
@@ -91,7 +91,7 @@ TEST_CASE("what is forgotten stays so, and what is corrected is correct") {
   CHECK(again.find(b.native_handle(), md5::name()) == second);
 }
 
-TEST_CASE("lines that are torn, altered or foreign are passed over") {
+TEST_CASE("lines that are truncated, corrupted or foreign are skipped") {
   const scratch_folder folder;
   write_file(folder / "a", "text");
   write_file(folder / "b", "text");
@@ -103,7 +103,7 @@ TEST_CASE("lines that are torn, altered or foreign are passed over") {
   }
   std::string text = contents(folder / "cache");
 
-  SUBCASE("torn, at every byte") {
+  SUBCASE("truncated, at every byte") {
     for (std::size_t size = 0; size + 1 < text.size(); ++size) {
       write_file(folder / "cache", text.substr(0, size));
       {
@@ -116,11 +116,11 @@ TEST_CASE("lines that are torn, altered or foreign are passed over") {
       CHECK(again.find(b.native_handle(), md5::name()) == second);
     }
   }
-  SUBCASE("altered, at every byte") {
+  SUBCASE("corrupted, at every byte") {
     for (std::size_t i = 0; i + 1 < text.size(); ++i) {
-      std::string altered = text;
-      altered[i] = static_cast<char>(altered[i] ^ 1);
-      write_file(folder / "cache", altered);
+      std::string corrupted = text;
+      corrupted[i] = static_cast<char>(corrupted[i] ^ 1);
+      write_file(folder / "cache", corrupted);
       const file_digest_cache cache{folder / "cache"};
       CHECK(!cache.find(a.native_handle(), md5::name()));
     }
@@ -135,7 +135,7 @@ TEST_CASE("lines that are torn, altered or foreign are passed over") {
   }
 }
 
-TEST_CASE("what is no file for a cache is said to be so, and left as it is") {
+TEST_CASE("a path that can't hold a cache is reported, and a FIFO is not written to") {
   const scratch_folder folder;
   std::error_code ec;
   const file_digest_cache in_folder{folder.path(), ec};

@@ -42,7 +42,7 @@ constexpr std::array refusals{
     errc::refused,
 };
 
-constexpr std::array found_here{
+constexpr std::array local_errors{
     errc::end_of_stream,         errc::truncated,           errc::malformed_reply,
     errc::digest_mismatch,       errc::wrong_digest_kind,   errc::timed_out,
     errc::too_many_entries,      errc::source_changed,      errc::short_source,
@@ -51,14 +51,14 @@ constexpr std::array found_here{
     errc::special_file,          errc::folder_cycle,
 };
 
-// Checks that of all codes exactly `members` meet `c`.
+// Checks that exactly `members`, of all codes, meet `c`.
 void check_members(condition c, std::initializer_list<errc> members) {
   const std::set<errc> expected{members};
   for (const errc e : refusals) {
     CAPTURE(make_error_code(e));
     CHECK((make_error_code(e) == c) == expected.contains(e));
   }
-  for (const errc e : found_here) {
+  for (const errc e : local_errors) {
     CAPTURE(make_error_code(e));
     CHECK((make_error_code(e) == c) == expected.contains(e));
   }
@@ -66,7 +66,7 @@ void check_members(condition c, std::initializer_list<errc> members) {
 
 }  // namespace
 
-TEST_CASE("a code and a condition convert to the standard library's types by themselves") {
+TEST_CASE("a code and a condition convert implicitly to the standard library's types") {
   const std::error_code code = errc::not_found;
   const std::error_condition refused = condition::refused;
   CHECK(code == errc::not_found);
@@ -78,21 +78,21 @@ TEST_CASE("a code and a condition convert to the standard library's types by the
   CHECK(refused.category().name() == std::string_view{"filexfer.condition"});
 }
 
-TEST_CASE("every code is an error, and has a message of its own") {
+TEST_CASE("every code converts to an error, with a message of its own") {
   std::set<std::string> messages;
   for (const errc e : refusals) {
     CHECK(make_error_code(e));
     messages.insert(make_error_code(e).message());
   }
-  for (const errc e : found_here) {
+  for (const errc e : local_errors) {
     CHECK(make_error_code(e));
     messages.insert(make_error_code(e).message());
   }
   messages.insert("unknown filexfer error");
-  CHECK(messages.size() == refusals.size() + found_here.size() + 1);
+  CHECK(messages.size() == refusals.size() + local_errors.size() + 1);
 }
 
-TEST_CASE("numbers that are no code have a message all the same") {
+TEST_CASE("a number that is no code has a message, too") {
   for (const int number : {0, -1, 20, 63, 81, 1'000'000}) {
     CHECK(filexfer::error_category().message(number) == "unknown filexfer error");
     CHECK(filexfer::condition_category().message(number + 100) == "unknown filexfer condition");
@@ -109,7 +109,7 @@ TEST_CASE("every condition has a message of its own") {
   CHECK(messages.size() == 7);
 }
 
-TEST_CASE("each condition holds for its codes, and for no other") {
+TEST_CASE("each condition holds for exactly its codes") {
   check_members(condition::protocol_violation, {errc::malformed_reply, errc::truncated});
   check_members(condition::verification_failed,
                 {errc::mismatch, errc::digest_mismatch, errc::collision});
@@ -120,9 +120,9 @@ TEST_CASE("each condition holds for its codes, and for no other") {
                 {errc::busy, errc::timeout, errc::shutting_down, errc::io, errc::no_space});
 }
 
-TEST_CASE("exactly the codes that a peer sends are refusals") {
+TEST_CASE("exactly the codes that a peer can send are refusals") {
   for (const errc e : refusals) CHECK(make_error_code(e) == condition::refused);
-  for (const errc e : found_here) CHECK(make_error_code(e) != condition::refused);
+  for (const errc e : local_errors) CHECK(make_error_code(e) != condition::refused);
 }
 
 TEST_CASE("success meets no condition") {
@@ -134,8 +134,7 @@ TEST_CASE("success meets no condition") {
   }
 }
 
-TEST_CASE(
-    "a deadline of the operating system is a timeout, and its other errors are nothing here") {
+TEST_CASE("ETIMEDOUT is a timeout, and no other system error meets a condition") {
   CHECK(std::error_code{ETIMEDOUT, std::system_category()} == condition::timeout);
   CHECK(std::make_error_code(std::errc::timed_out) == condition::timeout);
   CHECK(std::make_error_code(std::errc::timed_out) != condition::may_pass);

@@ -1,4 +1,4 @@
-// Downloads to the disk, by a pool.
+// Downloads to files by a pool.
 
 #include "support/pool_fixture.hpp"
 #include "support/scratch_folder.hpp"
@@ -44,7 +44,7 @@ struct fixture : pool_fixture {
     REQUIRE(totals.moved == 3);
   }
 
-  /// Downloads, and notes what came of each.
+  /// Downloads, and stores the error of each file in `results`.
   void fetch(std::vector<file_download>& files) {
     results.clear();
     pool->async_download(
@@ -67,7 +67,7 @@ struct fixture : pool_fixture {
 
 }  // namespace
 
-TEST_CASE("files come to a folder under the names that they have in the list, or at the server") {
+TEST_CASE("files are saved in a folder under their names in the list or on the server") {
   fixture f;
   const auto folder = download_target::folder(f.folder.path());
   std::vector<file_download> files{{folder, listed_file{f.id("first"), "other", 5, a_time}},
@@ -84,7 +84,7 @@ TEST_CASE("files come to a folder under the names that they have in the list, or
   CHECK(filexfer::file_source{f.path("other")}.modified() == a_time);
 }
 
-TEST_CASE("a file that is named comes there, whatever it is called at the server") {
+TEST_CASE("a named target file is used whatever the name on the server is") {
   fixture f;
   std::vector<file_download> files{{download_target::file(f.path("here")), f.id("first")}};
   CHECK(files[0].path() == f.path("here"));
@@ -92,7 +92,7 @@ TEST_CASE("a file that is named comes there, whatever it is called at the server
   CHECK(contents(f.path("here")) == "first");
 }
 
-TEST_CASE("what is there already gets its time, and something else stays unless it is to go") {
+TEST_CASE("an identical file gets the listed time, and another one is replaced only if asked for") {
   fixture f;
   write_file(f.path("c"), "second");
   write_file(f.path("x"), "mine!");
@@ -109,7 +109,7 @@ TEST_CASE("what is there already gets its time, and something else stays unless 
   }
 }
 
-TEST_CASE("an attempt that broke leaves a part, with which another process goes on") {
+TEST_CASE("an interrupted attempt leaves a partial file that another process resumes") {
   fixture f;
   for (const bool in_folder : {true, false}) {
     const auto target = in_folder ? download_target::folder(f.folder.path())
@@ -134,7 +134,7 @@ TEST_CASE("an attempt that broke leaves a part, with which another process goes 
   }
 }
 
-TEST_CASE("a file of which only the id is known goes on with what came since its name is known") {
+TEST_CASE("a file known only by its id resumes once an attempt has learnt its name") {
   fixture f;
   f.pool.emplace(pool_fixture::connector_type{&f.server}, filexfer::pool_options{});
   const auto before = f.server.connections;
@@ -142,12 +142,12 @@ TEST_CASE("a file of which only the id is known goes on with what came since its
   f.server.end_read_after = {100'000, 200'000, 200'000};
   f.fetch(files);
   CHECK(f.totals.moved == 1);
-  // The first attempt leaves nothing, the second what the third goes on with.
+  // The first attempt leaves nothing, the second leaves what the third resumes.
   CHECK(f.server.connections == before + 3);
   CHECK(contents(f.path("large")) == f.large);
 }
 
-TEST_CASE("a folder that is none is told, and a name that is none at its turn") {
+TEST_CASE("a missing folder is reported at once, and an invalid name as its file's result") {
   fixture f;
   std::error_code ec;
   download_target::folder(f.path("nowhere"), on_existing::keep, ec);
@@ -160,7 +160,7 @@ TEST_CASE("a folder that is none is told, and a name that is none at its turn") 
   CHECK(!fs::exists(f.path("../x")));
 }
 
-TEST_CASE("of two downloads to one place one comes there, and the other is told why it does not") {
+TEST_CASE("of several downloads to one path one is saved, and the others report why they are not") {
   fixture f;
   const auto folder = download_target::folder(f.folder.path());
   const listed_file first{f.id("first"), "x", 5, {}};

@@ -1,5 +1,5 @@
-// How the directory store publishes on file systems that are rarely at hand: without hard links,
-// without locks on folders, with names that are folded. Those are pretended.
+// How the directory store publishes on file systems without hard links, without locks on folders,
+// or that fold names. These are simulated.
 
 #include "support/scratch_folder.hpp"
 #include "support/store_use.hpp"
@@ -34,13 +34,13 @@ using namespace tests;
 using lines = std::vector<std::string>;
 using publishing = detail::publishing<filexfer::md5>;
 
-struct pretended {
+struct simulated {
   scratch_folder folder;
   fs::path root = folder / "store";
   std::error_code ec;
   detail::store_folder store{root, {}, ec};
 
-  explicit pretended(detail::file_system_traits traits) {
+  explicit simulated(detail::file_system_traits traits) {
     REQUIRE_FALSE(ec);
     store.pretend(traits, ec);
     REQUIRE_FALSE(ec);
@@ -50,22 +50,22 @@ struct pretended {
     std::error_code failed;
     detail::temporary file{store.incoming(), failed};
     if (!failed) detail::write_all(file.handle(), as_bytes(bytes), failed);
-    publishing place{store, id_of(bytes), detail::if_missing::make, failed};
-    if (!failed) place.put(file, name, {}, failed);
+    publishing target{store, id_of(bytes), detail::if_missing::make, failed};
+    if (!failed) target.put(file, name, {}, failed);
     return failed;
   }
 
   bool add_name(std::string_view bytes, std::string_view name, std::error_code& failed,
                 std::error_code reservation = {}) {
-    publishing place{store, id_of(bytes), detail::if_missing::leave, failed};
-    struct nothing {
+    publishing target{store, id_of(bytes), detail::if_missing::leave, failed};
+    struct no_reservation {
       void keep() {}
     };
     const auto reserve = [&](std::uint64_t, std::error_code& refused) {
       refused = reservation;
-      return nothing{};
+      return no_reservation{};
     };
-    return !failed && place.add_name(bytes.size(), name, {}, reserve, failed);
+    return !failed && target.add_name(bytes.size(), name, {}, reserve, failed);
   }
 
   lines listed() {
@@ -79,12 +79,12 @@ struct pretended {
     return id_of(bytes).to_string() + ' ' + std::string{name};
   }
 
-  bool nothing_is_left() const { return fs::is_empty(root / ".incoming"); }
+  bool incoming_is_empty() const { return fs::is_empty(root / ".incoming"); }
 };
 
-/// Every promise of publishing that does not need the file system's help.
+/// Checks what publishing guarantees on any file system.
 void check_publishing(detail::file_system_traits traits) {
-  pretended p{traits};
+  simulated p{traits};
   const auto [first, second] = colliding();
   CHECK_FALSE(p.put("a", first));
   CHECK_FALSE(p.put("a", first));
@@ -107,7 +107,7 @@ void check_publishing(detail::file_system_traits traits) {
     CHECK(contents(file) == first);
     CHECK((fs::status(file).permissions() & fs::perms{0222}) == fs::perms::none);
   }
-  CHECK(p.nothing_is_left());
+  CHECK(p.incoming_is_empty());
 
   for (const auto name : {"a", "b/c", "e/f"}) {
     const auto file = p.root / id_of(first).to_string() / name;
@@ -116,7 +116,7 @@ void check_publishing(detail::file_system_traits traits) {
   }
   CHECK_FALSE(p.put("a/x", first));
   CHECK(p.listed() == lines{p.line("a/x", first)});
-  CHECK(p.nothing_is_left());
+  CHECK(p.incoming_is_empty());
 
   std::atomic<int> failures = 0;
   {
@@ -132,32 +132,28 @@ void check_publishing(detail::file_system_traits traits) {
   }
   CHECK(failures == 0);
   CHECK(p.listed().size() == 11);
-  CHECK(p.nothing_is_left());
+  CHECK(p.incoming_is_empty());
 }
 
-TEST_CASE("files are published where there are no hard links") {
-  check_publishing({.links = false});
-}
+TEST_CASE("files are published without hard links") { check_publishing({.links = false}); }
 
-TEST_CASE("files are published where folders can't be locked") {
+TEST_CASE("files are published without locks on folders") {
   check_publishing({.locks_folders = false});
 }
 
-TEST_CASE("files are published where names must be looked at twice") {
-  check_publishing({.folds_names = true});
-}
+TEST_CASE("files are published where names are folded") { check_publishing({.folds_names = true}); }
 
-TEST_CASE("files are published where folders can't be flushed") {
+TEST_CASE("files are published without flushing folders") {
   check_publishing({.flushes_folders = false});
 }
 
-TEST_CASE("files are published where nothing of it can be done") {
+TEST_CASE("files are published with all of these limits at once") {
   check_publishing(
       {.links = false, .locks_folders = false, .flushes_folders = false, .folds_names = true});
 }
 
-TEST_CASE("where a name takes a copy, there must be room for it") {
-  pretended p{{.links = false}};
+TEST_CASE("a name that needs a copy is refused without space for it") {
+  simulated p{{.links = false}};
   REQUIRE_FALSE(p.put("a", "bytes"));
   std::error_code ec;
   CHECK_FALSE(p.add_name("bytes", "b/c", ec, make_error_code(errc::no_space)));
@@ -166,10 +162,10 @@ TEST_CASE("where a name takes a copy, there must be room for it") {
   CHECK_FALSE(fs::exists(p.root / id_of("bytes").to_string() / "b"));
   CHECK(p.add_name("bytes", "a", ec, make_error_code(errc::no_space)));
   CHECK_FALSE(ec);
-  CHECK(p.nothing_is_left());
+  CHECK(p.incoming_is_empty());
 }
 
-TEST_CASE("what the file system can do is found out, and nothing of that is left") {
+TEST_CASE("the file system's abilities are detected, and no test file is left") {
   const scratch_folder folder;
   std::error_code ec;
   const auto handle = detail::open_at(AT_FDCWD, folder.path().c_str(), O_RDONLY | O_DIRECTORY, ec);

@@ -27,7 +27,7 @@ using filexfer::detail::outcome;
 using filexfer::detail::read_result;
 using filexfer::detail::work;
 
-// Runs a flow whose actions succeed at once.
+// Runs a flow whose actions succeed immediately.
 template <class T>
 T run(flow<T> main, std::error_code& ec) {
   flow_context context;
@@ -56,9 +56,9 @@ flow<void> await_actions(int count, int& done) {
   for (; done < count; ++done) co_await nothing;
 }
 
-// Counts what was not destroyed.
+// Counts its instances.
 struct counted {
-  explicit counted(int& alive_) : alive{&alive_} { ++*alive; }
+  explicit counted(int& count) : alive{&count} { ++*alive; }
   counted(const counted& other) : alive{other.alive} { ++*alive; }
   counted& operator=(const counted&) = delete;
   ~counted() { --*alive; }
@@ -108,27 +108,27 @@ std::error_code code_of(Exception e) {
 
 }  // namespace
 
-// ----------------------------------------------------------------------------------------- awaiting
+// ---------------------------------------------------------------------------------------- awaiting
 
-TEST_CASE("a million flows that end at once are awaited without using up the stack") {
+TEST_CASE("awaiting a million flows that end immediately does not overflow the stack") {
   std::error_code ec;
   CHECK(run(sum_of_flows(1'000'000), ec) == 499'999'500'000);
   CHECK_FALSE(ec);
 }
 
-TEST_CASE("a million actions that are done at once are awaited without using up the stack") {
+TEST_CASE("awaiting a million actions that end immediately does not overflow the stack") {
   std::error_code ec;
   int done = 0;
   run(await_actions(1'000'000, done), ec);
   CHECK(done == 1'000'000);
 }
 
-TEST_CASE("flows that await flows, ten thousand deep, return without using up the stack") {
+TEST_CASE("flows that await flows, ten thousand deep, do not overflow the stack") {
   std::error_code ec;
   CHECK(run(depth(10'000), ec) == 10'000);
 }
 
-TEST_CASE("a flow does nothing until it is driven, and hands over one action at a time") {
+TEST_CASE("a flow does nothing until it is driven, and then awaits one action at a time") {
   const auto two_actions = [](std::vector<std::string>& seen) -> flow<void> {
     seen.emplace_back("begun");
     action first;
@@ -157,14 +157,14 @@ TEST_CASE("a flow does nothing until it is driven, and hands over one action at 
   CHECK(seen.back() == "ended");
 }
 
-TEST_CASE("an action is answered with its own outcome, never with that of the one before") {
-  const auto two_reads = [](std::vector<outcome>& got) -> flow<void> {
+TEST_CASE("an action gets its own outcome, never that of the action before") {
+  const auto two_reads = [](std::vector<outcome>& outcomes) -> flow<void> {
     action reading;
-    got.push_back(co_await reading);
-    got.push_back(co_await reading);
+    outcomes.push_back(co_await reading);
+    outcomes.push_back(co_await reading);
   };
-  std::vector<outcome> got;
-  auto main = two_reads(got);
+  std::vector<outcome> outcomes;
+  auto main = two_reads(outcomes);
   flow_context context;
   main.start(context);
   REQUIRE(advance(context) != nullptr);
@@ -174,29 +174,29 @@ TEST_CASE("an action is answered with its own outcome, never with that of the on
   REQUIRE(advance(context) != nullptr);
   CHECK_FALSE(context.result.error);
   CHECK(advance(context) == nullptr);
-  REQUIRE(got.size() == 2);
-  CHECK(got[0].error == errc::truncated);
-  CHECK(got[0].bytes == 7);
-  CHECK(got[0].read.has_value());
-  CHECK_FALSE(got[1].error);
-  CHECK(got[1].bytes == 0);
-  CHECK_FALSE(got[1].read.has_value());
+  REQUIRE(outcomes.size() == 2);
+  CHECK(outcomes[0].error == errc::truncated);
+  CHECK(outcomes[0].bytes == 7);
+  CHECK(outcomes[0].read.has_value());
+  CHECK_FALSE(outcomes[1].error);
+  CHECK(outcomes[1].bytes == 0);
+  CHECK_FALSE(outcomes[1].read.has_value());
 }
 
-// ------------------------------------------------------------------------------ values and failures
+// ----------------------------------------------------------------------------- values and failures
 
 TEST_CASE("a flow returns a value that can only be moved") {
   const auto make = []() -> flow<std::unique_ptr<int>> { co_return std::make_unique<int>(5); };
-  const auto pass_on = [](flow<std::unique_ptr<int>> child) -> flow<std::unique_ptr<int>> {
+  const auto forward = [](flow<std::unique_ptr<int>> child) -> flow<std::unique_ptr<int>> {
     co_return co_await std::move(child);
   };
   std::error_code ec;
-  const auto value = run(pass_on(make()), ec);
+  const auto value = run(forward(make()), ec);
   REQUIRE(value != nullptr);
   CHECK(*value == 5);
 }
 
-TEST_CASE("what leaves the outermost flow as an exception becomes a code") {
+TEST_CASE("an exception that leaves the outermost flow becomes an error code") {
   CHECK(code_of(std::system_error{make_error_code(errc::collision)}) == errc::collision);
   CHECK(code_of(std::system_error{std::make_error_code(std::errc::io_error)}) ==
         std::errc::io_error);
@@ -204,19 +204,19 @@ TEST_CASE("what leaves the outermost flow as an exception becomes a code") {
   CHECK(code_of(std::runtime_error{"something else"}) == errc::store_failed);
 }
 
-TEST_CASE("a flow that catches what its child threw goes on") {
+TEST_CASE("a flow that catches its child's exception continues") {
   std::error_code ec;
   CHECK(run(catching(), ec) == "seen by the parent");
   CHECK_FALSE(ec);
 }
 
-TEST_CASE("what is no exception of the standard library becomes store_failed") {
+TEST_CASE("an exception of a type that is not the standard library's becomes store_failed") {
   CHECK(error_of(std::make_exception_ptr(42)) == errc::store_failed);
 }
 
-// ----------------------------------------------------------------------------------------- lifetime
+// ---------------------------------------------------------------------------------------- lifetime
 
-TEST_CASE("a flow destroyed in mid-suspension destroys all that it and its children hold") {
+TEST_CASE("destroying a suspended flow destroys all that it and its children hold") {
   int alive = 0;
   {
     auto main = hold(counted{alive}, 5, alive);
@@ -234,31 +234,31 @@ TEST_CASE("a flow that never ran destroys its arguments") {
   CHECK(alive == 0);
 }
 
-TEST_CASE("a flow that has ended destroys all that it held") {
+TEST_CASE("a flow that has ended has destroyed all that it held") {
   int alive = 0;
   std::error_code ec;
   CHECK(run(hold(counted{alive}, 3, alive), ec) == 1);
   CHECK(alive == 0);
 }
 
-TEST_CASE("a flow moved to another place goes on there") {
+TEST_CASE("a suspended flow that is moved continues") {
   int alive = 0;
   std::error_code ec;
   std::optional<flow<int>> main = hold(counted{alive}, 1, alive);
   flow_context context;
   main->start(context);
   REQUIRE(advance(context) != nullptr);
-  flow<int> elsewhere{std::move(*main)};
+  flow<int> moved{std::move(*main)};
   main.reset();
-  flow<int> replaced = number(1);
-  replaced = std::move(elsewhere);
+  flow<int> assigned = number(1);
+  assigned = std::move(moved);
   CHECK(advance(context) == nullptr);
-  CHECK(replaced.take(ec) == 1);
+  CHECK(assigned.take(ec) == 1);
 }
 
-// --------------------------------------------------------------------------------------------- work
+// -------------------------------------------------------------------------------------------- work
 
-TEST_CASE("work has the error of its last run, and none if that set none") {
+TEST_CASE("work reports the error of its last run, and none if that run set none") {
   int runs = 0;
   work failing_first{[&](std::error_code& ec) {
     if (++runs == 1) ec = errc::no_space;
@@ -273,16 +273,16 @@ TEST_CASE("work has the error of its last run, and none if that set none") {
   CHECK(runs == 2);
 }
 
-TEST_CASE("what work throws becomes its error") {
+TEST_CASE("an exception that work throws becomes its error") {
   work out_of_memory{[](std::error_code&) { throw std::bad_alloc{}; }};
   out_of_memory.run();
   CHECK(out_of_memory.error() == std::errc::not_enough_memory);
-  work refused{[](std::error_code&) { throw std::system_error{make_error_code(errc::io)}; }};
-  refused.run();
-  CHECK(refused.error() == errc::io);
-  work something{[](std::error_code&) { throw 1; }};
-  something.run();
-  CHECK(something.error() == errc::store_failed);
+  work failing{[](std::error_code&) { throw std::system_error{make_error_code(errc::io)}; }};
+  failing.run();
+  CHECK(failing.error() == errc::io);
+  work throwing_an_int{[](std::error_code&) { throw 1; }};
+  throwing_an_int.run();
+  CHECK(throwing_an_int.error() == errc::store_failed);
 }
 
 }  // namespace flow_tests

@@ -1,7 +1,8 @@
-// Files of more than 4 GiB: no count of bytes is cut to 32 bits, nor to what one call may move.
+// Files of more than 4 GiB: no count of bytes is truncated to 32 bits, or to what one call can
+// move.
 //
-// What a digest costs is not what this is about, so the hasher is a trivial one, and nothing keeps
-// the bytes: they are made when they are wanted, and compared with those when they have arrived.
+// To be fast, the hasher is trivial, and no bytes are stored: they are generated when they are
+// read, and compared when they are written.
 
 #include "support/once_handler.hpp"
 #include "support/scratch_folder.hpp"
@@ -42,10 +43,10 @@ namespace {
 
 constexpr std::uint64_t four_gib = std::uint64_t{1} << 32;
 
-/// So much more that even without what is moved apart at its end it is more.
+/// Still more than 4 GiB without the end that is moved separately.
 constexpr std::uint64_t huge = four_gib + 2 * filexfer::default_small_file_size + 17;
 
-/// Its digest is the number of bytes.
+/// A hasher whose digest is the number of bytes.
 class counter {
  public:
   using digest_type = filexfer::digest<8>;
@@ -69,14 +70,14 @@ class counter {
 using digest = counter::digest_type;
 using listed_file = filexfer::file_info<digest>;
 
-/// Bytes that come again only after a number of them that has no divisor in common with any power
-/// of two: whatever is left out, repeated or out of place shows.
-class endless {
+/// An endless byte sequence whose period has no divisor in common with any power of two: missing,
+/// repeated and misplaced bytes show.
+class byte_sequence {
  public:
-  explicit endless(std::uint64_t offset = 0) noexcept : at_{offset} {}
+  explicit byte_sequence(std::uint64_t offset = 0) noexcept : offset_{offset} {}
 
-  /// The next bytes, at most `most`; at least one.
-  std::span<const std::byte> next(std::size_t most) {
+  /// The next bytes: at least one, at most `max_size`.
+  std::span<const std::byte> next(std::size_t max_size) {
     static const std::vector<std::byte> period = [] {
       std::vector<std::byte> bytes(1'000'003);
       std::uint32_t state = 1;
@@ -86,45 +87,45 @@ class endless {
       }
       return bytes;
     }();
-    const auto part = std::span{period}.subspan(static_cast<std::size_t>(at_ % period.size()));
-    const auto taken = part.first(std::min(most, part.size()));
-    at_ += taken.size();
-    return taken;
+    const auto part = std::span{period}.subspan(static_cast<std::size_t>(offset_ % period.size()));
+    const auto bytes = part.first(std::min(max_size, part.size()));
+    offset_ += bytes.size();
+    return bytes;
   }
 
  private:
-  std::uint64_t at_;
+  std::uint64_t offset_;
 };
 
-/// The first `huge` of these bytes.
+/// The first `huge` bytes of the sequence.
 class huge_source {
  public:
   std::uint64_t size() const noexcept { return huge; }
 
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     ec.clear();
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), huge - at_));
-    for (auto left = to.first(wanted); !left.empty();) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), huge - offset_));
+    for (auto left = to.first(count); !left.empty();) {
       const auto part = bytes_.next(left.size());
       std::memcpy(left.data(), part.data(), part.size());
       left = left.subspan(part.size());
     }
-    at_ += wanted;
-    return wanted;
+    offset_ += count;
+    return count;
   }
 
   void seek(std::uint64_t offset, std::error_code& ec) noexcept {
     ec.clear();
-    at_ = offset;
-    bytes_ = endless{offset};
+    offset_ = offset;
+    bytes_ = byte_sequence{offset};
   }
 
  private:
-  endless bytes_;
-  std::uint64_t at_ = 0;
+  byte_sequence bytes_;
+  std::uint64_t offset_ = 0;
 };
 
-/// Counts what arrives, and compares it with what should.
+/// Counts the bytes written, and compares them with the sequence.
 class comparing_sink {
  public:
   explicit comparing_sink(std::uint64_t offset = 0) noexcept : expected_{offset} {}
@@ -134,7 +135,7 @@ class comparing_sink {
     count += bytes.size();
     while (!bytes.empty()) {
       const auto part = expected_.next(bytes.size());
-      right = right && std::memcmp(part.data(), bytes.data(), part.size()) == 0;
+      matches = matches && std::memcmp(part.data(), bytes.data(), part.size()) == 0;
       bytes = bytes.subspan(part.size());
     }
   }
@@ -145,15 +146,15 @@ class comparing_sink {
   }
 
   std::uint64_t count = 0;
-  bool right = true;
+  bool matches = true;
   int commits = 0;
 
  private:
-  endless expected_;
+  byte_sequence expected_;
 };
 
-/// Keeps no bytes: only whether those that arrived were the right ones, and how many.
-class forgetting_store {
+/// Stores no bytes, only how many were uploaded, and whether they were the right ones.
+class counting_store {
  public:
   using reader = huge_source;
 
@@ -174,18 +175,20 @@ class forgetting_store {
 
   class upload {
    public:
-    upload(forgetting_store& store, std::string name) : store_{&store}, name_{std::move(name)} {}
-    void write(std::span<const std::byte> bytes, std::error_code& ec) { arrived_.write(bytes, ec); }
+    upload(counting_store& store, std::string name) : store_{&store}, name_{std::move(name)} {}
+    void write(std::span<const std::byte> bytes, std::error_code& ec) {
+      received_.write(bytes, ec);
+    }
     void commit(const digest& id, std::error_code& ec) {
       ec.clear();
-      if (!arrived_.right) ec = filexfer::errc::io;
-      else store_->files_.push_back({id, name_, arrived_.count});
+      if (!received_.matches) ec = filexfer::errc::io;
+      else store_->files_.push_back({id, name_, received_.count});
     }
 
    private:
-    forgetting_store* store_;
+    counting_store* store_;
     std::string name_;
-    comparing_sink arrived_;
+    comparing_sink received_;
   };
 
   cursor list(std::error_code& ec) const {
@@ -218,7 +221,7 @@ class forgetting_store {
 template <class Stream, class Store>
 class both_ends {
   using client_type = filexfer::client<Stream&, counter>;
-  // What costs is each piece, not what is in it.
+  // Large, for the cost is per chunk.
   static constexpr std::size_t chunk = std::size_t{1} << 20;
 
  public:
@@ -237,7 +240,7 @@ class both_ends {
     context_.run();
   }
 
-  /// Waits for the operation that `start(client, handler)` starts.
+  /// Runs the context until the operation that `start(client, handler)` starts has completed.
   template <class Result, class Start>
   std::tuple<std::error_code, Result> finish(Start start) {
     test::expected_call<void(std::error_code, Result)> call;
@@ -260,9 +263,9 @@ class both_ends {
         [&](auto& client, auto handler) { client.async_download(id, sink, std::move(handler)); });
   }
   template <class Sink>
-  auto download_range(const filexfer::download_request<digest>& wanted, Sink& sink) {
+  auto download_range(const filexfer::download_request<digest>& request, Sink& sink) {
     return finish<typename client_type::download_entry>([&](auto& client, auto handler) {
-      client.async_download_range(wanted, sink, std::move(handler));
+      client.async_download_range(request, sink, std::move(handler));
     });
   }
 
@@ -276,31 +279,32 @@ class both_ends {
 
 }  // namespace
 
-TEST_CASE("a file of more than 4 GiB arrives whole, up and down, and in parts beyond 4 GiB") {
+TEST_CASE(
+    "a file of more than 4 GiB is uploaded and downloaded whole, and in ranges beyond 4 GiB") {
   asio::io_context context;
-  forgetting_store store;
+  counting_store store;
   auto pipe = filexfer::make_memory_pipe(context, std::size_t{1} << 20);
-  both_ends<filexfer::memory_pipe, forgetting_store> ends{context, std::move(pipe.first),
-                                                          std::move(pipe.second), store};
+  both_ends<filexfer::memory_pipe, counting_store> ends{context, std::move(pipe.first),
+                                                        std::move(pipe.second), store};
   const digest id = counter::of(huge);
   const listed_file entry{id, "huge", huge};
 
   huge_source source;
-  const auto [not_uploaded, uploaded] = ends.upload(source, "huge");
-  CHECK_FALSE(not_uploaded);
+  const auto [upload_error, uploaded] = ends.upload(source, "huge");
+  CHECK_FALSE(upload_error);
   CHECK(uploaded.computed_here == id);
   CHECK(uploaded.computed_there == id);
 
-  const auto [not_listed, listed] = ends.list_files();
-  CHECK_FALSE(not_listed);
+  const auto [list_error, listed] = ends.list_files();
+  CHECK_FALSE(list_error);
   CHECK((listed == std::vector{entry}));
 
   comparing_sink whole;
-  const auto [not_downloaded, downloaded] = ends.download(id, whole);
-  CHECK_FALSE(not_downloaded);
+  const auto [download_error, downloaded] = ends.download(id, whole);
+  CHECK_FALSE(download_error);
   CHECK((downloaded.file == entry));
   CHECK(whole.count == huge);
-  CHECK(whole.right);
+  CHECK(whole.matches);
   CHECK(whole.commits == 1);
 
   for (const std::uint64_t offset : {four_gib - 3, four_gib, huge - 1, huge}) {
@@ -310,22 +314,22 @@ TEST_CASE("a file of more than 4 GiB arrives whole, up and down, and in parts be
     CHECK_FALSE(failed);
     CHECK(range.bytes() == huge - offset);
     CHECK(part.count == huge - offset);
-    CHECK(part.right);
+    CHECK(part.matches);
   }
 }
 
 namespace {
 
-/// Counts, and keeps the last bytes.
-class hole_sink {
+/// Counts the bytes, and keeps the last ones.
+class tail_sink {
  public:
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec.clear();
     count += bytes.size();
-    constexpr std::size_t kept = 5;
-    const auto last = bytes.last(std::min(bytes.size(), kept));
+    constexpr std::size_t tail_size = 5;
+    const auto last = bytes.last(std::min(bytes.size(), tail_size));
     tail.append(reinterpret_cast<const char*>(last.data()), last.size());
-    if (tail.size() > kept) tail.erase(0, tail.size() - kept);
+    if (tail.size() > tail_size) tail.erase(0, tail.size() - tail_size);
   }
   void commit(std::error_code& ec) noexcept {
     ec.clear();
@@ -339,7 +343,7 @@ class hole_sink {
 
 }  // namespace
 
-TEST_CASE("a file of more than 4 GiB that the system sends by itself arrives whole") {
+TEST_CASE("a file of more than 4 GiB is downloaded whole with sendfile") {
   const std::filesystem::path no_disk{"/dev/shm"};
   const tests::scratch_folder folder{
       std::filesystem::is_directory(no_disk) ? no_disk : std::filesystem::temp_directory_path()};
@@ -357,7 +361,7 @@ TEST_CASE("a file of more than 4 GiB that the system sends by itself arrives who
   ours.connect(acceptor.local_endpoint());
   both_ends<tcp::socket, filexfer::directory_store<counter>> ends{context, std::move(ours),
                                                                   acceptor.accept(), store};
-  hole_sink sink;
+  tail_sink sink;
   const auto [failed, downloaded] = ends.download(id, sink);
   CHECK_FALSE(failed);
   CHECK((downloaded.file == listed_file{id, "huge", huge}));

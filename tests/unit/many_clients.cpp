@@ -58,8 +58,8 @@ class visitor {
 
   void list() {
     client_.async_list_files([this](std::error_code ec, const auto& files) {
-      const filexfer::file_info<tests::id_type> mine{id_, name_, bytes_.size()};
-      listed = !ec && std::count(files.begin(), files.end(), mine) == 1;
+      const filexfer::file_info<tests::id_type> entry{id_, name_, bytes_.size()};
+      listed = !ec && std::count(files.begin(), files.end(), entry) == 1;
       socket_.close();
     });
   }
@@ -75,34 +75,35 @@ class visitor {
 
 }  // namespace
 
-TEST_CASE("64 clients at once on a server of four threads each get their own bytes") {
+TEST_CASE("64 concurrent clients of a server on four threads each get their own bytes") {
   asio::thread_pool work{2};
   memory_store<> store;
-  asio::io_context there;
+  asio::io_context server_context;
   std::optional<filexfer::server<tcp, memory_store<>>> server;
-  server.emplace(there.get_executor(), tcp::endpoint{asio::ip::address_v4::loopback(), 0}, store);
+  server.emplace(server_context.get_executor(), tcp::endpoint{asio::ip::address_v4::loopback(), 0},
+                 store);
   server->work_executor(work.get_executor());
   server->start();
   std::vector<std::thread> threads;
-  auto guard = std::make_optional(asio::make_work_guard(there));
-  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { there.run(); });
+  auto guard = std::make_optional(asio::make_work_guard(server_context));
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { server_context.run(); });
 
-  asio::io_context here;
+  asio::io_context client_context;
   std::vector<std::unique_ptr<visitor>> visitors;
   for (unsigned i = 0; i < 64; ++i) {
-    visitors.push_back(std::make_unique<visitor>(here, server->local_endpoint(), std::to_string(i),
-                                                 tests::noise(i * 8191, i)));
+    visitors.push_back(std::make_unique<visitor>(client_context, server->local_endpoint(),
+                                                 std::to_string(i), tests::noise(i * 8191, i)));
   }
-  for (const auto& one : visitors) one->start();
-  here.run();
+  for (const auto& v : visitors) v->start();
+  client_context.run();
   server.reset();
   guard.reset();
   for (auto& t : threads) t.join();
   work.join();
-  for (const auto& one : visitors) {
-    CHECK(one->uploaded);
-    CHECK(one->downloaded);
-    CHECK(one->listed);
+  for (const auto& v : visitors) {
+    CHECK(v->uploaded);
+    CHECK(v->downloaded);
+    CHECK(v->listed);
   }
   CHECK(tests::entries(store).size() == 64);
 }

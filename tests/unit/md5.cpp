@@ -57,7 +57,7 @@ TEST_CASE("MD5 gives the digests that md5sum gives") {
   CHECK(md5_of(std::string(1'000'000, 'a')) == "7707d6ae4e027c70eea2a935c2296f21");
 }
 
-TEST_CASE("MD5 does not depend on how the bytes are cut") {
+TEST_CASE("MD5 does not depend on how the bytes are split into updates") {
   for (const auto& [text, digest] : rfc_1321) {
     for (std::size_t cut = 0; cut <= text.size(); ++cut) {
       md5 hash;
@@ -69,7 +69,7 @@ TEST_CASE("MD5 does not depend on how the bytes are cut") {
   }
 }
 
-TEST_CASE("a hasher that gave its digest is as new") {
+TEST_CASE("a hasher can be reused after finish()") {
   md5 hash;
   for (const auto& [text, digest] : rfc_1321) {
     hash.update(std::as_bytes(std::span{text}));
@@ -78,7 +78,7 @@ TEST_CASE("a hasher that gave its digest is as new") {
   CHECK(hash.finish().to_string() == "d41d8cd98f00b204e9800998ecf8427e");
 }
 
-TEST_CASE("a hasher that is moved or copied goes on where it was") {
+TEST_CASE("a copied or moved hasher continues from the bytes hashed so far") {
   md5 hash;
   hash.update(std::as_bytes(std::span{std::string_view{"a"}}));
   md5 copy = hash;
@@ -89,8 +89,8 @@ TEST_CASE("a hasher that is moved or copied goes on where it was") {
   }
 }
 
-TEST_CASE("the two files of a known collision have one MD5") {
-  // Wang and Yu, 2004. Why a server compares bytes before it believes a digest.
+TEST_CASE("the two files of a known collision have the same MD5") {
+  // Wang and Yu, 2004: the reason why a server compares bytes and does not trust the digest alone.
   std::string first =
       "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89"
       "55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b"
@@ -108,6 +108,6 @@ TEST_CASE("the two files of a known collision have one MD5") {
   }
 }
 
-TEST_CASE("MD5 is called md5 on the wire") { CHECK(md5::name() == "md5"); }
+TEST_CASE("the name of MD5 on the wire is md5") { CHECK(md5::name() == "md5"); }
 
 }  // namespace md5_tests

@@ -18,7 +18,7 @@ using filexfer::memory_sink;
 using filexfer::memory_source;
 using namespace tests;
 
-TEST_CASE("a memory source gives its bytes, its own ones and the caller's") {
+TEST_CASE("a memory source reads its own bytes or the caller's") {
   for (const std::string& bytes : {std::string{}, std::string{"short"}, noise(200'000)}) {
     for (auto& source : {memory_source{bytes}, memory_source{as_bytes(bytes)}}) {
       auto moved = memory_source{source};
@@ -34,7 +34,7 @@ TEST_CASE("a memory source gives its bytes, its own ones and the caller's") {
   }
 }
 
-TEST_CASE("a memory sink shows nothing before it is committed") {
+TEST_CASE("a memory sink is empty until it is committed") {
   memory_sink sink{10};
   std::error_code ec;
   sink.write(as_bytes("abc"), ec);
@@ -47,7 +47,7 @@ TEST_CASE("a memory sink shows nothing before it is committed") {
   CHECK(sink.text().empty());
 }
 
-TEST_CASE("a memory sink takes no more than its limit, and shows nothing that lacks the rest") {
+TEST_CASE("a memory sink refuses bytes above its limit, and then has no incomplete contents") {
   memory_sink sink{5};
   std::error_code ec;
   sink.write(as_bytes("abc"), ec);

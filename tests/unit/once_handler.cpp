@@ -1,5 +1,5 @@
-// The handler that the other tests rely on: each case breaks the contract in one way, and has to
-// fail.
+// Tests of the handler that other tests rely on. Each `should_fail` case breaks the contract in one
+// way.
 
 #include "support/once_handler.hpp"
 
@@ -27,20 +27,20 @@ using handler = expected_call<void(int)>::handler;
 static_assert(std::is_move_constructible_v<handler>);
 static_assert(!std::is_copy_constructible_v<handler>);
 
-// Posts the call, as an operation would that keeps the contract.
-void call_later(asio::io_context& context, auto h) {
+// Posts the call, like an operation that keeps the contract.
+void post_call(asio::io_context& context, auto h) {
   asio::post(context, [h = std::move(h)]() mutable { h(7); });
 }
 
 }  // namespace
 
-TEST_CASE("a handler that is called once, later, with its memory returned, passes") {
+TEST_CASE("a handler that is called once, after initiation, with its memory returned, passes") {
   asio::io_context context;
   expected_call<void(int)> call;
   call.start([&](auto h) {
     auto allocator = asio::get_associated_allocator(h);
     allocator.deallocate(allocator.allocate(3), 3);
-    call_later(context, std::move(h));
+    post_call(context, std::move(h));
   });
   CHECK_FALSE(call.called());
   context.run();
@@ -100,7 +100,7 @@ TEST_CASE("a handler that is called before its memory is returned fails the test
 TEST_CASE("a handler that is called outside its executor fails the test" * doctest::should_fail()) {
   asio::io_context context;
   expected_call<void(int)> call;
-  call.start_on(asio::make_strand(context), [&](auto h) { call_later(context, std::move(h)); });
+  call.start_on(asio::make_strand(context), [&](auto h) { post_call(context, std::move(h)); });
   context.run();
 }
 

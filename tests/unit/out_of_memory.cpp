@@ -13,8 +13,10 @@
 #include <system_error>
 #include <utility>
 
-// This program's `new`: as ever, but it counts, and on a thread that asks for it the nth call
-// fails, once.
+// This program's `new` counts the live allocations of each thread. On a thread that asks for it,
+// one call fails: the nth.
+namespace out_of_memory_tests {
+
 namespace {
 
 thread_local std::size_t calls_until_failure = 0;  // 0: none fails
@@ -39,14 +41,18 @@ void release(void* memory) noexcept {
 
 }  // namespace
 
-std::ptrdiff_t tests::live_allocations() noexcept { return live; }
+}  // namespace out_of_memory_tests
 
-void* operator new(std::size_t bytes) { return allocate(bytes); }
-void* operator new[](std::size_t bytes) { return allocate(bytes); }
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete[](void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { release(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
+std::ptrdiff_t tests::live_allocations() noexcept { return out_of_memory_tests::live; }
+
+void* operator new(std::size_t bytes) { return out_of_memory_tests::allocate(bytes); }
+void* operator new[](std::size_t bytes) { return out_of_memory_tests::allocate(bytes); }
+void operator delete(void* memory) noexcept { out_of_memory_tests::release(memory); }
+void operator delete[](void* memory) noexcept { out_of_memory_tests::release(memory); }
+void operator delete(void* memory, std::size_t) noexcept { out_of_memory_tests::release(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { out_of_memory_tests::release(memory); }
+
+namespace out_of_memory_tests {
 
 namespace {
 
@@ -62,7 +68,7 @@ using test::sample;
 using test::scripted_peer;
 using test::who;
 
-// Calls with the nth allocation failing; false once there were fewer. What was thrown is a code.
+// Runs `call` with its nth allocation failing; false if it has fewer. Sets `ec` if it throws.
 template <class Call>
 bool with_failing_allocation(std::size_t nth, std::error_code& ec, Call call) {
   failed = false;
@@ -70,7 +76,7 @@ bool with_failing_allocation(std::size_t nth, std::error_code& ec, Call call) {
   try {
     call();
   } catch (const std::bad_alloc&) {
-    // From the outermost flow's own memory, before it could begin.
+    // From the allocation of the outermost flow, before it starts.
     ec = std::make_error_code(std::errc::not_enough_memory);
   }
   calls_until_failure = 0;
@@ -79,7 +85,7 @@ bool with_failing_allocation(std::size_t nth, std::error_code& ec, Call call) {
 
 }  // namespace
 
-TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
+TEST_CASE("an upload reports the failure of any one of its allocations") {
   for (const sample& s : {test::hello, test::samples().back()}) {
     const auto size = std::to_string(s.bytes.size());
     const auto talk =
@@ -94,7 +100,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
       driver.exchanges = false;
       filexfer::memory_source source{s.bytes};
       std::string name = "f";
-      // What the driver notes itself does not count.
+      // The driver's own records are not to allocate.
       driver.steps.reserve(100);
       driver.peer.reserve(s.bytes.size() + 100);
       std::error_code ec;
@@ -117,7 +123,7 @@ TEST_CASE("a client that lacks memory at any moment of an upload reports it") {
   }
 }
 
-TEST_CASE("a client that lacks memory at any moment of a download commits nothing and reports it") {
+TEST_CASE("a download reports the failure of any one of its allocations, and commits nothing") {
   for (const sample& s : {test::hello, test::samples().back()}) {
     const auto size = std::to_string(s.bytes.size());
     const auto talk = test::download_talk(s.id) + dialogue{S(s.id + ";f;" + size + "\n" + s.bytes)};
@@ -148,10 +154,10 @@ TEST_CASE("a client that lacks memory at any moment of a download commits nothin
 }
 
 TEST_CASE(
-    "a session that lacks memory at any moment stores whole files only, and frees what it held") {
-  for (const std::string how : {"", ";nowait"}) {
+    "a session with any one allocation failing stores only whole files, and frees what it held") {
+  for (const std::string parameter : {"", ";nowait"}) {
     for (const sample& s : {test::hello, test::samples().back()}) {
-      const auto details = "f;" + std::to_string(s.bytes.size()) + how;
+      const auto details = "f;" + std::to_string(s.bytes.size()) + parameter;
       const dialogue talk{C("UPLOAD\n" + details + "\n" + s.bytes + "LIST_FILES\nDOWNLOAD\n" +
                             s.id + "\nFEATURES\n")};
       bool more = true;
@@ -161,8 +167,8 @@ TEST_CASE(
         failing_store store;
         filexfer::detail::session_state state;
         state.connection.chunk_size = state.connection.small_file_size = test::chunk_size;
-        std::error_code last_told;
-        state.on_end = [&](const filexfer::session_event& event) { last_told = event.error; };
+        std::error_code last_observed;
+        state.on_end = [&](const filexfer::session_event& event) { last_observed = event.error; };
         hand_driver driver{scripted_peer{talk, who::server, scripted_peer::talks::ahead}};
         driver.steps.reserve(100);
         driver.peer.reserve(2 * s.bytes.size() + 1000);
@@ -173,12 +179,12 @@ TEST_CASE(
         CHECK(store.alive == 0);
         CHECK(all_whole(store.held));
         const auto listed = entries_of(store.held);
-        // An id that was answered is listed.
+        // An id that was sent is listed.
         if (driver.peer.said().find(s.id + "\n") != std::string::npos) CHECK(listed.size() == 1);
         if (!more) CHECK_FALSE(ec);
-        // Where it could begin, it does not end without a close and a word to the observer.
+        // Once started, it always closes the stream and notifies the observer.
         if (ec && !driver.steps.empty()) {
-          CHECK(last_told);
+          CHECK(last_observed);
           CHECK(driver.closed);
         }
       }
@@ -186,3 +192,5 @@ TEST_CASE(
     }
   }
 }
+
+}  // namespace out_of_memory_tests

@@ -1,4 +1,4 @@
-// What a pool asks the server, and what it does with files that don't move.
+// A pool's jobs that transfer no files: lists, features, verifying and counting; its progress.
 
 #include "support/pool_fixture.hpp"
 
@@ -30,15 +30,15 @@ namespace {
 struct query_fixture : pool_fixture {
   using pool_fixture::pool_fixture;
 
-  /// Lists, and returns how that ended.
-  std::error_code list(filexfer::list_request wanted = {}) {
+  /// Lists, and returns the job's error.
+  std::error_code list(filexfer::list_request request = {}) {
     ended.reset();
     pool->async_list_files(
-        std::move(wanted), [this](const filexfer::listed_file& file) { listed[file.name] = file; },
+        std::move(request), [this](const filexfer::listed_file& file) { listed[file.name] = file; },
         asio::bind_cancellation_slot(cancel.slot(), [this](std::error_code ec, std::uint64_t n) {
           ended = ec;
           entries = n;
-          why = pool->last_failure();
+          failure = pool->last_failure();
         }));
     run();
     return ended.value();
@@ -52,10 +52,10 @@ struct query_fixture : pool_fixture {
 
   std::map<std::string, filexfer::listed_file> listed;
   std::uint64_t entries = 0;
-  filexfer::transfer_failure why;
+  filexfer::transfer_failure failure;
 };
 
-/// Never comes to an end by itself.
+/// Does not connect within an hour.
 struct stuck_connector : basic_pipe_connector<virtual_timer> {
   template <class Token>
   auto async_connect(Token&& token) {
@@ -64,11 +64,11 @@ struct stuck_connector : basic_pipe_connector<virtual_timer> {
           auto timer = std::make_shared<virtual_timer>(to->context.get_executor());
           timer->expires_after(std::chrono::hours{1});
           const auto slot = asio::get_associated_cancellation_slot(handler);
-          auto ended = [handler = std::move(handler), timer, to](std::error_code ec) mutable {
+          auto on_wait = [handler = std::move(handler), timer, to](std::error_code ec) mutable {
             auto [unused, other] = filexfer::make_memory_pipe(to->context.get_executor(), 16);
             std::move(handler)(ec, stream_type{std::move(unused), {}});
           };
-          timer->async_wait(asio::bind_cancellation_slot(slot, std::move(ended)));
+          timer->async_wait(asio::bind_cancellation_slot(slot, std::move(on_wait)));
         },
         token, server);
   }
@@ -76,7 +76,7 @@ struct stuck_connector : basic_pipe_connector<virtual_timer> {
 
 }  // namespace
 
-TEST_CASE("a pool lists what the server has, over a connection that it keeps") {
+TEST_CASE("a pool lists the server's files, and reuses the connection") {
   query_fixture f;
   auto files = some_files(3);
   f.upload(files);
@@ -92,8 +92,8 @@ TEST_CASE("a pool lists what the server has, over a connection that it keeps") {
   CHECK(f.server.connections == 1);
 }
 
-TEST_CASE("a list over a connection that has broken since is asked for over another") {
-  int broken_since = 0;
+TEST_CASE("a list over a connection that broke while idle is retried over another") {
+  int broken_while_idle = 0;
   for (std::uint64_t bytes = 240; bytes < 300; ++bytes) {
     CAPTURE(bytes);
     query_fixture f;
@@ -105,45 +105,45 @@ TEST_CASE("a list over a connection that has broken since is asked for over anot
     CHECK(f.list() == std::error_code{});
     CHECK(f.entries == 2);
     CHECK(f.server.connections <= 2);
-    broken_since += was_whole && f.server.connections == 2;
+    broken_while_idle += was_whole && f.server.connections == 2;
   }
-  CHECK(broken_since > 5);
+  CHECK(broken_while_idle > 5);
 }
 
-TEST_CASE("a list that breaks, or finds no server, says why, and is not tried again") {
+TEST_CASE("a list that breaks, or can't connect, reports the reason, and is not retried") {
   query_fixture f;
   f.server.limit = 0;
   CHECK(f.list() == asio::error::connection_refused);
-  CHECK(f.why.phase == filexfer::transfer_phase::connecting);
+  CHECK(f.failure.phase == filexfer::transfer_phase::connecting);
   f.server.limit = 1;
   f.server.end_read_after = {1};
   CHECK(f.list() != std::error_code{});
-  CHECK(f.why.phase == filexfer::transfer_phase::greeting);
+  CHECK(f.failure.phase == filexfer::transfer_phase::greeting);
   CHECK(f.list() == std::error_code{});
-  CHECK_FALSE(f.why);
+  CHECK_FALSE(f.failure);
 }
 
-TEST_CASE("what an entry's callback throws, or sets, ends the list") {
+TEST_CASE("an exception or an error from an entry's callback ends the list") {
   query_fixture f;
   auto files = some_files(2);
   f.upload(files);
   f.run();
   std::optional<std::error_code> ended;
-  const auto take = [&](std::error_code ec, std::uint64_t) { ended = ec; };
+  const auto on_list_end = [&](std::error_code ec, std::uint64_t) { ended = ec; };
   f.pool->async_list_files(
-      {}, [](const auto&, std::error_code& ec) { ec = errc::bad_name; }, take);
+      {}, [](const auto&, std::error_code& ec) { ec = errc::bad_name; }, on_list_end);
   f.context.restart();
   f.context.poll();
   CHECK(ended == errc::bad_name);
   ended.reset();
   f.pool->async_list_files(
-      {}, [](const auto&) { throw std::runtime_error{"no"}; }, take);
+      {}, [](const auto&) { throw std::runtime_error{"no"}; }, on_list_end);
   f.context.restart();
   f.context.poll();
   CHECK(ended == errc::store_failed);
 }
 
-TEST_CASE("a cancelled list ends") {
+TEST_CASE("a list ends when it is cancelled at any step") {
   for (int steps = 0;; ++steps) {
     query_fixture f;
     std::optional<std::error_code> ended;
@@ -158,12 +158,12 @@ TEST_CASE("a cancelled list ends") {
     f.context.poll();
     CAPTURE(steps);
     REQUIRE(ended);
-    // What had come to its end before it looked has succeeded.
+    // It succeeds if it was complete before it noticed.
     CHECK((ended == asio::error::operation_aborted || !*ended));
   }
 }
 
-TEST_CASE("a server's features are known from its connection") {
+TEST_CASE("a server's features are known once it is connected") {
   query_fixture f;
   std::optional<filexfer::server_features> known;
   f.pool->async_features([&](std::error_code ec, filexfer::server_features features) {
@@ -178,7 +178,7 @@ TEST_CASE("a server's features are known from its connection") {
   CHECK(f.server.connections == 1);
 }
 
-TEST_CASE("verify tells of each file whether the server holds it, under its name") {
+TEST_CASE("verify reports for each file whether the server has it under its name") {
   query_fixture f;
   auto files = some_files(4);
   f.upload(files);
@@ -198,7 +198,7 @@ TEST_CASE("verify tells of each file whether the server holds it, under its name
   CHECK(entries(f.server.store).size() == 4);
 }
 
-TEST_CASE("verify holds no more of a list than it may") {
+TEST_CASE("verify fails if the list has more entries than max_entries") {
   filexfer::pool_options options;
   options.client.max_entries = 2;
   query_fixture f{options};
@@ -208,7 +208,7 @@ TEST_CASE("verify holds no more of a list than it may") {
   CHECK(f.verify(files) == errc::too_many_entries);
 }
 
-TEST_CASE("a count tells the progress of all files that can be opened") {
+TEST_CASE("a count adds all files that can be opened to the progress") {
   query_fixture f;
   auto files = some_files(250, 10);
   files[7].fails = std::make_error_code(std::errc::permission_denied);
@@ -226,33 +226,33 @@ TEST_CASE("a count tells the progress of all files that can be opened") {
   CHECK(f.server.connections == 0);
 }
 
-TEST_CASE("progress is told once a period while there are jobs, and at their end") {
+TEST_CASE("progress is reported once per period while there are jobs, and at their end") {
   query_fixture f{{.retry_for = 10s}};
-  std::vector<filexfer::transfer_progress::snapshot> seen;
-  f.pool->on_progress(1s, [&](const auto& now) { seen.push_back(now); });
+  std::vector<filexfer::transfer_progress::snapshot> snapshots;
+  f.pool->on_progress(1s, [&](const auto& now) { snapshots.push_back(now); });
   std::vector<memory_file> files{{"a", "first"}, {"b", "second"}};
   f.upload(files);
   f.run();
-  REQUIRE(seen.size() == 1);  // no time has passed
-  CHECK(seen.back().files == 2);
-  CHECK(seen.back().bytes == 11);
-  // While a server that has gone is waited for, time does pass.
+  REQUIRE(snapshots.size() == 1);  // no time has passed
+  CHECK(snapshots.back().files == 2);
+  CHECK(snapshots.back().bytes == 11);
+  // Time passes while an unreachable server is retried.
   f.let_sessions_end();
   f.server.limit = 0;
   std::vector<memory_file> more{{"c", "third"}};
   f.upload(more);
   f.run();
   CHECK(f.ended != std::error_code{});
-  CHECK(seen.size() >= 9);
-  CHECK(seen.size() <= 16);  // the last pause ends behind the ten seconds
-  const std::size_t told = seen.size();
+  CHECK(snapshots.size() >= 9);
+  CHECK(snapshots.size() <= 16);  // the last pause ends after the ten seconds
+  const std::size_t reported = snapshots.size();
   tests::virtual_timer::pass_to_next();
   f.context.restart();
   f.context.poll();
-  CHECK(seen.size() == told);
+  CHECK(snapshots.size() == reported);
 }
 
-TEST_CASE("making a connection has a deadline") {
+TEST_CASE("connecting has a deadline") {
   asio::io_context context;
   basic_pipe_server<virtual_timer, memory_store<>> server{context};
   filexfer::pool_options options{.connect_timeout = 5s};

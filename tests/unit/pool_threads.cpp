@@ -1,4 +1,4 @@
-// Pools on the real clock, with threads: one server into another, and what work does meanwhile.
+// Pools on the real clock with threads: mirrors from one server to another, and work executors.
 
 #include "support/pool_fixture.hpp"
 #include "support/store_use.hpp"
@@ -47,7 +47,7 @@ using server_type = basic_pipe_server<asio::steady_timer, memory_store<>>;
 using pool_type = filexfer::transfer_pool<connector_type, filexfer::md5>;
 using mirrored = filexfer::file_result<filexfer::remote_file<pool_type>>;
 
-/// Two servers, a pool for each, and threads that only `to` waits on.
+/// Two servers with a pool each, and a work executor for `to` alone.
 struct two_servers {
   explicit two_servers(std::size_t connections = 2)
       : options{.connections = connections, .retry_for = 5s} {
@@ -80,12 +80,12 @@ struct two_servers {
     REQUIRE(ended);
   }
 
-  void mirror(filexfer::list_request wanted = {}) { mirror(from, std::move(wanted)); }
-  void mirror(pool_type& source, filexfer::list_request wanted = {}) {
+  void mirror(filexfer::list_request request = {}) { mirror(from, std::move(request)); }
+  void mirror(pool_type& source, filexfer::list_request request = {}) {
     failures.clear();
     run([&](auto handler) {
       to.async_mirror(
-          source, wanted,
+          source, request,
           [this](const mirrored& r) {
             if (r.failure) failures[r.element.name()] = r.failure;
           },
@@ -117,7 +117,7 @@ std::vector<memory_file> some_sizes() {
 
 }  // namespace
 
-TEST_CASE("what one server has and the other lacks is copied, once") {
+TEST_CASE("a mirror copies each file that the other server lacks once") {
   for (const std::size_t connections : {1u, 4u}) {
     two_servers f{connections};
     const auto files = some_sizes();
@@ -128,8 +128,8 @@ TEST_CASE("what one server has and the other lacks is copied, once") {
     CHECK(f.totals.moved == files.size() - 1);
     CHECK(f.totals.already_there == 1);
     for (const auto& entry : tests::entries(f.from_server.store)) {
-      const auto there = tests::entries(f.to_server.store);
-      CHECK(std::count(there.begin(), there.end(), entry) == 1);
+      const auto mirrored_entries = tests::entries(f.to_server.store);
+      CHECK(std::count(mirrored_entries.begin(), mirrored_entries.end(), entry) == 1);
     }
     f.mirror({.prefix = "file of 1"});
     CHECK(f.totals.moved == 0);
@@ -137,7 +137,7 @@ TEST_CASE("what one server has and the other lacks is copied, once") {
   }
 }
 
-TEST_CASE("connections that break on either side cost a mirror nothing") {
+TEST_CASE("a mirror loses no file when connections break on either side") {
   two_servers f{1};
   f.fill(f.from, some_sizes());
   f.from_server.end_read_after = {2'000'000, 2'000'000};
@@ -151,19 +151,19 @@ TEST_CASE("connections that break on either side cost a mirror nothing") {
   CHECK(f.to_server.break_after.empty());
 }
 
-TEST_CASE("a small file that is tried again by itself waits for the other server elsewhere") {
-  for (std::uint64_t at = 50; at < 600; at += 50) {
-    two_servers g{1};
-    g.fill(g.from, {{"small", noise(100)}, {"also small", noise(200)}});
-    g.to_server.break_after = {at};
-    g.mirror();
-    if (g.to_server.connections == 1 && g.ended != std::error_code{}) continue;
-    CHECK(g.ended == std::error_code{});
-    CHECK(g.totals.moved + g.totals.already_there == 2);
+TEST_CASE("a mirror retries a small file without blocking the thread that runs its pools") {
+  for (std::uint64_t offset = 50; offset < 600; offset += 50) {
+    two_servers f{1};
+    f.fill(f.from, {{"small", noise(100)}, {"also small", noise(200)}});
+    f.to_server.break_after = {offset};
+    f.mirror();
+    if (f.to_server.connections == 1 && f.ended != std::error_code{}) continue;
+    CHECK(f.ended == std::error_code{});
+    CHECK(f.totals.moved + f.totals.already_there == 2);
   }
 }
 
-TEST_CASE("a mirror whose threads would wait for themselves, or for another digest, is refused") {
+TEST_CASE("a mirror without a work executor, or whose pools share one, is refused") {
   two_servers f;
   f.to.work_executor({});
   f.mirror();
@@ -175,7 +175,7 @@ TEST_CASE("a mirror whose threads would wait for themselves, or for another dige
   CHECK(f.from_server.connections == 0);
 }
 
-TEST_CASE("a server that is not there ends a mirror") {
+TEST_CASE("a mirror ends with the error of either server that refuses connections") {
   two_servers f;
   f.from_server.limit = 0;
   f.mirror();
@@ -186,7 +186,7 @@ TEST_CASE("a server that is not there ends a mirror") {
   CHECK(f.ended == asio::error::connection_refused);
 }
 
-TEST_CASE("a mirror that is cancelled ends, whenever that is") {
+TEST_CASE("a mirror ends when it is cancelled at any step") {
   const auto files = some_sizes();
   for (int steps = 0; steps < 400; steps += 23) {
     two_servers f;
@@ -207,7 +207,7 @@ TEST_CASE("a mirror that is cancelled ends, whenever that is") {
   }
 }
 
-TEST_CASE("a remote source reads and seeks like a file, and tells what the server says") {
+TEST_CASE("a remote source reads and seeks like a file, and reports the server's errors") {
   two_servers f;
   const std::string text = noise(2'500'000);
   f.fill(f.from, {{"file", text}});
@@ -219,8 +219,8 @@ TEST_CASE("a remote source reads and seeks like a file, and tells what the serve
   filexfer::remote_source source{f.from, listed_file{id_of(text), "file", text.size(), {}}};
   const auto read = [&](std::size_t size, std::error_code& ec) {
     std::string bytes(size, '\0');
-    const auto got = source.read(std::as_writable_bytes(std::span{bytes}), ec);
-    bytes.resize(got);
+    const auto count = source.read(std::as_writable_bytes(std::span{bytes}), ec);
+    bytes.resize(count);
     return bytes;
   };
   std::error_code ec;
@@ -236,18 +236,18 @@ TEST_CASE("a remote source reads and seeks like a file, and tells what the serve
   CHECK(read(1, ec).empty());
   CHECK(!ec);
   filexfer::remote_source missing{f.from, listed_file{id_of("nothing"), "none", 100, {}}};
-  std::byte one[1];
-  CHECK(missing.read(one, ec) == 0);
+  std::byte next[1];
+  CHECK(missing.read(next, ec) == 0);
   CHECK(ec == errc::not_found);
   filexfer::remote_source longer{f.from, listed_file{id_of(text), "file", text.size() + 1, {}}};
   longer.seek(text.size(), ec);
-  CHECK(longer.read(one, ec) == 0);
+  CHECK(longer.read(next, ec) == 0);
   CHECK(ec == errc::short_source);
   f.context.stop();
   running.join();
 }
 
-TEST_CASE("a context that is destroyed in the middle takes the job with it") {
+TEST_CASE("a context can be destroyed at any step of a job") {
   for (int steps = 0; steps < 100; ++steps) {
     auto files = some_files(12, 300);
     basic_pool_fixture<asio::steady_timer> f{{.connections = 3}};
@@ -257,16 +257,16 @@ TEST_CASE("a context that is destroyed in the middle takes the job with it") {
   }
 }
 
-TEST_CASE("no file is lost where a connection breaks while another one looks for work") {
-  for (std::uint64_t at = 60; at < 1500; at += 3) {
-    CAPTURE(at);
+TEST_CASE("no file is lost when a connection breaks while another one looks for work") {
+  for (std::uint64_t offset = 60; offset < 1500; offset += 3) {
+    CAPTURE(offset);
     basic_pool_fixture<asio::steady_timer> f{{.connections = 2}};
     asio::thread_pool work{2};
     f.pool->work_executor(work.get_executor());
-    f.server.break_after = {at};
+    f.server.break_after = {offset};
     const auto run = [&] {
-      const auto end = std::chrono::steady_clock::now() + 20s;
-      while (!f.ended && std::chrono::steady_clock::now() < end) {
+      const auto deadline = std::chrono::steady_clock::now() + 20s;
+      while (!f.ended && std::chrono::steady_clock::now() < deadline) {
         f.context.restart();
         f.context.run_one_for(1s);
       }
@@ -275,7 +275,7 @@ TEST_CASE("no file is lost where a connection breaks while another one looks for
     auto first = some_files(2);
     f.upload(first);
     run();
-    if (f.ended != std::error_code{}) continue;  // nobody had ever answered
+    if (f.ended != std::error_code{}) continue;  // the server has never answered
     std::vector<memory_file> last{{"last", noise(50)}};
     f.tellings.clear();
     f.upload(last);

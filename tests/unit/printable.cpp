@@ -1,3 +1,5 @@
+#include "support/single_byte.hpp"
+
 #include <filexfer/printable.hpp>
 
 #include <doctest/doctest.h>
@@ -12,8 +14,7 @@ namespace printable_tests {
 namespace {
 
 using filexfer::printable;
-
-std::string byte(int value) { return {static_cast<char>(value)}; }
+using test::byte;
 
 std::string hex(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
@@ -27,8 +28,8 @@ std::string hex(std::string_view text) {
   return result;
 }
 
-// Reads back what `printable` wrote.
-std::string original(std::string_view text) {
+// Undoes the escapes of `printable`.
+std::string unescaped(std::string_view text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '\\') {
@@ -44,7 +45,7 @@ std::string original(std::string_view text) {
   return result;
 }
 
-std::string amid_letters(const std::string& text) {
+std::string between_letters(const std::string& text) {
   std::string result = "a";
   result += text;
   result += 'b';
@@ -53,7 +54,7 @@ std::string amid_letters(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("ordinary text is shown as it is") {
+TEST_CASE("ordinary text is not changed") {
   for (const std::string_view text :
        {"", "a", "photos/2021/cat.jpg", "a b;c%d~", "caf\xC3\xA9", "\xE2\x82\xAC 5",
         "\xF0\x9F\x90\xB1", "\xE6\x97\xA5\xE6\x9C\xAC", "\xC2\xA0", "'\"`$(){}"}) {
@@ -61,29 +62,29 @@ TEST_CASE("ordinary text is shown as it is") {
   }
 }
 
-TEST_CASE("of the bytes below 0x80 exactly the control characters and the backslash are escaped") {
+TEST_CASE("below 0x80 exactly the control characters and the backslash are escaped") {
   for (int value = 0; value < 0x80; ++value) {
     CAPTURE(value);
     const bool control = value < 0x20 || value == 0x7F;
     const std::string expected = control ? hex(byte(value)) : value == '\\' ? "\\\\" : byte(value);
     CHECK(printable(byte(value)) == expected);
-    CHECK(printable(amid_letters(byte(value))) == amid_letters(expected));
+    CHECK(printable(between_letters(byte(value))) == between_letters(expected));
   }
 }
 
-TEST_CASE("no byte above 0x7F is shown by itself") {
+TEST_CASE("a single byte above 0x7F is escaped") {
   for (int value = 0x80; value < 0x100; ++value) {
     CHECK(printable(byte(value)) == hex(byte(value)));
-    CHECK(printable(amid_letters(byte(value))) == amid_letters(hex(byte(value))));
+    CHECK(printable(between_letters(byte(value))) == between_letters(hex(byte(value))));
   }
 }
 
 TEST_CASE(
-    "characters that act on a terminal or turn the writing are escaped, their neighbours not") {
+    "characters that control a terminal or the text direction are escaped, similar ones not") {
   for (const std::string_view text :
        {"\xC2\x80", "\xC2\x85", "\xC2\x9B", "\xC2\x9F",  // C1
-        "\xE2\x80\xA8", "\xE2\x80\xA9",                  // separators of lines and paragraphs
-        "\xD8\x9C", "\xE2\x80\x8E", "\xE2\x80\x8F",      // marks of direction
+        "\xE2\x80\xA8", "\xE2\x80\xA9",                  // line and paragraph separators
+        "\xD8\x9C", "\xE2\x80\x8E", "\xE2\x80\x8F",      // direction marks
         "\xE2\x80\xAA", "\xE2\x80\xAB", "\xE2\x80\xAC", "\xE2\x80\xAD", "\xE2\x80\xAE",
         "\xE2\x81\xA6", "\xE2\x81\xA7", "\xE2\x81\xA8", "\xE2\x81\xA9"}) {
     CHECK(printable(text) == hex(text));
@@ -94,7 +95,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("what is not UTF-8 is escaped byte by byte, and what follows is shown again") {
+TEST_CASE("invalid UTF-8 is escaped byte by byte, and the text after it is not") {
   CHECK(printable("a\xC0\xAF"
                   "b") == "a\\xc0\\xafb");
   CHECK(printable("\xED\xA0\x80!") == "\\xed\\xa0\\x80!");
@@ -103,12 +104,12 @@ TEST_CASE("what is not UTF-8 is escaped byte by byte, and what follows is shown 
   CHECK(printable("\xE2\x1B[2J") == "\\xe2\\x1b[2J");
 }
 
-TEST_CASE("an escape sequence loses its effect and can be read") {
+TEST_CASE("a terminal escape sequence becomes plain, readable text") {
   CHECK(printable("\x1B]0;title\x07\r\n") == "\\x1b]0;title\\x07\\x0d\\x0a");
   CHECK(printable("\\x1b") == "\\\\x1b");
 }
 
-TEST_CASE("no more than the limit is looked at, and what was cut off is marked") {
+TEST_CASE("input past the limit is dropped, and the cut is marked") {
   CHECK(printable("abcdef", 6) == "abcdef");
   CHECK(printable("abcdef", 5) == "abcde...");
   CHECK(printable("abcdef", 0) == "...");
@@ -120,7 +121,7 @@ TEST_CASE("no more than the limit is looked at, and what was cut off is marked")
   CHECK(cut.substr(4096) == "...");
 }
 
-TEST_CASE("whatever is shown holds nothing that acts, and can be read back") {
+TEST_CASE("the result holds no control character, is valid UTF-8, and can be unescaped") {
   std::minstd_rand random{6};
   for (int i = 0; i < 20'000; ++i) {
     std::string text;
@@ -129,15 +130,15 @@ TEST_CASE("whatever is shown holds nothing that acts, and can be read back") {
       text +=
           random() % 3 != 0 ? likely[random() % likely.size()] : static_cast<char>(random() % 256);
     }
-    const auto shown = printable(text);
-    CHECK(original(shown) == text);
-    CHECK(filexfer::detail::is_utf8(shown));
-    for (const char c : shown) {
+    const auto escaped = printable(text);
+    CHECK(unescaped(escaped) == text);
+    CHECK(filexfer::detail::is_utf8(escaped));
+    for (const char c : escaped) {
       const auto value = static_cast<unsigned char>(c);
       REQUIRE((value >= 0x20 && value != 0x7F));
     }
     for (const std::string_view c1 : {"\xC2\x80", "\xC2\x9B", "\xE2\x80\xAE", "\xE2\x80\xA8"}) {
-      CHECK(shown.find(c1) == std::string::npos);
+      CHECK(escaped.find(c1) == std::string::npos);
     }
   }
 }

@@ -1,4 +1,4 @@
-// What passes a recording_stream is what a client and a session say to each other.
+// A recording_stream records the lines and bytes that a client and a session exchange.
 
 #include "support/once_handler.hpp"
 #include "support/store_use.hpp"
@@ -36,14 +36,14 @@ namespace {
 using recorded_pipe = recording_stream<memory_pipe>;
 
 recording recording_of(const std::string& text) {
-  recording made;
-  made.add(asio::buffer(text), text.size());
-  return made;
+  recording result;
+  result.add(asio::buffer(text), text.size());
+  return result;
 }
 
 }  // namespace
 
-TEST_CASE("a client's lines and bytes are kept in their order, for either side") {
+TEST_CASE("a client's lines and bytes are recorded in order, in either direction") {
   asio::io_context context;
   auto [near, far] = filexfer::make_memory_pipe(context.get_executor());
   filexfer::memory_store<> store;
@@ -73,7 +73,7 @@ TEST_CASE("a client's lines and bytes are kept in their order, for either side")
   context.run();
 }
 
-TEST_CASE("of a long recording the beginning is kept, and all is counted") {
+TEST_CASE("a long recording keeps its beginning, and counts all bytes") {
   recording all = recording_of("line\r\n");
   const std::string part(recording::max_kept - 10, 'x');
   all.add(asio::buffer(part), part.size());
@@ -90,7 +90,7 @@ TEST_CASE("of a long recording the beginning is kept, and all is counted") {
   CHECK(recording_of("\nnext").take_line() == "");
 }
 
-TEST_CASE("its operations are those of the stream within") {
+TEST_CASE("operations are passed to the next layer, and can be cancelled") {
   asio::io_context context;
   auto [near, far] = filexfer::make_memory_pipe(context.get_executor());
   recording_stream<memory_pipe&> stream{near};

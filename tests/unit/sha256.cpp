@@ -44,7 +44,7 @@ TEST_CASE("SHA-256 gives the digests of FIPS 180") {
         "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
-TEST_CASE("SHA-256 does not depend on how the bytes are cut, and a used hasher is as new") {
+TEST_CASE("SHA-256 does not depend on how the bytes are split, and its hasher can be reused") {
   sha256 hash;
   for (const auto& [text, digest] : fips_180) {
     for (std::size_t cut = 0; cut <= text.size(); ++cut) {
@@ -56,7 +56,7 @@ TEST_CASE("SHA-256 does not depend on how the bytes are cut, and a used hasher i
   }
 }
 
-TEST_CASE("SHA-256 is called sha256 on the wire, and its ids have 64 digits") {
+TEST_CASE("the name of SHA-256 on the wire is sha256, and its ids have 64 digits") {
   CHECK(sha256::name() == "sha256");
   CHECK(sha256::digest_type::hex_digits == 64);
 }

@@ -46,7 +46,7 @@ TEST_CASE_TEMPLATE("a store keeps its promises", Fixture, in_memory, in_director
   }
 }
 
-TEST_CASE("a store in a directory leaves nothing temporary and no descriptor behind") {
+TEST_CASE("a directory store leaves no temporary file and no descriptor behind") {
   for (const auto& p : promises<filexfer::directory_store<>>::all) {
     CAPTURE(p.sentence);
     const auto before = open_descriptors();
@@ -65,7 +65,7 @@ TEST_CASE("a store in a directory leaves nothing temporary and no descriptor beh
   }
 }
 
-TEST_CASE("a memory store has a bound on its names") {
+TEST_CASE("a memory store has a limit on its names") {
   filexfer::memory_store<> store{{.quota = test_quota, .max_names = 2}};
   std::error_code ec;
   CHECK_FALSE(put(store, "a", "1"));
@@ -77,7 +77,7 @@ TEST_CASE("a memory store has a bound on its names") {
   CHECK(entries(store).size() == 2);
 }
 
-TEST_CASE("a memory store's reader does not see what comes later") {
+TEST_CASE("writing to a committed upload fails, and does not change the stored file") {
   filexfer::memory_store<> store;
   std::error_code ec;
   auto upload = store.create(details_type{"a", 3, {}}, ec);
@@ -89,27 +89,27 @@ TEST_CASE("a memory store's reader does not see what comes later") {
   CHECK(fetch(store, id_of("abc")) == "abc");
 }
 
-// ---------------------------------------------------------------------- stores that break a promise
+// -------------------------------------------------------------------------------- defective stores
 
 enum class defect {
   none,
-  shows_early,         ///< An upload is listed before it is committed.
-  keeps_the_dropped,   ///< An upload that is destroyed is kept.
-  commits_nothing,     ///< A commit succeeds, and the file is not there.
-  leaks_reservations,  ///< An upload that is destroyed still counts.
-  accepts_collisions,  ///< Other bytes with the same digest are said to be stored.
-  accepts_clashes,     ///< A name that can't be held is said to be stored.
-  accepts_any_name,    ///< A name is taken for what it becomes when it is cleaned.
-  adds_to_any_size,    ///< A name is added without a look at the size.
-  ignores_seek,        ///< A reader always starts at the beginning.
-  drops_a_byte,        ///< The last byte of what is read is another.
-  ends_lists_early,    ///< A list ends after ten entries.
-  repeats_entries,     ///< Each entry is listed twice.
-  forgets_times,       ///< What is said of times of modification is not heard.
-  takes_short_files,   ///< A commit does not look whether all bytes are there.
+  lists_early,          ///< An upload is listed before it is committed.
+  commits_destroyed,    ///< An upload destroyed without a commit is stored.
+  commits_nothing,      ///< A commit succeeds but stores nothing.
+  leaks_reservations,   ///< A destroyed upload still counts in the quota.
+  accepts_collisions,   ///< Reports other bytes with the same digest as stored.
+  accepts_clashes,      ///< Reports a name that conflicts with another as stored.
+  accepts_any_name,     ///< Stores a sanitized name instead of rejecting it.
+  adds_to_any_size,     ///< Adds a name without comparing the size.
+  ignores_seek,         ///< A reader always starts at the beginning.
+  changes_a_byte,       ///< Changes the last byte of each read.
+  ends_lists_early,     ///< A list ends after ten entries.
+  repeats_entries,      ///< Each entry is listed twice.
+  ignores_times,        ///< Ignores modification times.
+  accepts_short_files,  ///< A commit does not check that all bytes were written.
 };
 
-/// A store with a defect: what the promises have to find.
+/// A store with a defect that a promise must find.
 template <defect Defect>
 class defective_store {
  public:
@@ -136,9 +136,9 @@ class defective_store {
     explicit reader(inner_type::reader inner) : inner_{std::move(inner)} {}
     std::uint64_t size() const { return inner_.size(); }
     std::size_t read(std::span<std::byte> to, std::error_code& ec) {
-      const auto got = inner_.read(to, ec);
-      if (Defect == defect::drops_a_byte && got > 0) to[got - 1] ^= std::byte{1};
-      return got;
+      const auto count = inner_.read(to, ec);
+      if (Defect == defect::changes_a_byte && count > 0) to[count - 1] ^= std::byte{1};
+      return count;
     }
     void seek(std::uint64_t offset, std::error_code& ec) {
       inner_.seek(Defect == defect::ignores_seek ? 0 : offset, ec);
@@ -157,7 +157,7 @@ class defective_store {
     ~upload() {
       if (!inner_) return;
       std::error_code ec;
-      if (Defect == defect::keeps_the_dropped) put(store_->inner_, details_.name, arrived_);
+      if (Defect == defect::commits_destroyed) put(store_->inner_, details_.name, arrived_);
       if (Defect == defect::leaks_reservations) {
         const std::lock_guard lock{store_->mutex_};
         store_->leaked_.push_back(std::move(inner_));
@@ -167,12 +167,12 @@ class defective_store {
     void write(std::span<const std::byte> bytes, std::error_code& ec) {
       inner_->write(bytes, ec);
       arrived_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      if (Defect == defect::shows_early && !ec) put(store_->inner_, details_.name, arrived_);
+      if (Defect == defect::lists_early && !ec) put(store_->inner_, details_.name, arrived_);
     }
 
     void commit(const id_type& id, std::error_code& ec) {
       if (Defect == defect::commits_nothing) return ec.clear();
-      if (Defect == defect::takes_short_files && arrived_.size() < details_.size) {
+      if (Defect == defect::accepts_short_files && arrived_.size() < details_.size) {
         ec = put(store_->inner_, details_.name, arrived_);
         return;
       }
@@ -185,7 +185,7 @@ class defective_store {
     defective_store* store_;
     details_type details_;
     std::string arrived_;
-    /// By pointer, so that an upload that was moved from knows that it holds nothing.
+    /// A pointer, so that a moved-from upload is known to be empty.
     struct holder : std::unique_ptr<inner_type::upload> {
       explicit holder(inner_type::upload u)
           : std::unique_ptr<inner_type::upload>{
@@ -206,7 +206,7 @@ class defective_store {
 
   std::optional<upload> create(details_type details, std::error_code& ec) {
     if (Defect == defect::accepts_any_name && details.name.starts_with("../")) details.name = "x";
-    if (Defect == defect::forgets_times) details.modified.reset();
+    if (Defect == defect::ignores_times) details.modified.reset();
     auto inner = inner_.create(details, ec);
     if (!inner) return std::nullopt;
     return upload{*this, std::move(details), std::move(*inner)};
@@ -229,7 +229,7 @@ class defective_store {
 
 /// The promises that a store with this defect breaks.
 template <defect Defect>
-std::set<std::string_view> broken() {
+std::set<std::string_view> broken_promises() {
   std::set<std::string_view> sentences;
   for (const auto& p : promises<defective_store<Defect>>::all) {
     defective_store<Defect> store{{.quota = test_quota}};
@@ -241,27 +241,33 @@ std::set<std::string_view> broken() {
 }
 
 TEST_CASE("each defect of a store is found by the promise that it breaks") {
-  CHECK(broken<defect::none>().empty());
-  CHECK(
-      broken<defect::shows_early>().contains("nothing is seen of an upload that is not committed"));
-  CHECK(broken<defect::keeps_the_dropped>().contains(
-      "nothing is seen of an upload that is not committed"));
-  CHECK(broken<defect::commits_nothing>().contains("a committed file is listed once and is whole"));
-  CHECK(broken<defect::leaks_reservations>().contains("the quota counts what is arriving"));
-  CHECK(broken<defect::accepts_collisions>().contains(
+  CHECK(broken_promises<defect::none>().empty());
+  CHECK(broken_promises<defect::lists_early>().contains(
+      "an upload is not visible before it is committed"));
+  CHECK(broken_promises<defect::commits_destroyed>().contains(
+      "an upload is not visible before it is committed"));
+  CHECK(broken_promises<defect::commits_nothing>().contains(
+      "a committed file is listed once and is whole"));
+  CHECK(broken_promises<defect::leaks_reservations>().contains(
+      "the quota counts unfinished uploads"));
+  CHECK(broken_promises<defect::accepts_collisions>().contains(
       "other bytes with the same digest are refused"));
-  CHECK(broken<defect::accepts_clashes>().contains(
-      "a name is no folder for another of the same file"));
-  CHECK(broken<defect::accepts_any_name>().contains("what is no name is refused"));
-  CHECK(broken<defect::adds_to_any_size>().contains(
-      "a name is added only to a file that is held in that size"));
-  CHECK(broken<defect::ignores_seek>().contains("a reader goes anywhere in the file"));
-  CHECK(broken<defect::drops_a_byte>().contains("a committed file is listed once and is whole"));
-  CHECK(broken<defect::ends_lists_early>().contains("a list shows what is there all the time"));
-  CHECK(broken<defect::repeats_entries>().contains("a committed file is listed once and is whole"));
-  CHECK(broken<defect::forgets_times>().contains(
-      "every name has the time that it was given, else that of its upload"));
-  CHECK(broken<defect::takes_short_files>().contains("the size that was announced is binding"));
+  CHECK(broken_promises<defect::accepts_clashes>().contains(
+      "a name can't also be a folder in another name of the same file"));
+  CHECK(broken_promises<defect::accepts_any_name>().contains("an invalid name is refused"));
+  CHECK(broken_promises<defect::adds_to_any_size>().contains(
+      "a name is added only to a file that is stored in that size"));
+  CHECK(broken_promises<defect::ignores_seek>().contains("a reader seeks to any offset"));
+  CHECK(broken_promises<defect::changes_a_byte>().contains(
+      "a committed file is listed once and is whole"));
+  CHECK(broken_promises<defect::ends_lists_early>().contains(
+      "a list contains every file that exists while it is read"));
+  CHECK(broken_promises<defect::repeats_entries>().contains(
+      "a committed file is listed once and is whole"));
+  CHECK(broken_promises<defect::ignores_times>().contains(
+      "a name has the time that was given, else that of its upload"));
+  CHECK(broken_promises<defect::accepts_short_files>().contains(
+      "an upload has exactly its declared size"));
 }
 
 }  // namespace

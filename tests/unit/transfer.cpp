@@ -38,7 +38,7 @@ using request = filexfer::upload_request<tests::id_type>;
 
 constexpr filexfer::retry_policy at_once{10s, 0ms, 0ms};
 
-/// A server in one thread for each connection, and connections that break.
+/// A server with a thread per connection, and connections that break.
 struct breaking_server {
   using store_type = filexfer::directory_store<>;
   using stream_type = filexfer::fault_stream<filexfer::memory_pipe>;
@@ -46,21 +46,21 @@ struct breaking_server {
   ~breaking_server() { join(); }
 
   void join() {
-    for (auto& one : sessions) one.join();
+    for (auto& session : sessions) session.join();
     sessions.clear();
   }
 
-  /// A connection that takes so many bytes and is reset then.
+  /// A connection that is reset after `bytes` bytes were written.
   stream_type connect(std::uint64_t bytes) {
-    auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
-    join();  // what the last connection brought is stored
-    sessions.emplace_back([this, end = std::move(there)]() mutable {
-      filexfer::session<filexfer::memory_pipe, store_type> one{std::move(end), store};
-      std::error_code broken;
-      one.run(broken);
+    auto [near, far] = filexfer::make_memory_pipe(context.get_executor(), 65536);
+    join();  // until the previous connection's bytes are stored
+    sessions.emplace_back([this, end = std::move(far)]() mutable {
+      filexfer::session<filexfer::memory_pipe, store_type> session{std::move(end), store};
+      std::error_code ignored;
+      session.run(ignored);
     });
     ++connections;
-    return stream_type{std::move(here), {.reset_after_written = bytes}};
+    return stream_type{std::move(near), {.reset_after_written = bytes}};
   }
 
   tests::scratch_folder folder;
@@ -70,29 +70,31 @@ struct breaking_server {
   int connections = 0;
 };
 
-/// A source that counts what it gives.
+/// A source that counts the bytes read from it.
 struct counted_source : filexfer::memory_source {
   using memory_source::memory_source;
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
-    const auto got = memory_source::read(to, ec);
-    given += got;
-    return got;
+    const auto count = memory_source::read(to, ec);
+    bytes_read += count;
+    return count;
   }
-  std::uint64_t given = 0;
+  std::uint64_t bytes_read = 0;
 };
 
 }  // namespace
 
-TEST_CASE("an upload whose connections break at every byte ends with one file, whole") {
+TEST_CASE("an upload whose connections break stores one file, whole") {
   breaking_server server;
   const std::string bytes = tests::noise(400);
   filexfer::memory_source source{bytes};
-  // Enough for the lines before the bytes, and one byte more each time.
+  // Enough for the lines before the bytes; each connection takes 20 bytes more than the last.
   constexpr std::uint64_t lines = 160;
-  int sent = 0;
+  int attempt = 0;
   std::error_code ec;
   const auto result = filexfer::upload_with_retries(
-      [&](std::error_code&) { return server.connect(lines + 20 * static_cast<unsigned>(++sent)); },
+      [&](std::error_code&) {
+        return server.connect(lines + 20 * static_cast<unsigned>(++attempt));
+      },
       source, request{"broken"}, at_once, ec);
   CHECK_FALSE(ec);
   CHECK(result.computed_there == id_of(bytes));
@@ -104,7 +106,7 @@ TEST_CASE("an upload whose connections break at every byte ends with one file, w
   CHECK(tests::fetch(server.store, id_of(bytes)) == bytes);
 }
 
-TEST_CASE("no byte is sent twice but what was in flight") {
+TEST_CASE("no byte is sent twice except those in flight") {
   breaking_server server;
   const std::string bytes = tests::noise(3'000'000);
   counted_source source{bytes};
@@ -116,9 +118,9 @@ TEST_CASE("no byte is sent twice but what was in flight") {
   CHECK_FALSE(ec);
   CHECK(result.computed_there == id_of(bytes));
   CHECK(server.connections == 6);
-  // Once to hash it before the second attempt, once to send it, and at each break what the pipe,
-  // the buffers of both sides and the chunk that was not whole held.
-  CHECK(source.given < 2 * bytes.size() + 5 * (65536 + 5 * filexfer::default_chunk_size));
+  // Read once to hash it before the second attempt, once to send it, and at each break what was in
+  // the pipe, in the buffers of both sides and in the incomplete chunk.
+  CHECK(source.bytes_read < 2 * bytes.size() + 5 * (65536 + 5 * filexfer::default_chunk_size));
   CHECK(result.bytes < 1'200'000);
 }
 
@@ -130,7 +132,7 @@ TEST_CASE("a file that changes between attempts is never stored as a mixture") {
   std::error_code ec;
   filexfer::upload_with_retries(
       [&](std::error_code&) {
-        bytes[0] ^= 1;  // after the first attempt, and after it was hashed
+        bytes[0] ^= 1;  // after the first attempt, and after the source was hashed
         return server.connect(attempt++ == 0 ? 200'000 : 1 << 30);
       },
       source, request{"changing"}, at_once, ec);
@@ -142,19 +144,19 @@ TEST_CASE("a file that changes between attempts is never stored as a mixture") {
   if (!ec) CHECK(tests::entries(server.store).size() == 1);
 }
 
-TEST_CASE("what will be refused again is not tried again") {
+TEST_CASE("errors that would recur are not retried") {
   using filexfer::is_retryable;
   const auto peer = failure_origin::peer;
-  for (const auto passes : {errc::busy, errc::shutting_down, errc::timeout, errc::io,
-                            errc::no_space, errc::truncated}) {
-    CAPTURE(make_error_code(passes).message());
-    CHECK(is_retryable(passes, peer));
+  for (const auto transient : {errc::busy, errc::shutting_down, errc::timeout, errc::io,
+                               errc::no_space, errc::truncated}) {
+    CAPTURE(make_error_code(transient).message());
+    CHECK(is_retryable(transient, peer));
   }
-  for (const auto stays :
+  for (const auto permanent :
        {errc::bad_name, errc::too_large, errc::read_only, errc::mismatch, errc::superseded,
         errc::malformed_reply, errc::digest_mismatch, errc::wrong_digest_kind}) {
-    CAPTURE(make_error_code(stays).message());
-    CHECK_FALSE(is_retryable(stays, peer));
+    CAPTURE(make_error_code(permanent).message());
+    CHECK_FALSE(is_retryable(permanent, peer));
   }
   CHECK(is_retryable(asio::error::connection_refused, failure_origin::stream));
   CHECK(is_retryable(errc::timed_out, failure_origin::stream));
@@ -163,15 +165,16 @@ TEST_CASE("what will be refused again is not tried again") {
   CHECK_FALSE(is_retryable({}, failure_origin::none));
 }
 
-TEST_CASE("pauses grow up to a bound, and end when patience does") {
+TEST_CASE("pauses double up to a maximum, and end after a time without progress") {
   using test::manual_clock;
   for (std::uint32_t seed = 1; seed < 20; ++seed) {
     filexfer::retry_schedule<manual_clock> schedule{{30s, 100ms, 1s}, seed};
-    auto most = 100ms;
-    for (int i = 0; i < 10; ++i, most = std::min(2 * most, std::chrono::milliseconds{1s})) {
+    auto max_pause = 100ms;
+    for (int i = 0; i < 10;
+         ++i, max_pause = std::min(2 * max_pause, std::chrono::milliseconds{1s})) {
       const auto pause = schedule.next().value();
-      CHECK(pause >= most / 2);
-      CHECK(pause <= most);
+      CHECK(pause >= max_pause / 2);
+      CHECK(pause <= max_pause);
     }
     manual_clock::advance(29s);
     schedule.progress();

@@ -1,4 +1,4 @@
-// Whole transfers between a client and a session: one table of streams, stores, ways to run either
+// Whole transfers between a client and a session: one table of streams, stores, modes of either
 // side, and files.
 
 #include "support/end_to_end.hpp"
@@ -54,11 +54,11 @@ using local = asio::local::stream_protocol;
 
 namespace {
 
-// Three chunks are more than any of these streams holds, but for TCP's buffers.
+// Three chunks are more than any of these streams buffers, TCP excepted.
 constexpr std::size_t small = 4'000;
 constexpr std::size_t chunk = 100'000;
 
-// ------------------------------------------------------------------------------------ the streams
+// ------------------------------------------------------------------------------------- the streams
 
 struct over_memory {
   using stream = filexfer::memory_pipe;
@@ -74,7 +74,7 @@ struct over_tcp {
     tcp::socket first{a};
     first.connect(acceptor.local_endpoint());
     tcp::socket second = acceptor.accept(b);
-    for (tcp::socket* one : {&first, &second}) one->set_option(tcp::no_delay{true});
+    for (tcp::socket* socket : {&first, &second}) socket->set_option(tcp::no_delay{true});
     return {std::move(first), std::move(second)};
   }
 };
@@ -103,7 +103,7 @@ struct over_pipes {
   }
 };
 
-/// With a fault_stream around it that has no fault.
+/// In a fault_stream without faults.
 template <class Over>
 struct wrapped {
   using stream = filexfer::fault_stream<typename Over::stream>;
@@ -113,15 +113,15 @@ struct wrapped {
   }
 };
 
-// ------------------------------------------------------------------------------------- the stores
+// -------------------------------------------------------------------------------------- the stores
 
 struct in_memory {
   static constexpr const char* name = "in memory";
   memory_store<> store;
 };
 
-/// Where no disk is, if there is such a place: this is not about what survives a crash.
-std::filesystem::path no_disk() {
+/// A folder in memory where there is one, as these tests are not about surviving a crash.
+std::filesystem::path fast_folder() {
   const std::filesystem::path shared_memory{"/dev/shm"};
   return std::filesystem::is_directory(shared_memory) ? shared_memory
                                                       : std::filesystem::temp_directory_path();
@@ -129,57 +129,57 @@ std::filesystem::path no_disk() {
 
 struct in_directory {
   static constexpr const char* name = "in a directory";
-  tests::scratch_folder folder{no_disk()};
+  tests::scratch_folder folder{fast_folder()};
   directory_store<> store{folder / "store"};
 };
 
-// ---------------------------------------------------------------------------- ways to run a side
+// --------------------------------------------------------------------------------- modes of a side
 
-enum class way { blocking, asynchronous, with_work_elsewhere };
+enum class mode { blocking, asynchronous, with_work_executor };
 
-constexpr std::array all_ways{way::blocking, way::asynchronous, way::with_work_elsewhere};
+constexpr std::array all_modes{mode::blocking, mode::asynchronous, mode::with_work_executor};
 
-const char* name_of(way w) {
+const char* name_of(mode m) {
   constexpr std::array names{"blocking", "asynchronous", "asynchronous, with work elsewhere"};
-  return names[static_cast<std::size_t>(w)];
+  return names[static_cast<std::size_t>(m)];
 }
 
-/// A client whose operations block, or run a context until they have completed.
+/// A client whose operations block, or run the context until they have completed.
 template <class Stream>
 class either_client {
   using client_type = filexfer::client<Stream&>;
 
  public:
-  either_client(Stream& stream, asio::io_context& context, way w, asio::thread_pool& pool)
+  either_client(Stream& stream, asio::io_context& context, mode m, asio::thread_pool& pool)
       : client_{stream, {.chunk_size = chunk, .small_file_size = small}},
         context_{context},
-        way_{w} {
-    if (w == way::with_work_elsewhere) client_.work_executor(pool.get_executor());
+        mode_{m} {
+    if (m == mode::with_work_executor) client_.work_executor(pool.get_executor());
   }
 
   auto list_files(std::error_code& ec) {
-    if (way_ == way::blocking) return client_.list_files(ec);
+    if (mode_ == mode::blocking) return client_.list_files(ec);
     return finish<std::vector<listed_file>>(
         ec, [&](auto handler) { client_.async_list_files(std::move(handler)); });
   }
 
   auto upload(filexfer::memory_source& source, const std::string& name, std::error_code& ec) {
-    if (way_ == way::blocking) return client_.upload(source, name, ec);
+    if (mode_ == mode::blocking) return client_.upload(source, name, ec);
     return finish<typename client_type::upload_result>(
         ec, [&](auto handler) { client_.async_upload(source, name, std::move(handler)); });
   }
 
   auto download(const digest& id, kept_sink& sink, std::error_code& ec) {
-    if (way_ == way::blocking) return client_.download(id, sink, ec);
+    if (mode_ == mode::blocking) return client_.download(id, sink, ec);
     return finish<typename client_type::download_result>(
         ec, [&](auto handler) { client_.async_download(id, sink, std::move(handler)); });
   }
 
-  auto download_range(const typename client_type::download_request& wanted, kept_sink& sink,
+  auto download_range(const typename client_type::download_request& request, kept_sink& sink,
                       std::error_code& ec) {
-    if (way_ == way::blocking) return client_.download_range(wanted, sink, ec);
+    if (mode_ == mode::blocking) return client_.download_range(request, sink, ec);
     return finish<typename client_type::download_entry>(
-        ec, [&](auto handler) { client_.async_download_range(wanted, sink, std::move(handler)); });
+        ec, [&](auto handler) { client_.async_download_range(request, sink, std::move(handler)); });
   }
 
  private:
@@ -195,21 +195,21 @@ class either_client {
 
   client_type client_;
   asio::io_context& context_;
-  way way_;
+  mode mode_;
 };
 
-/// A session on a thread of its own, until the client closes.
+/// A session on its own thread until the client closes.
 template <class Stream, class Store>
 class served {
  public:
-  served(Stream& stream, Store& store, asio::io_context& context, way w, asio::thread_pool& pool)
+  served(Stream& stream, Store& store, asio::io_context& context, mode m, asio::thread_pool& pool)
       : session_{stream, store, {.chunk_size = chunk, .small_file_size = small}} {
-    if (w == way::blocking) {
-      thread_ = std::thread{[this] { session_.run(ended_with_); }};
+    if (m == mode::blocking) {
+      thread_ = std::thread{[this] { session_.run(error_); }};
       return;
     }
-    if (w == way::with_work_elsewhere) session_.work_executor(pool.get_executor());
-    session_.async_run([this](std::error_code ec) { ended_with_ = ec; });
+    if (m == mode::with_work_executor) session_.work_executor(pool.get_executor());
+    session_.async_run([this](std::error_code ec) { error_ = ec; });
     thread_ = std::thread{[&context] { context.run(); }};
   }
 
@@ -219,22 +219,22 @@ class served {
 
   std::error_code wait_for_end() {
     thread_.join();
-    return ended_with_;
+    return error_;
   }
 
  private:
   filexfer::session<Stream&, Store> session_;
-  std::error_code ended_with_;
+  std::error_code error_;
   std::thread thread_;
 };
 
-// -------------------------------------------------------------------------------------- the files
+// --------------------------------------------------------------------------------------- the files
 
 struct named_file {
   std::string name;
-  sample file;
+  sample contents;
 
-  listed_file entry() const { return {file.id, name, file.bytes.size()}; }
+  listed_file entry() const { return {contents.id, name, contents.bytes.size()}; }
 };
 
 const std::vector<named_file>& files() {
@@ -245,7 +245,7 @@ const std::vector<named_file>& files() {
       f.push_back({"noise/" + std::to_string(size) + " bytes",
                    sample{tests::noise(size, static_cast<unsigned>(size) + 1)}});
     }
-    // What stands in the file must not matter, nor what its name looks like.
+    // Neither the contents nor the name may matter.
     for (const char* const words :
          {"EOF", "DONE", "\n", "\r\n\r\n", "LIST_FILES\n", "UPLOAD\nname;3\nabc",
           "ERROR io it failed\n", "d41d8cd98f00b204e9800998ecf8427e\n", ";%00;;"}) {
@@ -254,7 +254,7 @@ const std::vector<named_file>& files() {
     std::string every_byte;
     for (int byte = 0; byte < 256; ++byte) every_byte += static_cast<char>(byte);
     f.push_back({"every byte", sample{every_byte}});
-    // The same words where a chunk ends and the next begins.
+    // The same words across the ends of chunks.
     std::string across = tests::noise(3 * chunk, 7);
     across.replace(chunk - 3, 15, "EOF\nLIST_FILES\n");
     across.replace(2 * chunk - 1, 5, "DONE\n");
@@ -281,7 +281,7 @@ constexpr std::array ranges{range{0, std::nullopt},
                             range{3 * chunk - 1, 100},
                             range{3 * chunk, 1}};
 
-// ---------------------------------------------------------------------------------- the dialogue
+// ----------------------------------------------------------------------------------- the transfers
 
 template <class Client>
 void expect_list(Client& client, std::vector<listed_file> expected) {
@@ -297,41 +297,42 @@ void expect_list(Client& client, std::vector<listed_file> expected) {
 }
 
 template <class Client>
-void expect_upload(Client& client, const named_file& of) {
+void expect_upload(Client& client, const named_file& file) {
   std::error_code ec;
-  filexfer::memory_source source{tests::as_bytes(of.file.bytes)};
-  const auto result = client.upload(source, of.name, ec);
+  filexfer::memory_source source{tests::as_bytes(file.contents.bytes)};
+  const auto result = client.upload(source, file.name, ec);
   CHECK_FALSE(ec);
-  CHECK(result.computed_here == of.file.id);
-  CHECK(result.computed_there == of.file.id);
+  CHECK(result.computed_here == file.contents.id);
+  CHECK(result.computed_there == file.contents.id);
   CHECK(result.sent);
 }
 
 template <class Client>
-void expect_download(Client& client, const named_file& of) {
+void expect_download(Client& client, const named_file& file) {
   std::error_code ec;
   kept_sink sink;
-  auto result = client.download(of.file.id, sink, ec);
+  auto result = client.download(file.contents.id, sink, ec);
   CHECK_FALSE(ec);
-  CHECK(result.computed_here == of.file.id);
-  result.file.modified.reset();  // it comes if FEATURES was asked for before
-  CHECK((result.file == of.entry()));
-  CHECK((sink.bytes == of.file.bytes));
+  CHECK(result.computed_here == file.contents.id);
+  result.file.modified.reset();  // present if FEATURES was asked for before
+  CHECK((result.file == file.entry()));
+  CHECK((sink.bytes == file.contents.bytes));
   CHECK(sink.commits == 1);
 }
 
 template <class Client>
-void expect_ranges(Client& client, const named_file& of) {
+void expect_ranges(Client& client, const named_file& file) {
   for (const range& r : ranges) {
-    if (r.offset > of.file.bytes.size()) continue;
+    if (r.offset > file.contents.bytes.size()) continue;
     CAPTURE(r.offset);
     std::error_code ec;
     kept_sink sink;
-    const auto entry = client.download_range({of.file.id, r.offset, r.length}, sink, ec);
+    const auto entry = client.download_range({file.contents.id, r.offset, r.length}, sink, ec);
     CHECK_FALSE(ec);
-    const auto expected = of.file.bytes.substr(r.offset, r.length.value_or(std::string::npos));
+    const auto expected =
+        file.contents.bytes.substr(r.offset, r.length.value_or(std::string::npos));
     CHECK(entry.bytes() == expected.size());
-    CHECK((entry.file == of.entry()));
+    CHECK((entry.file == file.entry()));
     CHECK((sink.bytes == expected));
     CHECK(sink.commits == 0);
   }
@@ -339,38 +340,38 @@ void expect_ranges(Client& client, const named_file& of) {
 
 /// Lists, uploads all, lists, downloads and compares all, in whole and in parts: one connection.
 template <class Over, class Store>
-void whole_transfers(Store& store, way client_way, way server_way) {
+void whole_transfers(Store& store, mode client_mode, mode server_mode) {
   using stream = typename Over::stream;
-  asio::io_context here;
-  asio::io_context there;
+  asio::io_context client_context;
+  asio::io_context server_context;
   asio::thread_pool pool{1};
-  auto ends = Over::connect(here, there);
-  served<stream, Store> session{ends.second, store, there, server_way, pool};
+  auto ends = Over::connect(client_context, server_context);
+  served<stream, Store> session{ends.second, store, server_context, server_mode, pool};
   {
-    stream our_end = std::move(ends.first);
-    either_client<stream> client{our_end, here, client_way, pool};
+    stream client_end = std::move(ends.first);
+    either_client<stream> client{client_end, client_context, client_mode, pool};
     expect_list(client, {});
     std::vector<listed_file> all;
-    for (const named_file& one : files()) {
-      CAPTURE(one.name);
-      expect_upload(client, one);
-      all.push_back(one.entry());
+    for (const named_file& file : files()) {
+      CAPTURE(file.name);
+      expect_upload(client, file);
+      all.push_back(file.entry());
     }
     expect_list(client, all);
-    for (const named_file& one : files()) {
-      CAPTURE(one.name);
-      expect_download(client, one);
-      expect_ranges(client, one);
+    for (const named_file& file : files()) {
+      CAPTURE(file.name);
+      expect_download(client, file);
+      expect_ranges(client, file);
     }
   }
   CHECK_FALSE(session.wait_for_end());
 }
 
 template <class Over, class Fixture>
-void in_all_ways() {
+void in_all_modes() {
   CAPTURE(Fixture::name);
-  for (const way client : all_ways) {
-    for (const way server : all_ways) {
+  for (const mode client : all_modes) {
+    for (const mode server : all_modes) {
       CAPTURE(name_of(client));
       CAPTURE(name_of(server));
       Fixture fresh;
@@ -381,18 +382,19 @@ void in_all_ways() {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("files of any size and any bytes arrive whole, over any stream, in any store",
-                   Over, over_memory, over_tcp, over_unix, over_pipes, wrapped<over_memory>,
-                   wrapped<over_tcp>, wrapped<over_unix>, wrapped<over_pipes>) {
-  in_all_ways<Over, in_memory>();
-  in_all_ways<Over, in_directory>();
+TEST_CASE_TEMPLATE(
+    "files of any size and any bytes are transferred whole, over any stream, in any store", Over,
+    over_memory, over_tcp, over_unix, over_pipes, wrapped<over_memory>, wrapped<over_tcp>,
+    wrapped<over_unix>, wrapped<over_pipes>) {
+  in_all_modes<Over, in_memory>();
+  in_all_modes<Over, in_directory>();
 }
 
-// ------------------------------------------------------------------------------ with other eyes
+// ------------------------------------------------------------------------------- checked by md5sum
 
 namespace {
 
-/// What `md5sum` says of a file; nothing where there is no such program.
+/// The output of `md5sum` for a file; nullopt if there is no such program.
 std::optional<std::string> md5sum(const std::filesystem::path& file) {
   const std::string command = "md5sum <'" + file.string() + "' 2>/dev/null";
   const std::unique_ptr<FILE, int (*)(FILE*)> output{::popen(command.c_str(), "r"), &::pclose};
@@ -405,18 +407,18 @@ std::optional<std::string> md5sum(const std::filesystem::path& file) {
 
 }  // namespace
 
-TEST_CASE("md5sum finds each file in a directory under its digest and its name") {
+TEST_CASE("md5sum confirms the digest of each file in a directory store") {
   if (!md5sum("/dev/null")) {
     MESSAGE("skipped: there is no md5sum");
     return;
   }
   in_directory fresh;
-  whole_transfers<over_tcp>(fresh.store, way::asynchronous, way::asynchronous);
-  for (const named_file& one : files()) {
-    CAPTURE(one.name);
-    const auto path = fresh.folder / "store" / one.file.id.to_string() / one.name;
-    CHECK(md5sum(path) == one.file.id.to_string());
-    CHECK((tests::contents(path) == one.file.bytes));
+  whole_transfers<over_tcp>(fresh.store, mode::asynchronous, mode::asynchronous);
+  for (const named_file& file : files()) {
+    CAPTURE(file.name);
+    const auto path = fresh.folder / "store" / file.contents.id.to_string() / file.name;
+    CHECK(md5sum(path) == file.contents.id.to_string());
+    CHECK((tests::contents(path) == file.contents.bytes));
   }
 }
 

@@ -34,13 +34,13 @@ using filexfer::tree_sink;
 using namespace tests;
 using file_info = filexfer::file_info<filexfer::md5::digest_type>;
 
-/// Files and folders below a folder.
+/// The number of files and folders below a folder.
 std::size_t entries_below(const fs::path& folder) {
   const fs::recursive_directory_iterator all{folder};
   return static_cast<std::size_t>(std::distance(fs::begin(all), fs::end(all)));
 }
 
-/// Fetches a file into `sink`; the first error.
+/// Writes a file to `sink`, and returns the first error.
 std::error_code fetch(tree_sink& sink, std::string_view name, std::string_view bytes) {
   std::error_code ec;
   sink.open(name, ec);
@@ -55,7 +55,7 @@ timespec modification_time(const fs::path& file) {
   return status.st_mtim;
 }
 
-TEST_CASE("one sink takes files below its folder, one after the other") {
+TEST_CASE("one sink stores several files below its folder, one after the other") {
   const scratch_folder folder;
   tree_sink sink{folder.path()};
   const std::string longest = std::string(120, 'd') + '/' + std::string(134, 'f');
@@ -70,7 +70,7 @@ TEST_CASE("one sink takes files below its folder, one after the other") {
   CHECK(fs::status(folder / "b").permissions() == fs::status(folder / "b/c").permissions());
 }
 
-TEST_CASE("what a server announces is its name and its time") {
+TEST_CASE("an announced file gets the announced name and time") {
   const scratch_folder folder;
   tree_sink sink{folder.path()};
   std::error_code ec;
@@ -83,7 +83,7 @@ TEST_CASE("what a server announces is its name and its time") {
   CHECK_FALSE(ec);
   CHECK(modification_time(folder / "a/b").tv_sec == 1'700'000'000);
   CHECK(modification_time(folder / "a/b").tv_nsec == 123'456'789);
-  // The time of one file is not that of the next.
+  // The next file does not inherit the time.
   file = {{}, "a/c", 0, std::nullopt};
   sink.announce(file, ec);
   sink.commit(ec);
@@ -92,32 +92,32 @@ TEST_CASE("what a server announces is its name and its time") {
   CHECK(entries_below(folder.path()) == 3);
 }
 
-TEST_CASE("a file that is not committed leaves nothing, nor the folders made for it") {
+TEST_CASE("a file that is not committed leaves nothing, and no folder created for it") {
   const scratch_folder folder;
-  fs::create_directory(folder / "there");
+  fs::create_directory(folder / "existing");
   std::error_code ec;
   std::optional<tree_sink> sink{std::in_place, folder.path()};
-  const auto begin = [&] {
-    sink->open("there/a/b/c", ec);
+  const auto open = [&] {
+    sink->open("existing/a/b/c", ec);
     CHECK_FALSE(ec);
     sink->write(as_bytes("some"), ec);
     CHECK(entries_below(folder.path()) == 4);
   };
-  begin();
-  SUBCASE("given up") { sink->discard(); }
+  open();
+  SUBCASE("discarded") { sink->discard(); }
   SUBCASE("the sink is destroyed") { sink.reset(); }
-  SUBCASE("another one is begun") {
-    CHECK_FALSE(fetch(*sink, "there/other", "bytes"));
-    fs::remove(folder / "there/other");
+  SUBCASE("another file is opened") {
+    CHECK_FALSE(fetch(*sink, "existing/other", "bytes"));
+    fs::remove(folder / "existing/other");
   }
-  SUBCASE("another one can't be begun") {
-    sink->open("there/a/../../..", ec);
+  SUBCASE("another file can't be opened") {
+    sink->open("existing/a/../../..", ec);
     CHECK(ec == errc::bad_name);
   }
   CHECK(entries_below(folder.path()) == 1);
 }
 
-TEST_CASE("what others put into a folder that was made for a file stays") {
+TEST_CASE("a folder created for a file stays if others put something into it") {
   const scratch_folder folder;
   tree_sink sink{folder.path()};
   std::error_code ec;
@@ -129,8 +129,7 @@ TEST_CASE("what others put into a folder that was made for a file stays") {
   CHECK(contents(folder / "a/theirs") == "theirs");
 }
 
-TEST_CASE(
-    "a folder that several sinks have use for stays if one commits, else goes with the last") {
+TEST_CASE("a folder shared by several sinks is removed with the last, unless one commits") {
   const scratch_folder folder;
   filexfer::tree_root root{folder.path()};
   tree_sink first{root};
@@ -145,14 +144,14 @@ TEST_CASE(
   CHECK_FALSE(ec);
   first.discard();
   CHECK(entries_below(folder.path()) == 5);
-  SUBCASE("all give up") {
+  SUBCASE("all are discarded") {
     deeper.discard();
     CHECK(entries_below(folder.path()) == 3);
     second.discard();
     CHECK(fs::is_empty(folder.path()));
     CHECK_FALSE(fetch(first, "a/b/first", "bytes"));
   }
-  SUBCASE("one commits") {
+  SUBCASE("one is committed") {
     second.commit(ec);
     CHECK_FALSE(ec);
     deeper.discard();
@@ -169,7 +168,7 @@ TEST_CASE("sinks on several threads don't remove each other's folders") {
   const scratch_folder folder;
   filexfer::tree_root root{folder.path()};
   std::atomic<int> failures = 0;
-  const auto come_and_go = [&](int number) {
+  const auto open_and_discard = [&](int number) {
     tree_sink sink{root};
     for (int i = 0; i < 500; ++i) {
       std::error_code ec;
@@ -179,42 +178,42 @@ TEST_CASE("sinks on several threads don't remove each other's folders") {
     }
   };
   std::vector<std::jthread> threads;
-  for (int number = 0; number < 4; ++number) threads.emplace_back(come_and_go, number);
+  for (int number = 0; number < 4; ++number) threads.emplace_back(open_and_discard, number);
   threads.clear();
   CHECK(failures == 0);
   CHECK(fs::is_empty(folder.path()));
 }
 
-TEST_CASE("what can't be begun leaves no folder") {
+TEST_CASE("a file that can't be opened leaves no folder") {
   const scratch_folder folder;
   write_file(folder / "file", "before");
   fs::create_directory(folder / "folder");
   tree_sink sink{folder.path()};
   std::error_code ec;
-  const auto refused = [&](std::string_view name) {
+  const auto open_error = [&](std::string_view name) {
     sink.open(name, ec);
     CHECK(entries_below(folder.path()) == 2);
-    const auto why = ec;
+    const auto error = ec;
     sink.write(as_bytes("bytes"), ec);
     CHECK(ec == std::errc::bad_file_descriptor);
     sink.commit(ec);
     CHECK(ec == std::errc::bad_file_descriptor);
-    return why;
+    return error;
   };
   for (const auto name : {"", ".", "..", "a/..", "../a", "/a", "a//b", "a/", "\xff"}) {
     CAPTURE(name);
-    CHECK(refused(name) == errc::bad_name);
+    CHECK(open_error(name) == errc::bad_name);
   }
-  CHECK(refused(std::string(256, 'n')) == errc::bad_name);
-  CHECK(refused({"a\0b", 3}) == errc::bad_name);
-  CHECK(refused("file/a") == std::errc::not_a_directory);
-  CHECK(refused("file/a/b") == std::errc::not_a_directory);
-  CHECK(refused("file") == errc::file_exists);
-  CHECK(refused("folder") == std::errc::is_a_directory);
+  CHECK(open_error(std::string(256, 'n')) == errc::bad_name);
+  CHECK(open_error({"a\0b", 3}) == errc::bad_name);
+  CHECK(open_error("file/a") == std::errc::not_a_directory);
+  CHECK(open_error("file/a/b") == std::errc::not_a_directory);
+  CHECK(open_error("file") == errc::file_exists);
+  CHECK(open_error("folder") == std::errc::is_a_directory);
   CHECK(contents(folder / "file") == "before");
 }
 
-TEST_CASE("a file that stands there is kept, or replaced, whatever else is in its folder") {
+TEST_CASE("an existing file is kept or replaced according to the policy") {
   const scratch_folder folder;
   write_file(folder / "a/b", "before");
   tree_sink keeping{folder.path()};
@@ -239,7 +238,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
   write_file(outside / "file", "theirs");
   tree_sink sink{folder.path(), on_existing::replace};
   std::error_code ec;
-  SUBCASE("one that stands where a folder is to be") {
+  SUBCASE("in place of a folder") {
     fs::create_directory_symlink(outside.path(), folder / "link");
     fs::create_directory(folder / "sub");
     fs::create_directory_symlink(outside.path(), folder / "sub/link");
@@ -250,13 +249,13 @@ TEST_CASE("no symbolic link leads out of the folder") {
       CHECK(fetch(sink, name, "bytes") == std::errc::too_many_symbolic_link_levels);
     }
   }
-  SUBCASE("one that stands where the file is to be, which is replaced") {
+  SUBCASE("in place of the file, and is replaced by it") {
     fs::create_symlink(outside / "file", folder / "link");
     CHECK_FALSE(fetch(sink, "link", "bytes"));
     CHECK_FALSE(fs::is_symlink(folder / "link"));
     CHECK(contents(folder / "link") == "bytes");
   }
-  SUBCASE("one that is put in the place of a folder meanwhile") {
+  SUBCASE("that replaces an open folder") {
     sink.open("a/b/new", ec);
     REQUIRE_FALSE(ec);
     fs::create_directory(outside / "b");
@@ -269,7 +268,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
     CHECK(fs::is_empty(outside / "b"));
     fs::remove(outside / "b");
   }
-  SUBCASE("one that is put in the place of the folder itself") {
+  SUBCASE("that replaces the sink's own folder") {
     const scratch_folder aside;
     tree_sink below{folder / ".", on_existing::keep};
     fs::rename(folder.path(), aside / "moved");
@@ -278,7 +277,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
     CHECK(contents(aside / "moved/a/new") == "bytes");
     fs::remove(folder.path());
   }
-  SUBCASE("nor does giving up remove anything there") {
+  SUBCASE("when a file is discarded") {
     sink.open("a/b/new", ec);
     fs::create_directory(outside / "b");
     fs::rename(folder / "a", folder / "moved");
@@ -292,7 +291,7 @@ TEST_CASE("no symbolic link leads out of the folder") {
   CHECK(contents(outside / "file") == "theirs");
 }
 
-TEST_CASE("a file that stands there can be looked at, and no link leads elsewhere") {
+TEST_CASE("an existing file can be read, and no link to one is followed") {
   const scratch_folder folder;
   write_file(folder / "a/b/file", "bytes");
   write_file(folder / "outside", "theirs");
@@ -301,10 +300,10 @@ TEST_CASE("a file that stands there can be looked at, and no link leads elsewher
   REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
   const tree_sink sink{folder.path()};
   std::error_code ec;
-  auto found = sink.existing("a/b/file", ec);
+  auto file = sink.existing("a/b/file", ec);
   CHECK_FALSE(ec);
-  REQUIRE(found);
-  CHECK(read_all(*found, ec) == "bytes");
+  REQUIRE(file);
+  CHECK(read_all(*file, ec) == "bytes");
   for (const auto name : {"a/link/file", "a/b/link", "a/b", "a/absent", "absent/file", "fifo",
                           "outside/file", "a/../outside", ""}) {
     CAPTURE(name);
@@ -313,7 +312,7 @@ TEST_CASE("a file that stands there can be looked at, and no link leads elsewher
   }
 }
 
-TEST_CASE("the folder is one, and may be reached by a link") {
+TEST_CASE("the sink's folder must exist, and may be a link to a folder") {
   const scratch_folder folder;
   write_file(folder / "file", "bytes");
   std::error_code ec;

@@ -31,7 +31,7 @@ using filexfer::tree_file;
 using filexfer::tree_source;
 using namespace tests;
 
-/// What is below a folder: `name` of a file, `name: message` of what is none.
+/// The entries below a folder: `name` for a file, `name: message` for an error.
 std::vector<std::string> entries_of(tree_source&& source) {
   std::vector<std::string> entries;
   for (const tree_file& file : source) {
@@ -41,7 +41,7 @@ std::vector<std::string> entries_of(tree_source&& source) {
   return entries;
 }
 
-std::string with(const char* name, std::error_code ec) {
+std::string error_entry(const char* name, std::error_code ec) {
   return std::string{name} + ": " + ec.message();
 }
 
@@ -55,7 +55,7 @@ std::string read_all(const tree_file& file) {
   return text;
 }
 
-TEST_CASE("a tree source has the files of its folder and of those below, by their names") {
+TEST_CASE("a tree source lists the files of its folder and subfolders, sorted by name") {
   const scratch_folder folder;
   for (const char* name : {"b", "a/2", "a/1/x", "c/d/e", "a.txt"}) {
     write_file(folder / name, std::string{"text of "} + name);
@@ -72,7 +72,7 @@ TEST_CASE("a tree source has the files of its folder and of those below, by thei
   CHECK(source.begin() == source.end());
 }
 
-TEST_CASE("what can't be uploaded is reported in its place, and the walk goes on") {
+TEST_CASE("an entry that can't be uploaded is reported in order, and the walk continues") {
   const scratch_folder folder;
   for (const char* name : {"a", "m", "z"}) write_file(folder / name, name);
   fs::create_symlink("a", folder / "b");
@@ -81,12 +81,13 @@ TEST_CASE("what can't be uploaded is reported in its place, and the walk goes on
   write_file(folder / "\xff", "no UTF-8");
   fs::create_directory(folder / "\xfe");
   CHECK(entries_of(tree_source{folder.path()}) ==
-        std::vector<std::string>{"a", with("b", errc::symbolic_link),
-                                 with("c", errc::symbolic_link), with("d", errc::special_file), "m",
-                                 "z", with("\xfe", errc::bad_name), with("\xff", errc::bad_name)});
+        std::vector<std::string>{
+            "a", error_entry("b", errc::symbolic_link), error_entry("c", errc::symbolic_link),
+            error_entry("d", errc::special_file), "m", "z", error_entry("\xfe", errc::bad_name),
+            error_entry("\xff", errc::bad_name)});
 }
 
-TEST_CASE("links that are followed lead to files and folders, but not back") {
+TEST_CASE("followed links lead to files and folders, and a cycle is reported") {
   const scratch_folder folder;
   const scratch_folder elsewhere;
   write_file(elsewhere / "file", "elsewhere");
@@ -97,13 +98,13 @@ TEST_CASE("links that are followed lead to files and folders, but not back") {
   fs::create_symlink("nothing", folder / "c");
   const auto enoent = std::make_error_code(std::errc::no_such_file_or_directory);
   CHECK(entries_of(tree_source{folder.path(), on_symlink::follow}) ==
-        std::vector<std::string>{"a", "b/file", with("c", enoent), "sub/file",
-                                 with("sub/up", errc::folder_cycle)});
+        std::vector<std::string>{"a", "b/file", error_entry("c", enoent), "sub/file",
+                                 error_entry("sub/up", errc::folder_cycle)});
   tree_source source{folder.path(), on_symlink::follow};
   CHECK(read_all(*source.begin()) == "elsewhere");
 }
 
-TEST_CASE("a folder with more names than are held at once loses and repeats none") {
+TEST_CASE("a folder with more names than are read at once loses and repeats none") {
   const scratch_folder folder;
   std::vector<std::string> names;
   for (std::size_t i = 0; i < tree_source::max_names + 500; ++i) {
@@ -117,21 +118,20 @@ TEST_CASE("a folder with more names than are held at once loses and repeats none
   CHECK(found == names);
 }
 
-TEST_CASE("a folder that can't be opened is said to be so") {
+TEST_CASE("a folder that can't be opened is reported") {
   const scratch_folder folder;
   write_file(folder / "file", "text");
   std::error_code ec;
-  tree_source none{folder / "none", on_symlink::skip, ec};
+  tree_source absent{folder / "none", on_symlink::skip, ec};
   CHECK(ec == std::errc::no_such_file_or_directory);
-  CHECK(none.begin() == none.end());
+  CHECK(absent.begin() == absent.end());
   tree_source file{folder / "file", on_symlink::skip, ec};
   CHECK(ec == std::errc::not_a_directory);
   CHECK(file.begin() == file.end());
   CHECK_THROWS_AS(tree_source{folder / "none"}, std::system_error);
 }
 
-TEST_CASE("a folder that may not be read is an element of its own" *
-          doctest::skip(::geteuid() == 0)) {
+TEST_CASE("an unreadable subfolder is reported as an element" * doctest::skip(::geteuid() == 0)) {
   const scratch_folder folder;
   write_file(folder / "a", {});
   write_file(folder / "locked/file", {});
@@ -140,10 +140,11 @@ TEST_CASE("a folder that may not be read is an element of its own" *
   const auto eacces = std::make_error_code(std::errc::permission_denied);
   const auto entries = entries_of(tree_source{folder.path()});
   fs::permissions(folder / "locked", fs::perms::owner_all);
-  CHECK(entries == std::vector<std::string>{"a", with("locked", eacces), "z"});
+  CHECK(entries == std::vector<std::string>{"a", error_entry("locked", eacces), "z"});
 }
 
-TEST_CASE("a file outlives its tree source, and is opened below the folder that was named") {
+TEST_CASE(
+    "a file outlives its tree source, and is opened below its folder without following links") {
   const scratch_folder folder;
   const scratch_folder elsewhere;
   write_file(folder / "tree/sub/file", "right");
@@ -169,7 +170,7 @@ TEST_CASE("a file outlives its tree source, and is opened below the folder that 
   CHECK(ec == std::errc::too_many_symbolic_link_levels);
 }
 
-TEST_CASE("an entry that goes between reading the folder and its turn is an error") {
+TEST_CASE("an entry removed after its folder was read is an error") {
   const scratch_folder folder;
   write_file(folder / "a", {});
   write_file(folder / "b", {});
@@ -189,8 +190,8 @@ TEST_CASE("a walk leaves no descriptor behind") {
   const auto before = open_descriptors();
   entries_of(tree_source{folder.path()});
   {
-    tree_source half{folder.path()};
-    half.begin();
+    tree_source unfinished{folder.path()};
+    unfinished.begin();
   }
   CHECK(open_descriptors() == before);
 }

@@ -20,16 +20,16 @@ TEST_CASE("a queue runs its work in the order in which it was pushed") {
   work first{[&](std::error_code&) { order += '1'; }};
   work second{[&](std::error_code&) { order += '2'; }};
   CHECK(queue.push(first));
-  CHECK_FALSE(queue.push(second));  // who works on the first comes to it
+  CHECK_FALSE(queue.push(second));  // the caller that runs the first runs it next
   CHECK(queue.run_next().more);
   CHECK_FALSE(queue.run_next().more);
   CHECK(order == "12");
-  CHECK(queue.push(first));  // nobody works there any more
+  CHECK(queue.push(first));  // the queue was idle
   CHECK_FALSE(queue.run_next().more);
   CHECK(order == "121");
 }
 
-TEST_CASE("a queue reports the end of what somebody waits for, and of nothing else") {
+TEST_CASE("a queue reports the end of work that is waited for, and of no other") {
   work_queue queue;
   work first{[](std::error_code&) {}};
   work second{[](std::error_code&) {}};
@@ -43,16 +43,16 @@ TEST_CASE("a queue reports the end of what somebody waits for, and of nothing el
   CHECK(queue.done_or_notify(second));
 }
 
-TEST_CASE("a queue that is cancelled runs nothing more, and still comes to its end") {
+TEST_CASE("a queue that is cancelled runs no more work, and still empties") {
   work_queue queue;
   int runs = 0;
   work counting{[&](std::error_code&) { ++runs; }};
   queue.push(counting);
   CHECK_FALSE(queue.done_or_notify(counting));
   queue.cancel();
-  const auto made = queue.run_next();
-  CHECK(made.awaited);
-  CHECK_FALSE(made.more);
+  const auto progress = queue.run_next();
+  CHECK(progress.awaited);
+  CHECK_FALSE(progress.more);
   CHECK(runs == 0);
   CHECK(counting.error() == std::errc::operation_canceled);
 }

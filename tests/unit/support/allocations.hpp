@@ -5,8 +5,8 @@
 
 namespace tests {
 
-/// Calls of `new` less those of `delete` on this thread, which may have freed what another took.
-/// Defined beside this program's `new`, in out_of_memory.cpp.
+/// Calls of `new` minus calls of `delete` on this thread; negative if it freed other threads'
+/// memory. Defined next to the program's replacement of `new`, in out_of_memory.cpp.
 std::ptrdiff_t live_allocations() noexcept;
 
 }  // namespace tests

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_TESTS_SUPPORT_DIALOGUES_HPP
 #define FILEXFER_TESTS_SUPPORT_DIALOGUES_HPP
 
-// Tables of dialogues, and what both sides' flows should make of them. Every driver replays them:
-// the one by hand, the blocking one and the asynchronous one.
+// Tables of dialogues with the expected results of both sides' flows. Every driver replays them:
+// `hand_driver`, the blocking one and the asynchronous one.
 
 #include "script.hpp"
 
@@ -42,12 +42,12 @@ inline const sample nothing{"", "d41d8cd98f00b204e9800998ecf8427e"};
 inline const sample hello{"hello", "5d41402abc4b2a76b9719d911017c592"};
 inline const sample abc{"abc", "900150983cd24fb0d6963f7d28e17f72"};
 
-// What a server that can do all tells of itself, but for max-size.
+// The FEATURES lines of the tests' sessions, without max-size and the final empty line.
 inline const std::string all_features = "version=1\ndigest=md5\nhave\nnowait\nmtime\nprefix\n";
 
 inline constexpr std::size_t chunk_size = 4096;
 
-// Around what moves in one piece, and around the chunk.
+// Sizes from 0, and around multiples of the chunk size.
 inline std::vector<sample> samples() {
   return {nothing,
           {"x", "9dd4e461268c8034f5c8564e155c67a6"},
@@ -62,18 +62,18 @@ inline std::vector<sample> samples() {
 
 inline md5_digest id_of(const sample& s) { return md5_digest::from_hex(s.id).value(); }
 
-// The line with which our server refuses.
+// The ERROR line of the library's session.
 inline std::string refusal(filexfer::errc code) {
   return filexfer::format_error(code, make_error_code(code).message()) + '\n';
 }
 
-// The same where it names a limit.
+// The same, for a refusal that names a limit.
 inline std::string refusal(filexfer::errc code, std::uint64_t limit) {
-  const auto named = ": the limit is " + std::to_string(limit) + " octets";
-  return filexfer::format_error(code, make_error_code(code).message() + named) + '\n';
+  const auto limit_text = ": the limit is " + std::to_string(limit) + " octets";
+  return filexfer::format_error(code, make_error_code(code).message() + limit_text) + '\n';
 }
 
-// A sink that shows what it was given, and fails when told to.
+// A sink that records its calls, and fails on request.
 struct recording_sink {
   using file_info = filexfer::file_info<md5_digest>;
 
@@ -109,12 +109,12 @@ struct client_request {
   kind what = kind::list;
   std::string name{};  // of a list, the prefix
   std::string bytes{};
-  std::optional<std::string> id{};  // expected of an upload, or wanted
+  std::optional<std::string> id{};  // expected of an upload, or to download
   std::optional<std::uint64_t> offset{};
   std::optional<std::uint64_t> length{};
 };
 
-// What an operation came to: its value as text, empty if it failed.
+// The result of an operation: its value as text, empty if it failed.
 struct client_outcome {
   std::string value;
   std::error_code ec;
@@ -125,15 +125,15 @@ struct client_outcome {
 };
 
 template <class Driver>
-class client_performance {
+class request_runner {
  public:
-  client_performance(filexfer::detail::client_state& state, Driver& driver)
+  request_runner(filexfer::detail::client_state& state, Driver& driver)
       : state_{state}, driver_{driver} {}
 
-  client_outcome operator()(const client_request& asked) {
+  client_outcome operator()(const client_request& request) {
     recording_sink sink;
     client_outcome out;
-    out.value = value_of(asked, sink, out.ec);
+    out.value = value_of(request, sink, out.ec);
     CHECK_FALSE(state_.running);
     if (out.ec) out.value.clear();
     out.synchronized = state_.synchronized;
@@ -147,11 +147,11 @@ class client_performance {
  private:
   using kind = client_request::kind;
 
-  std::string value_of(const client_request& asked, recording_sink& sink, std::error_code& ec) {
+  std::string value_of(const client_request& request, recording_sink& sink, std::error_code& ec) {
     namespace detail = filexfer::detail;
     using filexfer::md5;
     auto& state = state_;
-    switch (asked.what) {
+    switch (request.what) {
       case kind::features: {
         const auto features =
             driver_.run([&](std::error_code& e) { return detail::get_features(state, e); }, ec);
@@ -160,35 +160,35 @@ class client_performance {
       }
       case kind::list: {
         const auto files = driver_.run(
-            [&](std::error_code& e) { return detail::list_bounded<md5>(state, {asked.name}, e); },
+            [&](std::error_code& e) { return detail::list_bounded<md5>(state, {request.name}, e); },
             ec);
         std::string lines;
         for (const auto& file : files) lines += format_entry(file) + '\n';
         return lines;
       }
       case kind::upload: {
-        filexfer::memory_source source{asked.bytes};
+        filexfer::memory_source source{request.bytes};
         std::optional<md5_digest> expected;
-        if (asked.id) expected = md5_digest::from_hex(*asked.id);
+        if (request.id) expected = md5_digest::from_hex(*request.id);
         const auto result = driver_.run(
             [&](std::error_code& e) {
-              return detail::upload<md5>(state, source, {asked.name, expected}, e);
+              return detail::upload<md5>(state, source, {request.name, expected}, e);
             },
             ec);
         if (!ec) CHECK(result.computed_here == result.computed_there);
         return result.computed_there.to_string() + (result.sent ? " sent" : " held");
       }
       case kind::have: {
-        const auto id = md5_digest::from_hex(asked.id.value()).value();
+        const auto id = md5_digest::from_hex(request.id.value()).value();
         const bool held = driver_.run(
             [&](std::error_code& e) {
-              return detail::add_name<md5>(state, {asked.name, asked.bytes.size(), id}, e);
+              return detail::add_name<md5>(state, {request.name, request.bytes.size(), id}, e);
             },
             ec);
         return held ? "held" : "not held";
       }
       case kind::download: {
-        const auto id = md5_digest::from_hex(asked.id.value()).value();
+        const auto id = md5_digest::from_hex(request.id.value()).value();
         const auto result = driver_.run(
             [&](std::error_code& e) { return detail::download<md5>(state, id, sink, e); }, ec);
         CHECK(sink.committed == !ec);
@@ -197,10 +197,11 @@ class client_performance {
         return result.file.name + ' ' + sink.bytes;
       }
       case kind::range: {
-        const auto id = md5_digest::from_hex(asked.id.value()).value();
+        const auto id = md5_digest::from_hex(request.id.value()).value();
         const auto entry = driver_.run(
             [&](std::error_code& e) {
-              return detail::download_range<md5>(state, {id, asked.offset, asked.length}, sink, e);
+              return detail::download_range<md5>(state, {id, request.offset, request.length}, sink,
+                                                 e);
             },
             ec);
         CHECK_FALSE(sink.committed);
@@ -215,9 +216,9 @@ class client_performance {
 };
 
 template <class Driver>
-client_outcome perform(const client_request& asked, filexfer::detail::client_state& state,
+client_outcome perform(const client_request& request, filexfer::detail::client_state& state,
                        Driver& driver) {
-  return client_performance{state, driver}(asked);
+  return request_runner{state, driver}(request);
 }
 
 struct client_dialogue {
@@ -240,11 +241,11 @@ inline dialogue upload_talk(const std::string& details, const std::string& ready
           S(ready + "\n")};
 }
 
-inline dialogue download_talk(const std::string& asked) {
-  return {C("DOWNLOAD\n"), S("Please send a file ID\n"), C(asked + "\n")};
+inline dialogue download_talk(const std::string& id_line) {
+  return {C("DOWNLOAD\n"), S("Please send a file ID\n"), C(id_line + "\n")};
 }
 
-// Dialogues of a client that end well.
+// Dialogues in which the client succeeds.
 inline std::vector<client_dialogue> good_client_dialogues() {
   using kind = client_request::kind;
   const std::string ready = "Ready to receive the file";
@@ -258,7 +259,7 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        {C("FEATURES\n"), S("ERROR unknown-command no such thing\n")},
        "0  any"},
       {"an empty list", {}, {C("LIST_FILES\n"), S("There is nothing here\n\n")}, ""},
-      {"a list of one",
+      {"a list of one file",
        {},
        {C("LIST_FILES\n"), S(hello.id + ";hello.txt;5\n\n")},
        hello.id + ";hello.txt;5\n"},
@@ -277,18 +278,18 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        features_talk + dialogue{C("LIST_FILES\n"), S(hello.id + ";a;5\n" + hello.id + ";b;5\n" +
                                                      hello.id + ";bc;5\n\n")},
        hello.id + ";b;5\n" + hello.id + ";bc;5\n"},
-      {"a question for a file that the server has",
+      {"a `have` request for a file that the server has",
        {kind::have, "a;b", hello.bytes, hello.id},
        all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
                                     C("a%3Bb;5;id=" + hello.id + ";have\n"), S(hello.id + "\n")},
        "held"},
-      {"a question for a file that the server has not",
+      {"a `have` request for a file that the server does not have",
        {kind::have, "a", hello.bytes, hello.id},
        all_features_talk + dialogue{C("UPLOAD\n"), S("Please\n"),
                                     C("a;5;id=" + hello.id + ";have\n"),
                                     S("ERROR not-found no such file\n")},
        "not held"},
-      {"a question for a file to a server that can't be asked",
+      {"a `have` request to a server without that feature",
        {kind::have, "a", hello.bytes, hello.id},
        features_talk,
        "not held"},
@@ -297,7 +298,7 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        features_talk + upload_talk("hello.txt;5;id=" + hello.id, "No need to;offset=5") +
            dialogue{S(hello.id + "\n")},
        hello.id + " held"},
-      {"an upload with its id of a file that the server has not",
+      {"an upload with its id of a file that the server does not have",
        {kind::upload, "hello.txt", hello.bytes, hello.id},
        features_talk + upload_talk("hello.txt;5;id=" + hello.id, ready) +
            dialogue{C(hello.bytes), S(hello.id + "\n")},
@@ -327,7 +328,7 @@ inline std::vector<client_dialogue> good_client_dialogues() {
        features_talk + download_talk(hello.id + ";offset=2") +
            dialogue{S(hello.id + ";hello.txt;5;offset=2\nllo")},
        "hello.txt llo"},
-      {"a download of more than there is",
+      {"a download of a range that begins at the end",
        {kind::range, "", "", hello.id, 5, 100},
        features_talk + download_talk(hello.id + ";offset=5;length=100") +
            dialogue{S(hello.id + ";hello.txt;5;offset=5;length=0\n")},
@@ -381,7 +382,7 @@ std::vector<std::string> entries_of(Store& store) {
   return all;
 }
 
-// Whether every file in the list has the digest that it is listed under.
+// Whether the bytes of every listed file hash to its id.
 template <class Store>
 bool all_whole(Store& store) {
   std::error_code ec;
@@ -402,21 +403,21 @@ inline const std::string details_prompt = "Please send the file name and file si
 inline const std::string id_prompt = "Please send a file ID\n";
 inline const std::string ready_words = "Ready to receive the file\n";
 
-// Dialogues of a session that runs with `max_size` 1,000,000 and otherwise as it comes.
+// Dialogues of a session with `max_size` 1,000,000 and default options otherwise.
 inline std::vector<session_dialogue> good_session_dialogues() {
   using filexfer::errc;
   const std::string no_files = "No files available at the moment\n\n";
   const std::string hello_entry = hello.id + ";0;5";
   const std::string abc_entry = abc.id + ";1;3";
   std::vector<session_dialogue> all{
-      {"a client that says nothing", {}},
-      {"a list of nothing", {C("LIST_FILES\n"), S(no_files)}},
-      {"a list of two",
+      {"a client that sends nothing", {}},
+      {"an empty list", {C("LIST_FILES\n"), S(no_files)}},
+      {"a list of two files",
        {C("LIST_FILES\n"), S(hello_entry + "\n" + abc_entry + "\n\n")},
        {},
        {hello, abc},
        {hello_entry, abc_entry}},
-      {"a list by its other names, with parameters that it does not know",
+      {"a list by its other spellings, with unknown parameters",
        {C("LIST FILES\r\n"), S(no_files), C("LIST_FILE;mtime\n"), S(no_files),
         C("LIST FILE;prefix=a/;x=1\n"), S(no_files)}},
       {"lists of names with a prefix",
@@ -430,7 +431,7 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {hello},
        {hello_entry, hello.id + ";a/b;5"}},
-      {"questions for files that are there or not",
+      {"`have` requests for files that are stored and for one that is not",
        {C("UPLOAD\n"), S(details_prompt), C("again;5;have;id=" + hello.id + "\n"),
         S(hello.id + "\n"), C("UPLOAD\n"), S(details_prompt),
         C("again;4;id=" + hello.id + ";have\n"), S(refusal(errc::not_found)), C("UPLOAD\n"),
@@ -449,21 +450,21 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {},
        {hello.id + ";a%3Bb.txt;5"}},
-      {"an upload of a file that is there, told by its id",
+      {"an upload with the id of a stored file",
        {C("UPLOAD\n"), S(details_prompt), C("again;5;id=5D41402ABC4B2A76B9719D911017C592\n"),
         S("Ready to receive the file;offset=5\n" + hello.id + "\n"), C("LIST_FILES\n"),
         S(hello.id + ";0;5\n" + hello.id + ";again;5\n\n")},
        {},
        {hello},
        {hello.id + ";0;5", hello.id + ";again;5"}},
-      {"an upload with an id that is there in another size",
+      {"an upload with the id of a stored file of another size",
        {C("UPLOAD\n"), S(details_prompt), C("again;4;id=" + hello.id + "\n"), S(ready_words),
         C("hell"), S(refusal(errc::mismatch)), C("FEATURES\n"),
         S(test::all_features + "max-size=1000000\n\n")},
        {},
        {hello},
        {hello_entry}},
-      {"an upload of what is there, without its id, under the same name",
+      {"an upload of a stored file without its id, under the same name",
        {C("UPLOAD\n"), S(details_prompt), C("0;5\n"), S(ready_words), C(hello.bytes),
         S(hello.id + "\n")},
        {},
@@ -478,14 +479,14 @@ inline std::vector<session_dialogue> good_session_dialogues() {
       {"an upload that does not hash to the id that it declares",
        {C("UPLOAD\n"), S(details_prompt), C("new;3;id=" + hello.id + "\n"), S(ready_words),
         C(abc.bytes), S(refusal(errc::mismatch)), C("LIST_FILES\n"), S(no_files)}},
-      {"uploads whose bytes follow at once, and what was sent behind them",
+      {"uploads with `nowait`, and commands sent ahead after them",
        {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nb;3;nowait;id=" + abc.id + "\nabcLIST_FILES\n"),
         S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words + abc.id +
           "\n" + hello.id + ";a;5\n" + abc.id + ";b;3\n\n")},
        {},
        {},
        {hello.id + ";a;5", abc.id + ";b;3"}},
-      {"a question for a file that was sent just before it, and a list behind",
+      {"a `have` request sent ahead after the upload of its file, and a list after it",
        {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nb;5;have;id=" + hello.id +
           "\nUPLOAD\nc;5;nowait\nhelloUPLOAD\n..;0;nowait\nDOWNLOAD\n" + hello.id +
           ";length=0\nLIST_FILES;prefix=c\n"),
@@ -496,34 +497,34 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {},
        {hello.id + ";a;5", hello.id + ";b;5", hello.id + ";c;5"}},
-      {"an upload whose bytes follow at once though they are there",
+      {"an upload with `nowait` of a stored file",
        {C("UPLOAD\nagain;5;id=" + hello.id + ";nowait\nhello"),
         S(details_prompt + ready_words + hello.id + "\n")},
        {},
        {hello},
        {hello_entry, hello.id + ";again;5"}},
-      {"uploads whose bytes follow at once and are refused, each after its last byte",
+      {"uploads with `nowait` that are refused, each after its last byte",
        {C("UPLOAD\nnew;3;nowait;id=" + hello.id + "\nabc"),
         S(details_prompt + ready_words + refusal(errc::mismatch)),
         C("UPLOAD\n../new;5;nowait\nhello"), S(details_prompt + refusal(errc::bad_name)),
         C("UPLOAD\nnew;5;nowait;id=5d\nhello"), S(details_prompt + refusal(errc::bad_id)),
         C("UPLOAD\nnew;1000001;nowait\n" + pattern(1'000'001)),
         S(details_prompt + refusal(errc::too_large, 1'000'000)), C("LIST_FILES\n"), S(no_files)}},
-      {"a question that says that bytes follow at once: none do",
+      {"a `have` request with `nowait`, after which no bytes follow",
        {C("UPLOAD\nnew;5;nowait;have;id=" + hello.id + "\n"),
         S(details_prompt + refusal(errc::not_found)),
         C("UPLOAD\n..;5;nowait;have;id=" + hello.id + "\n"),
         S(details_prompt + refusal(errc::bad_name)), C("LIST_FILES\n"), S(no_files)}},
-      {"bytes that follow at once behind a size that is none",
+      {"an upload with `nowait` and a malformed size",
        {C("UPLOAD\nnew;five;nowait\n"), S(details_prompt + refusal(errc::bad_size))},
        errc::bad_size},
-      {"bytes that follow at once behind a line that is malformed",
+      {"an upload with `nowait` and malformed parameters",
        {C("UPLOAD\nnew;5;x;nowait;x\n"), S(details_prompt + refusal(errc::bad_request))},
        errc::bad_request},
-      {"bytes that follow at once, as a line says that holds a control character",
+      {"an upload with `nowait` and a control character in its details line",
        {C("UPLOAD\nnew\t;5;nowait\n"), S(details_prompt + refusal(errc::bad_request))},
        errc::bad_request},
-      {"a client that leaves in the middle of bytes that follow at once",
+      {"a client that disconnects in the middle of the bytes after `nowait`",
        {C("UPLOAD\na;5;nowait\nhelloUPLOAD\nnew;5;nowait\nhell"),
         S(details_prompt + ready_words + hello.id + "\n" + details_prompt + ready_words)},
        errc::truncated,
@@ -546,17 +547,17 @@ inline std::vector<session_dialogue> good_session_dialogues() {
        {},
        {hello},
        {hello_entry}},
-      {"a client that leaves in a line", {C("LIST_FIL")}, errc::truncated},
-      {"a client that leaves instead of details",
+      {"a client that disconnects in a line", {C("LIST_FIL")}, errc::truncated},
+      {"a client that disconnects before the details line",
        {C("UPLOAD\n"), S(details_prompt)},
        errc::truncated},
-      {"a client that leaves instead of an id",
+      {"a client that disconnects in the id line",
        {C("DOWNLOAD\n"), S(id_prompt), C(hello.id)},
        errc::truncated},
-      {"a client that leaves instead of bytes",
+      {"a client that disconnects before the first byte of its upload",
        {C("UPLOAD\n"), S(details_prompt), C("new;5\n"), S(ready_words)},
        errc::truncated},
-      {"a client that leaves in the middle of bytes",
+      {"a client that disconnects in the middle of its upload",
        {C("UPLOAD\n"), S(details_prompt), C("new;5\n"), S(ready_words), C("hell")},
        errc::truncated},
   };

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_TESTS_SUPPORT_DRIVERS_HPP
 #define FILEXFER_TESTS_SUPPORT_DRIVERS_HPP
 
-// The library's drivers on a scripted stream, with the interface of `hand_driver`.
+// The library's drivers on a scripted stream, behind the interface of `hand_driver`.
 
 #include "manual_clock.hpp"
 #include "once_handler.hpp"
@@ -25,7 +25,7 @@ namespace test {
 enum class driver_kind {
   blocking,
   asynchronous,
-  overlapping,  // asynchronous, with work handed to an executor: the stream's, for one thread
+  overlapping,  // asynchronous, with a work executor: the stream's own, to stay on one thread
 };
 
 inline constexpr driver_kind all_drivers[] = {driver_kind::blocking, driver_kind::asynchronous,
@@ -74,7 +74,7 @@ class stream_driver {
       detail::async_run<manual_timer>(stream, settings_, std::move(make_flow), std::move(handler));
     });
     settle(context_);
-    while (!call.called()) {  // only time can help
+    while (!call.called()) {  // nothing is ready: only an expiring timer can make progress
       stream.stalled = true;
       pass(context_, std::chrono::minutes{10});
     }

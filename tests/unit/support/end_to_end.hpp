@@ -1,8 +1,7 @@
 #ifndef FILEXFER_TESTS_END_TO_END_HPP
 #define FILEXFER_TESTS_END_TO_END_HPP
 
-// One client and one session on a memory pipe, with whatever is to go wrong between them, on one
-// thread and in manual time.
+// One client and one session over a memory pipe with faults, on one thread and on the manual clock.
 
 #include "support/manual_clock.hpp"
 #include "support/rfc1321.hpp"
@@ -43,29 +42,29 @@ using test::manual_clock;
 
 using listed_file = filexfer::file_info<digest>;
 
-/// A file's bytes, and their digest as RFC 1321 has it, not as the library has it.
+/// A file's bytes, and their digest by rfc1321.hpp, not by the library.
 struct sample {
-  explicit sample(std::string o) : bytes{std::move(o)}, id{*digest::from_hex(rfc1321_hex(bytes))} {}
+  explicit sample(std::string b) : bytes{std::move(b)}, id{*digest::from_hex(rfc1321_hex(bytes))} {}
   std::string bytes;
   digest id;
 };
 
-/// Before it writes this byte, a stream waits that long.
-struct lateness {
-  std::uint64_t byte = 0;
-  manual_clock::duration by{};
+/// A pause of a stream before it writes the byte at an offset.
+struct write_delay {
+  std::uint64_t offset = 0;
+  manual_clock::duration duration{};
 };
 
-/// An end of a memory pipe that remembers what was written, and can be late.
-class tap {
+/// One end of a memory pipe, which records the bytes written to it and can delay one of them.
+class recording_pipe {
  public:
   using executor_type = filexfer::memory_pipe::executor_type;
 
-  explicit tap(filexfer::memory_pipe pipe, std::optional<lateness> late = {})
-      : pipe_{std::move(pipe)}, late_{late}, timer_{pipe_.get_executor()} {}
+  explicit recording_pipe(filexfer::memory_pipe pipe, std::optional<write_delay> delay = {})
+      : pipe_{std::move(pipe)}, delay_{delay}, timer_{pipe_.get_executor()} {}
 
   executor_type get_executor() noexcept { return pipe_.get_executor(); }
-  const std::string& said() const noexcept { return said_; }
+  const std::string& written() const noexcept { return written_; }
 
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
@@ -75,7 +74,7 @@ class tap {
   template <class Buffers, class Token>
   auto async_write_some(const Buffers& buffers, Token&& token) {
     return asio::async_compose<Token, void(std::error_code, std::size_t)>(
-        late_write<Buffers>{*this, buffers}, token, pipe_.get_executor());
+        delayed_write<Buffers>{*this, buffers}, token, pipe_.get_executor());
   }
 
   void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) {
@@ -85,79 +84,80 @@ class tap {
 
  private:
   template <class Buffers>
-  struct late_write {
+  struct delayed_write {
     enum class stage { starting, waiting, writing };
     using prefix = filexfer::detail::buffer_prefix<asio::const_buffer>;
 
     template <class Self>
     void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
-      if (at == stage::writing) {
-        const std::size_t before = on.said_.size();
-        on.said_.resize(before + bytes);
-        asio::buffer_copy(asio::buffer(on.said_.data() + before, bytes), buffers);
+      if (current == stage::writing) {
+        const std::size_t before = owner.written_.size();
+        owner.written_.resize(before + bytes);
+        asio::buffer_copy(asio::buffer(owner.written_.data() + before, bytes), buffers);
         return self.complete(ec, bytes);
       }
-      if (at == stage::waiting && ec) return self.complete(ec, 0);
+      if (current == stage::waiting && ec) return self.complete(ec, 0);
       std::size_t limit = asio::buffer_size(buffers);
-      if (at == stage::starting) self.reset_cancellation_state(asio::enable_total_cancellation());
-      if (on.late_ && limit > 0) {
-        const std::uint64_t before = on.late_->byte - on.said_.size();
+      if (current == stage::starting)
+        self.reset_cancellation_state(asio::enable_total_cancellation());
+      if (owner.delay_ && limit > 0) {
+        const std::uint64_t before = owner.delay_->offset - owner.written_.size();
         if (before == 0) {
-          at = stage::waiting;
-          on.timer_.expires_after(on.late_->by);
-          on.late_.reset();
-          return on.timer_.async_wait(std::move(self));
+          current = stage::waiting;
+          owner.timer_.expires_after(owner.delay_->duration);
+          owner.delay_.reset();
+          return owner.timer_.async_wait(std::move(self));
         }
         limit = static_cast<std::size_t>(std::min<std::uint64_t>(limit, before));
       }
-      at = stage::writing;
+      current = stage::writing;
       const prefix part{buffers, limit};
-      on.pipe_.async_write_some(part, std::move(self));
+      owner.pipe_.async_write_some(part, std::move(self));
     }
 
-    tap& on;
+    recording_pipe& owner;
     Buffers buffers;
-    stage at = stage::starting;
+    stage current = stage::starting;
   };
 
   filexfer::memory_pipe pipe_;
-  std::optional<lateness> late_;
+  std::optional<write_delay> delay_;
   virtual_timer timer_;
-  std::string said_;
+  std::string written_;
 };
 
-/// What is asked of the server.
+/// The operation of the client.
 enum class task {
   list,
   upload,
-  upload_declared,  ///< With the id, which the server has not.
-  upload_held,      ///< With the id, which the server has under another name.
+  upload_declared,  ///< With its id, which the server does not have.
+  upload_held,      ///< With its id, which the server has under another name.
   download,
 };
 
-/// Whose operation is broken off; `server_gently` asks it to stop after the command under way.
-enum class broken_off { nobody, client, server, server_gently };
+/// Whose operation is cancelled. `server_gracefully` lets the session finish the current command.
+enum class cancel_target { none, client, server, server_gracefully };
 
-/// Under what a client and a session meet.
-struct circumstances {
+/// The faults, limits and sizes for a client and a session.
+struct scenario {
   filexfer::fault_plan client;
   filexfer::fault_plan server;
-  std::optional<lateness> client_late;
-  std::optional<lateness> server_late;
+  std::optional<write_delay> client_delay;
+  std::optional<write_delay> server_delay;
   filexfer::time_limits client_limits;
   filexfer::time_limits server_limits;
-  std::size_t capacity = 4096;  ///< Of the pipe.
-  std::size_t chunk = 16;       ///< Bytes moved at once; what is smaller counts as small.
-  bool work_elsewhere = false;  ///< Work is handed to an executor.
-  broken_off cancelled = broken_off::nobody;
-  std::size_t cancelled_at = 0;  ///< After that many handlers have run.
-  std::size_t bystander_at = 0;  ///< Another session begins after that many handlers.
-  /// What the other session does, and when somebody looks at the store; else it differs from
-  /// session to session.
-  std::optional<std::size_t> turn;
+  std::size_t capacity = 4096;  ///< The pipe's, in bytes.
+  std::size_t chunk = 16;       ///< Both sides' `chunk_size` and `small_file_size`.
+  bool offload_work = false;    ///< Whether work goes to a work executor.
+  cancel_target cancelled = cancel_target::none;
+  std::size_t cancel_after = 0;     ///< Handlers that run before the cancellation.
+  std::size_t bystander_after = 0;  ///< Handlers that run before another session starts.
+  /// Determines what the other session does, and when the store is checked. By default it is the
+  /// number of the session.
+  std::optional<std::size_t> variant;
 };
 
-/// Keeps what it was given, and says whether it was shown.
+/// A sink that keeps the bytes, and counts the commits.
 struct kept_sink {
   std::string bytes;
   int commits = 0;
@@ -175,19 +175,19 @@ struct kept_sink {
 template <class Hasher>
 class client_end {
  public:
-  using stream = filexfer::fault_stream<tap&>;
+  using stream = filexfer::fault_stream<recording_pipe&>;
 
-  client_end(filexfer::memory_pipe pipe, const circumstances& c)
-      : tap_{std::move(pipe), c.client_late},
-        stream_{tap_, c.client},
+  client_end(filexfer::memory_pipe pipe, const scenario& c)
+      : pipe_{std::move(pipe), c.client_delay},
+        stream_{pipe_, c.client},
         client_{stream_,
                 {.limits = c.client_limits, .chunk_size = c.chunk, .small_file_size = c.chunk}} {
-    if (c.work_elsewhere) client_.work_executor(stream_.get_executor());
+    if (c.offload_work) client_.work_executor(stream_.get_executor());
   }
 
-  void start(task what, std::string_view name, const sample& file) {
+  void start(task operation, std::string_view name, const sample& file) {
     source_.emplace(std::as_bytes(std::span{file.bytes.data(), file.bytes.size()}));
-    switch (what) {
+    switch (operation) {
       case task::list: client_.async_list_files(handler(files)); return;
       case task::upload:
         client_.async_upload(*source_, std::string{name}, handler(uploaded));
@@ -204,10 +204,10 @@ class client_end {
   asio::cancellation_signal cancel;
   stream& layer() noexcept { return stream_; }
 
-  /// All that it wrote.
-  const std::string& said() const noexcept { return tap_.said(); }
+  /// All bytes that it wrote.
+  const std::string& written() const noexcept { return pipe_.written(); }
 
-  int ended = 0;  ///< How often the operation completed.
+  int completions = 0;
   std::error_code error;
   std::vector<listed_file> files;
   filexfer::upload_result<digest> uploaded;
@@ -216,18 +216,18 @@ class client_end {
 
  private:
   template <class Result>
-  auto handler(Result& to) {
-    const auto done = [this, &to](std::error_code ec, Result result) {
-      ++ended;
+  auto handler(Result& target) {
+    const auto done = [this, &target](std::error_code ec, Result result) {
+      ++completions;
       error = ec;
-      to = std::move(result);
+      target = std::move(result);
       std::error_code ignored;
       stream_.close(ignored);
     };
     return asio::bind_cancellation_slot(cancel.slot(), done);
   }
 
-  tap tap_;
+  recording_pipe pipe_;
   stream stream_;
   std::optional<filexfer::memory_source> source_;
   filexfer::client<stream&, Hasher, virtual_timer> client_;
@@ -237,18 +237,18 @@ class client_end {
 template <class Store, class Hasher>
 class server_end {
  public:
-  using stream = filexfer::fault_stream<tap&>;
+  using stream = filexfer::fault_stream<recording_pipe&>;
 
-  server_end(filexfer::memory_pipe pipe, Store& store, const circumstances& c)
-      : tap_{std::move(pipe), c.server_late},
-        stream_{tap_, c.server},
+  server_end(filexfer::memory_pipe pipe, Store& store, const scenario& c)
+      : pipe_{std::move(pipe), c.server_delay},
+        stream_{pipe_, c.server},
         session_{stream_, store, options_of(c)} {
-    if (c.work_elsewhere) session_.work_executor(stream_.get_executor());
+    if (c.offload_work) session_.work_executor(stream_.get_executor());
   }
 
   void start() {
     const auto done = [this](std::error_code ec) {
-      ++ended;
+      ++completions;
       error = ec;
     };
     session_.async_run(asio::bind_cancellation_slot(cancel.slot(), done));
@@ -257,50 +257,51 @@ class server_end {
   asio::cancellation_signal cancel;
   stream& layer() noexcept { return stream_; }
 
-  /// All that it wrote.
-  const std::string& said() const noexcept { return tap_.said(); }
+  /// All bytes that it wrote.
+  const std::string& written() const noexcept { return pipe_.written(); }
 
-  int ended = 0;
+  int completions = 0;
   std::error_code error;
 
  private:
-  static filexfer::session_options options_of(const circumstances& c) {
+  static filexfer::session_options options_of(const scenario& c) {
     return {.limits = c.server_limits, .chunk_size = c.chunk, .small_file_size = c.chunk};
   }
 
-  tap tap_;
+  recording_pipe pipe_;
   stream stream_;
   filexfer::session<stream&, Store, Hasher, virtual_timer> session_;
 };
 
-/// Both of them, on one pipe.
+/// A client and a session on one pipe.
 template <class Store, class Hasher>
 class end_to_end {
   using pipe_pair = std::pair<filexfer::memory_pipe, filexfer::memory_pipe>;
 
  public:
-  end_to_end(asio::io_context& context, Store& store, const circumstances& c)
+  end_to_end(asio::io_context& context, Store& store, const scenario& c)
       : end_to_end{filexfer::make_memory_pipe(context, c.capacity), store, c} {}
 
   end_to_end(const end_to_end&) = delete;
   end_to_end& operator=(const end_to_end&) = delete;
 
-  void start(task what, std::string_view name, const sample& file) {
+  void start(task operation, std::string_view name, const sample& file) {
     server.start();
-    client.start(what, name, file);
+    client.start(operation, name, file);
     started = true;
   }
 
-  void cancel(broken_off whom) {
-    if (whom == broken_off::client) client.cancel.emit(asio::cancellation_type::terminal);
-    if (whom == broken_off::server) server.cancel.emit(asio::cancellation_type::terminal);
-    if (whom == broken_off::server_gently) server.cancel.emit(asio::cancellation_type::total);
+  void cancel(cancel_target target) {
+    if (target == cancel_target::client) client.cancel.emit(asio::cancellation_type::terminal);
+    if (target == cancel_target::server) server.cancel.emit(asio::cancellation_type::terminal);
+    if (target == cancel_target::server_gracefully)
+      server.cancel.emit(asio::cancellation_type::total);
   }
 
-  bool ended() const noexcept { return client.ended > 0 && server.ended > 0; }
+  bool ended() const noexcept { return client.completions > 0 && server.completions > 0; }
 
  private:
-  end_to_end(pipe_pair pipe, Store& store, const circumstances& c)
+  end_to_end(pipe_pair pipe, Store& store, const scenario& c)
       : client{std::move(pipe.first), c}, server{std::move(pipe.second), store, c} {}
 
  public:

@@ -1,7 +1,7 @@
 #ifndef FILEXFER_TESTS_SUPPORT_FAILING_STORE_HPP
 #define FILEXFER_TESTS_SUPPORT_FAILING_STORE_HPP
 
-// A store around a memory_store that fails when told to, with a code or by throwing.
+// A memory_store whose calls fail on request, with an error code or an exception.
 
 #include "script.hpp"
 
@@ -31,15 +31,16 @@ class failing_store {
 
   memory held;
 
-  /// The `nth` call of that kind, from 0, and those after it, end with `error`, or in `throws`.
+  /// The `nth` call of that kind, from 0, and all later ones fail: with `error`, or by calling
+  /// `throws`, if that is set.
   void fail(store_call call, std::error_code error, std::size_t nth = 0) {
     failing_ = call;
     error_ = error;
-    spared_ = nth;
+    calls_until_failure_ = nth;
   }
   std::function<void()> throws;
 
-  /// How many uploads and readers are alive.
+  /// The number of existing uploads and readers.
   int alive = 0;
 
   cursor list(std::error_code& ec);
@@ -56,8 +57,8 @@ class failing_store {
  private:
   bool fails(store_call call, std::error_code& ec) {
     ec.clear();
-    if (call != failing_ || spared_-- > 0) return false;
-    spared_ = 0;
+    if (call != failing_ || calls_until_failure_-- > 0) return false;
+    calls_until_failure_ = 0;
     if (throws) throws();
     ec = error_;
     return true;
@@ -65,21 +66,21 @@ class failing_store {
 
   std::optional<store_call> failing_;
   std::error_code error_;
-  std::size_t spared_ = 0;
+  std::size_t calls_until_failure_ = 0;
 };
 
 namespace detail {
 
-// Counts in `failing_store::alive`.
-class one_alive {
+// An upload or a reader, counted in `failing_store::alive`.
+class alive_count {
  public:
-  explicit one_alive(int& alive) noexcept : alive_{&alive} { ++*alive_; }
-  one_alive(one_alive&& other) noexcept : alive_{std::exchange(other.alive_, nullptr)} {}
-  one_alive& operator=(one_alive&& other) noexcept {
+  explicit alive_count(int& alive) noexcept : alive_{&alive} { ++*alive_; }
+  alive_count(alive_count&& other) noexcept : alive_{std::exchange(other.alive_, nullptr)} {}
+  alive_count& operator=(alive_count&& other) noexcept {
     std::swap(alive_, other.alive_);
     return *this;
   }
-  ~one_alive() {
+  ~alive_count() {
     if (alive_ != nullptr) --*alive_;
   }
 
@@ -120,7 +121,7 @@ class failing_store::reader {
       : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
   failing_store* store_;
   memory::reader inner_;
-  detail::one_alive count_;
+  detail::alive_count count_;
 };
 
 class failing_store::upload {
@@ -138,13 +139,13 @@ class failing_store::upload {
       : store_{&store}, inner_{std::move(inner)}, count_{store.alive} {}
   failing_store* store_;
   memory::upload inner_;
-  detail::one_alive count_;
+  detail::alive_count count_;
 };
 
 inline failing_store::cursor failing_store::list(std::error_code& ec) {
   fails(store_call::list, ec);
-  std::error_code never;
-  return cursor{*this, held.list(never)};
+  std::error_code ignored;  // a memory_store's list never fails
+  return cursor{*this, held.list(ignored)};
 }
 
 inline auto failing_store::open(const digest_type& id, std::error_code& ec)
@@ -159,9 +160,9 @@ inline auto failing_store::open(const digest_type& id, std::error_code& ec)
 inline auto failing_store::create(const filexfer::upload_details<digest_type>& details,
                                   std::error_code& ec) -> std::optional<upload> {
   if (fails(store_call::create, ec)) return std::nullopt;
-  auto arriving = held.create(details, ec);
-  if (!arriving) return std::nullopt;
-  return upload{*this, std::move(*arriving)};
+  auto inner = held.create(details, ec);
+  if (!inner) return std::nullopt;
+  return upload{*this, std::move(*inner)};
 }
 
 static_assert(filexfer::file_store<failing_store, failing_store::digest_type>);

@@ -1,13 +1,13 @@
 #ifndef FILEXFER_TESTS_SUPPORT_MANUAL_CLOCK_HPP
 #define FILEXFER_TESTS_SUPPORT_MANUAL_CLOCK_HPP
 
-// Time that passes when a test says so: a clock, a timer of it, and how to let a context notice.
+// Time that only a test advances: a clock, a timer on it, and functions that run a context.
 //
 //   client<memory_pipe&, md5, test::manual_timer> c{pipe};
 //   c.async_list_files(...);
-//   test::pass(context, std::chrono::seconds{59});   // what is due by then has happened
+//   test::pass(context, std::chrono::seconds{59});   // timers due by then have expired
 //
-// For tests of one thread.
+// For single-threaded tests.
 
 #include <asio/basic_waitable_timer.hpp>
 #include <asio/io_context.hpp>
@@ -34,7 +34,8 @@ struct manual_clock {
   }
 };
 
-// How long a context may sleep before it looks at such a timer again: it has to be woken.
+// How long a context may sleep before it checks such a timer again. A test need not wait: `pass`
+// wakes the context.
 struct manual_wait_traits {
   static manual_clock::duration to_wait_duration(const manual_clock::duration& left) noexcept {
     if (left <= manual_clock::duration::zero()) return manual_clock::duration::zero();
@@ -44,7 +45,7 @@ struct manual_wait_traits {
 
 using manual_timer = asio::basic_waitable_timer<manual_clock, manual_wait_traits>;
 
-// Runs whatever is ready, and what becomes ready by that.
+// Runs all ready handlers, and those that they make ready.
 inline void settle(asio::io_context& context) {
   for (int idle = 0; idle < 2;) {
     context.restart();
@@ -52,10 +53,11 @@ inline void settle(asio::io_context& context) {
   }
 }
 
+// Advances the clock by `d`, then runs all handlers that are ready.
 inline void pass(asio::io_context& context, manual_clock::duration d) {
   manual_clock::advance(d);
-  manual_timer wakes_the_context{context, manual_clock::time_point::min()};
-  wakes_the_context.async_wait([](std::error_code) {});
+  manual_timer wake_up{context, manual_clock::time_point::min()};
+  wake_up.async_wait([](std::error_code) {});
   settle(context);
 }
 

@@ -10,23 +10,22 @@
 //   context.run();
 //   const auto [ec, bytes] = read.result();
 //
-// An `expected_call` expects one call, and stands in the test for as long as that may come. It
-// fails the test, when `result()` is asked for or at the latest when it is destroyed, if its
-// handler
-//   - was dropped without a call (unless `may_be_dropped()` said that this is fine), or never came;
-//   - was called a second time, or copied to be called twice (it is move-only: that won't compile);
-//   - was called inside the initiating function, on the thread that `start` ran it on;
-//   - was called while memory that the operation took from the handler's allocator was not yet
-//     returned;
-//   - was bound to an executor that can tell (a strand, an io_context's) and called outside it.
+// An `expected_call` expects one call, and must outlive the operation. In `result()`, or in its
+// destructor if `result()` was not called, it fails the test if its handler
+//   - was destroyed without a call (unless `may_be_dropped()` was called), or was never called;
+//   - was called a second time (it is move-only, so that a copy does not compile);
+//   - was called inside the initiating function, on the thread that ran `start`;
+//   - was called before the operation had freed all memory from the handler's allocator;
+//   - was bound to an executor with `running_in_this_thread()` (a strand's, an io_context's), and
+//     was called outside it.
 //
-// Each handler has an allocator of its own (see `allocations()`). What else it is associated with
-// is said before `start`:
+// Each handler has an allocator of its own (see `allocations()`). Other associations are set with
+// `start`, or before it:
 //
 //   read.cancelled_by(signal.slot());          // then signal.emit(...) cancels the operation
 //   read.start_on(strand, [&](auto handler) { ... });   // bound to that executor
 //
-// All assertions stand on the thread of the test; the handler itself may be called on any.
+// All assertions run on the thread of the test; the handler may be called on any thread.
 
 #include <asio/bind_executor.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -59,7 +58,7 @@ struct call_record : call_counts {
   std::optional<std::tuple<Args...>> arguments;  // written before `calls`
 };
 
-// Takes from the heap, and counts in the record of the handler.
+// Allocates from the heap, and counts in the handler's record.
 template <class T>
 class counting_allocator {
  public:
@@ -67,7 +66,7 @@ class counting_allocator {
   explicit counting_allocator(std::shared_ptr<call_counts> record) noexcept
       : record_{std::move(record)} {}
 
-  // Moving an allocator leaves it as it was: so it is a copy.
+  // No move operations: an allocator must be unchanged when moved from.
   counting_allocator(const counting_allocator&) noexcept = default;
   counting_allocator& operator=(const counting_allocator&) noexcept = default;
 
@@ -135,11 +134,11 @@ class expected_call<void(Args...)> {
     allocator_type get_allocator() const noexcept { return allocator_; }
     cancellation_slot_type get_cancellation_slot() const noexcept { return slot_; }
 
-    // For `start_on`, whose wrapper sees the executor.
-    record& checked() const noexcept { return *record_; }
+    // For the wrapper of `start_on`, which checks the executor.
+    record& call() const noexcept { return *record_; }
 
    private:
-    allocator_type allocator_;        // stays when moved from: Asio 1.22 may ask for it even then
+    allocator_type allocator_;        // kept when moved from: Asio 1.22 may get it even then
     std::shared_ptr<record> record_;  // null once moved from
     asio::cancellation_slot slot_;
     bool called_ = false;
@@ -150,7 +149,7 @@ class expected_call<void(Args...)> {
   expected_call& operator=(const expected_call&) = delete;
 
   ~expected_call() {
-    if (started_ && !asked_) check();
+    if (started_ && !checked_) check();
   }
 
   expected_call& cancelled_by(asio::cancellation_slot slot) {
@@ -158,7 +157,7 @@ class expected_call<void(Args...)> {
     return *this;
   }
 
-  // For tests that destroy an execution context with the operation pending.
+  // For tests that destroy an execution context while the operation is pending.
   expected_call& may_be_dropped() {
     may_be_dropped_ = true;
     return *this;
@@ -181,10 +180,10 @@ class expected_call<void(Args...)> {
   bool called() const { return record_->calls > 0; }
   bool dropped() const { return record_->dropped; }
 
-  // How often the operation took memory from the handler's allocator.
+  // How many times the operation allocated from the handler's allocator.
   int allocations() const { return record_->allocations; }
 
-  // What the handler was called with; ends the test case if it was not called as it should be.
+  // The handler's arguments. Checks the calls; ends the test case if there was none.
   std::tuple<Args...>& result() {
     check();
     REQUIRE(called());
@@ -198,7 +197,7 @@ class expected_call<void(Args...)> {
 
     void operator()(Args... args) {
       if constexpr (requires { executor.running_in_this_thread(); }) {
-        if (!executor.running_in_this_thread()) this->checked().called_outside_its_executor = true;
+        if (!executor.running_in_this_thread()) this->call().called_outside_its_executor = true;
       }
       handler::operator()(std::move(args)...);
     }
@@ -213,7 +212,7 @@ class expected_call<void(Args...)> {
   }
 
   void check() {
-    asked_ = true;
+    checked_ = true;
     if (!may_be_dropped_) {
       CHECK_MESSAGE(!record_->dropped.load(), "a completion handler was dropped");
       CHECK_MESSAGE(record_->calls.load() > 0, "a completion handler was not called");
@@ -230,11 +229,11 @@ class expected_call<void(Args...)> {
   std::shared_ptr<record> record_ = std::make_shared<record>();
   asio::cancellation_slot slot_;
   bool started_ = false;
-  bool asked_ = false;
+  bool checked_ = false;
   bool may_be_dropped_ = false;
 };
 
-// What most of the streams' operations complete with.
+// The signature of reads and writes.
 using expected_transfer = expected_call<void(std::error_code, std::size_t)>;
 
 }  // namespace test

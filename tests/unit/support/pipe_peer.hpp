@@ -1,8 +1,9 @@
 #ifndef FILEXFER_TESTS_SUPPORT_PIPE_PEER_HPP
 #define FILEXFER_TESTS_SUPPORT_PIPE_PEER_HPP
 
-// The other end of a memory_pipe, in a test's hand: it says what the test says, and keeps what it
-// hears, if it listens. Nothing here blocks; the context has to be polled.
+// A peer at the other end of a memory_pipe, driven by the test: it sends what the test gives it,
+// and keeps what it receives once `listen` was called. Nothing here blocks; the test polls the
+// context.
 
 #include <filexfer/memory_pipe.hpp>
 
@@ -25,7 +26,7 @@ class pipe_peer {
   pipe_peer(const pipe_peer&) = delete;
   pipe_peer& operator=(const pipe_peer&) = delete;
 
-  // From now on takes all that comes, up to `most` bytes.
+  // Receives from now on, up to `most` bytes in all.
   void listen(std::size_t most = static_cast<std::size_t>(-1)) {
     if (most <= heard.size() || ended) return;
     const auto size = std::min(buffer_.size(), most - heard.size());
@@ -37,10 +38,10 @@ class pipe_peer {
                          });
   }
 
-  // Says it as fast as it is taken. One thing at a time.
+  // Sends `text` as fast as it is read. At most one `say` may be in flight.
   void say(std::string text) {
-    saying_ = std::move(text);
-    asio::async_write(end_, asio::buffer(saying_), [](std::error_code, std::size_t) {});
+    sending_ = std::move(text);
+    asio::async_write(end_, asio::buffer(sending_), [](std::error_code, std::size_t) {});
   }
 
   void stop_sending() {
@@ -50,12 +51,12 @@ class pipe_peer {
   void close() { end_.close(); }
 
   std::string heard;
-  bool ended = false;  // there will be no more
+  bool ended = false;  // nothing more will be received
 
  private:
   filexfer::memory_pipe& end_;
   std::array<char, 4096> buffer_{};
-  std::string saying_;
+  std::string sending_;
 };
 
 }  // namespace test

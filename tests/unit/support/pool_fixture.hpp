@@ -1,7 +1,7 @@
 #ifndef FILEXFER_TESTS_POOL_FIXTURE_HPP
 #define FILEXFER_TESTS_POOL_FIXTURE_HPP
 
-// A pool in memory: sessions on memory pipes, one thread, virtual time.
+// A transfer_pool and its server in memory: sessions on memory pipes, one thread, virtual time.
 
 #include "support/store_use.hpp"
 #include "support/virtual_timer.hpp"
@@ -44,7 +44,7 @@ namespace tests {
 using filexfer::memory_pipe;
 using filexfer::memory_store;
 
-/// A file in memory, and how often it was opened.
+/// A file in memory that counts how often it is opened.
 struct memory_file {
   std::string its_name;
   std::string text;
@@ -59,7 +59,7 @@ struct memory_file {
   }
 };
 
-/// A download into memory, which keeps what came for the next attempt.
+/// A download into memory that keeps an interrupted attempt's bytes for the next one.
 struct memory_target {
   struct sink {
     memory_target& to;
@@ -116,7 +116,7 @@ struct memory_target {
   }
 };
 
-/// What connectors of tests connect to. A connection breaks after so many bytes, if it is told to.
+/// Accepts connectors' connections. Each can be broken after a number of bytes.
 class pipe_listener {
  public:
   using stream_type = filexfer::fault_stream<memory_pipe>;
@@ -125,18 +125,18 @@ class pipe_listener {
   virtual ~pipe_listener() = default;
 
   asio::io_context& context;
-  std::size_t connections = 0;  ///< That were made.
+  std::size_t connections = 0;  ///< Accepted in all.
   std::size_t open = 0;
   std::size_t most_open = 0;
-  std::size_t limit = 1000;                 ///< Of connections at once; further ones are refused.
-  std::list<std::uint64_t> break_after;     ///< Bytes that the next connections take,
-  std::list<std::uint64_t> end_read_after;  ///< and give.
+  std::size_t limit = 1000;                 ///< Of open connections; further ones are refused.
+  std::list<std::uint64_t> break_after;     ///< Per connection: written bytes before a reset.
+  std::list<std::uint64_t> end_read_after;  ///< Per connection: read bytes before a reset.
 
   stream_type accept() {
-    auto [here, there] = filexfer::make_memory_pipe(context.get_executor(), 65536);
+    auto [near, far] = filexfer::make_memory_pipe(context.get_executor(), 65536);
     ++connections;
     most_open = std::max(most_open, ++open);
-    serve(std::move(there));
+    serve(std::move(far));
     filexfer::fault_plan plan;
     if (!break_after.empty()) {
       plan.reset_after_written = break_after.front();
@@ -146,15 +146,15 @@ class pipe_listener {
       plan.reset_after_read = end_read_after.front();
       end_read_after.pop_front();
     }
-    return stream_type{std::move(here), plan};
+    return stream_type{std::move(near), plan};
   }
 
  private:
-  /// Takes one off `open` once the session has ended.
+  /// Serves the connection, and decrements `open` once the session has ended.
   virtual void serve(memory_pipe connection) = 0;
 };
 
-/// A server of sessions on pipes.
+/// Runs a session with a store on each connection.
 template <class Timer, class Store>
 struct basic_pipe_server : pipe_listener {
   using store_type = Store;
@@ -174,7 +174,7 @@ struct basic_pipe_server : pipe_listener {
   }
 };
 
-/// Not of the server's type: so pools are of one type whatever they connect to.
+/// Does not depend on the server's type, so that one type of pool connects to any.
 template <class Timer>
 struct basic_pipe_connector {
   using stream_type = pipe_listener::stream_type;
@@ -204,10 +204,10 @@ struct basic_pipe_connector {
 
 using result = filexfer::file_result<memory_file>;
 
-/// A server, a pool, and what a job has told.
+/// A server, a pool, and what a job has reported.
 ///
-/// \tparam Hashers  of the pool: one, unless more is what a test is about, for all of a pool is
-///         compiled for each.
+/// \tparam Hashers  further ones of the pool: none unless a test needs them, as each costs compile
+/// time.
 template <class Timer, class Server = basic_pipe_server<Timer, memory_store<>>, class... Hashers>
 struct basic_pool_fixture {
   using connector_type = basic_pipe_connector<Timer>;
@@ -235,7 +235,7 @@ struct basic_pool_fixture {
     pool->async_download(std::forward<Files>(files), on_result(), on_end());
   }
 
-  /// Notes what came of a file.
+  /// The handler of a file's result, which records it.
   auto on_result() {
     return [this](const auto& r) {
       ++tellings[r.element.name()];
@@ -256,7 +256,7 @@ struct basic_pool_fixture {
         });
   }
 
-  /// Runs all, and lets time pass where nothing else is to be done, until the job has ended.
+  /// Runs until the job has ended, and advances the virtual time when nothing else is ready.
   void run() {
     while (!ended) {
       context.restart();
@@ -265,7 +265,7 @@ struct basic_pool_fixture {
     }
   }
 
-  /// Runs so many handlers, if there are as many before the job has ended.
+  /// Runs up to `count` handlers, fewer if the job ends before.
   void run_steps(int count) {
     for (int n = 0; n < count && !ended; ++n) {
       context.restart();
@@ -273,14 +273,14 @@ struct basic_pool_fixture {
     }
   }
 
-  /// Lets the sessions see the end of their connections, unless all goes at once.
+  /// Closes the connections and waits for the sessions' end, unless `is_dropped`.
   ~basic_pool_fixture() {
     if (is_dropped) return;
     pool.reset();
     let_sessions_end();
   }
 
-  /// Until every session has ended: with its connection, or as one that was idle for too long.
+  /// Runs until every session has ended, with its connection or by its idle timeout.
   void let_sessions_end() {
     do {
       context.restart();
@@ -303,6 +303,17 @@ struct basic_pool_fixture {
 
 using pool_fixture = basic_pool_fixture<virtual_timer>;
 
+/// Whether the server has exactly these files.
+inline bool all_stored(pool_fixture& f, const std::vector<memory_file>& files) {
+  const auto stored = entries(f.server.store);
+  for (const memory_file& file : files) {
+    const std::string line = entry(file.name(), file.text);
+    if (std::find(stored.begin(), stored.end(), line) == stored.end()) return false;
+  }
+  return stored.size() == files.size();
+}
+
+/// Files with different contents, named "file 0", "file 1", ...
 inline std::vector<memory_file> some_files(std::size_t count, std::size_t size = 100) {
   std::vector<memory_file> files;
   for (std::size_t n = 0; n < count; ++n) {

@@ -1,8 +1,8 @@
 #ifndef FILEXFER_TESTS_RFC1321_HPP
 #define FILEXFER_TESTS_RFC1321_HPP
 
-// MD5 as RFC 1321 describes it, word by word: what the library's digests are checked against. It
-// shares nothing with the library, which has its MD5 from Crypto++.
+// MD5 written from RFC 1321, to check the library's digests against. It shares no code with the
+// library, which uses Crypto++.
 
 #include <array>
 #include <bit>
@@ -24,7 +24,7 @@ class rfc1321 {
     pending_.erase(0, done);
   }
 
-  /// The digest in lower-case hex; nothing may be appended after that.
+  /// The digest in lower-case hex. Appends the padding: call it once, last.
   std::string hex() {
     const std::uint64_t bits = length_ * 8;
     std::string padding(1, '\x80');
@@ -56,7 +56,7 @@ class rfc1321 {
   }
 
   void transform(const char* block) {
-    static constexpr std::array<std::array<int, 4>, 4> turns{
+    static constexpr std::array<std::array<int, 4>, 4> shifts{
         {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}}};
     std::array<std::uint32_t, 16> x{};
     for (std::size_t i = 0; i < 64; ++i) {
@@ -74,7 +74,7 @@ class rfc1321 {
         default: mixed = c ^ (b | ~d), word = 7 * i % 16; break;
       }
       const std::uint32_t next =
-          b + std::rotl(a + mixed + x[word] + sines()[i], turns[round][i % 4]);
+          b + std::rotl(a + mixed + x[word] + sines()[i], shifts[round][i % 4]);
       a = d;
       d = c;
       c = b;

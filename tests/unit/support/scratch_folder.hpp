@@ -11,12 +11,12 @@
 
 namespace tests {
 
-/// An empty folder that goes away with the object.
+/// An empty temporary folder, removed with its contents by the destructor.
 class scratch_folder {
  public:
   explicit scratch_folder(
-      const std::filesystem::path& in = std::filesystem::temp_directory_path()) {
-    auto name = (in / "filexfer-test-XXXXXX").string();
+      const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    auto name = (parent / "filexfer-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) {
       throw std::system_error{errno, std::system_category(), name};
     }
@@ -41,14 +41,14 @@ inline std::string contents(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>{in}, {}};
 }
 
-/// Writes a file, and the folders that it stands in.
+/// Writes a file, and creates its parent folders.
 inline void write_file(const std::filesystem::path& file, std::string_view bytes) {
   std::filesystem::create_directories(file.parent_path());
   std::ofstream out{file, std::ios::binary};
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-/// How many descriptors this process has open.
+/// The number of open descriptors of this process.
 inline std::size_t open_descriptors() {
   std::size_t count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator{"/dev/fd"}) ++count;

@@ -1,15 +1,16 @@
 #ifndef FILEXFER_TESTS_SUPPORT_SCRIPT_HPP
 #define FILEXFER_TESTS_SUPPORT_SCRIPT_HPP
 
-// Dialogues, written as the protocol's page shows them, and a driver by hand, which feeds a flow
-// what the other side says in one and keeps what the flow says itself. No stream, thread or clock.
+// Dialogues, written as in the protocol's description, and a driver without stream, thread or
+// clock, which gives a flow the peer's bytes and records the bytes that the flow sends.
 //
 //   const test::dialogue talk{C("LIST_FILES\n"), S("No files\n\n")};
 //   test::hand_driver driver{{talk, test::who::client}};
-//   driver.chunk = 1;                                        // what one read brings at most
+//   driver.chunk = 1;                                        // limits the bytes of one read
 //   driver.failure = {2, errc::timed_out};                   // the third action fails
-//   auto files = driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); },
-//   ec); CHECK(driver.peer.said() == "LIST_FILES\n");
+//   auto files =
+//       driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); }, ec);
+//   CHECK(driver.peer.said() == "LIST_FILES\n");
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/error.hpp>
@@ -53,7 +54,7 @@ inline std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Bytes that repeat with no power of two, so that a chunk in the wrong place shows.
+// Bytes whose period is no power of two, so that a misplaced chunk is detected.
 inline std::string pattern(std::size_t bytes) {
   std::string text(bytes, '\0');
   for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
@@ -62,7 +63,8 @@ inline std::string pattern(std::size_t bytes) {
 
 inline constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max();
 
-// How many bytes a read brings at most, to replay a dialogue with: each number, if it is short.
+// Limits for the bytes of one read, to replay a dialogue of that size with: each one up to 300, and
+// some around the chunk size.
 inline std::vector<std::size_t> chunkings(std::size_t bytes) {
   std::vector<std::size_t> all;
   for (std::size_t n = 1; n <= std::min<std::size_t>(bytes, 300); ++n) all.push_back(n);
@@ -73,16 +75,16 @@ inline std::vector<std::size_t> chunkings(std::size_t bytes) {
   return all;
 }
 
-// The other side of a dialogue. What it says can be read once we have said what stands before that
-// (`in_turn`), or all at once (`ahead`).
+// The peer of the side under test (`us`). Each of its turns can be read once it has received all
+// that precedes the turn in the dialogue (`in_turn`), or from the start (`ahead`).
 class scripted_peer {
  public:
   enum class talks { in_turn, ahead };
 
   scripted_peer(const dialogue& talk, who us, talks how = talks::in_turn) {
-    std::size_t said = 0;
-    for (const turn& t : talk) said += t.bytes.size();
-    incoming_.reserve(said);
+    std::size_t total = 0;
+    for (const turn& t : talk) total += t.bytes.size();
+    incoming_.reserve(total);
     for (const turn& t : talk) {
       if (t.speaker == us) {
         expected_ += t.bytes.size();
@@ -93,63 +95,65 @@ class scripted_peer {
     }
   }
 
-  // What it has said and nobody has read.
+  // Bytes that it has sent, and that are not read yet.
   std::string_view readable() const noexcept {
     std::size_t end = 0;
     for (const gate& g : gates_) {
-      if (g.opens_at > said_.size()) break;
+      if (g.opens_at > received_.size()) break;
       end = g.end;
     }
     return std::string_view{incoming_}.substr(0, std::max(end, read_)).substr(read_);
   }
 
-  std::string_view read(std::size_t most) noexcept {
-    const auto bytes = readable().substr(0, most);
+  std::string_view read(std::size_t limit) noexcept {
+    const auto bytes = readable().substr(0, limit);
     read_ += bytes.size();
     return bytes;
   }
 
-  // Whether it ended the stream, having said all and heard all.
-  bool has_ended() const noexcept { return read_ == incoming_.size() && said_.size() >= expected_; }
-
-  bool has_said_all() const noexcept { return read_ + readable().size() == incoming_.size(); }
-
-  void hear(std::span<const std::byte> bytes) {
-    said_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  // Whether it has ended the stream, after sending and receiving everything.
+  bool has_ended() const noexcept {
+    return read_ == incoming_.size() && received_.size() >= expected_;
   }
 
-  // So that hearing that many bytes takes no memory.
-  void reserve(std::size_t bytes) { said_.reserve(bytes); }
+  bool has_sent_all() const noexcept { return read_ + readable().size() == incoming_.size(); }
 
-  // What we said.
-  const std::string& said() const noexcept { return said_; }
+  void receive(std::span<const std::byte> bytes) {
+    received_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+
+  // So that `receive` does not allocate, for that many bytes in all.
+  void reserve(std::size_t bytes) { received_.reserve(bytes); }
+
+  // All bytes that it received: those sent by the side under test.
+  const std::string& said() const noexcept { return received_; }
 
  private:
   struct gate {
-    std::size_t opens_at;  // bytes that we have to say before
-    std::size_t end;       // of what may be read then, in `incoming_`
+    std::size_t opens_at;  // once that many bytes have been received
+    std::size_t end;       // of the readable bytes, in `incoming_`
   };
 
   std::string incoming_;
   std::vector<gate> gates_;
   std::size_t expected_ = 0;
   std::size_t read_ = 0;
-  std::string said_;
+  std::string received_;
 };
 
-// An error in place of an action's outcome.
+// An error that replaces the outcome of an action.
 struct injected_failure {
   enum class lasts { once, for_good };
 
-  std::size_t action = any_number;  // which one, from 0; work alone does not count
+  std::size_t action = any_number;  // its index, counting actions with I/O only
   std::error_code error;
-  std::size_t bytes = 0;  // that move before it fails; not for `read_some`
+  std::size_t bytes = 0;  // transferred before it fails; ignored by `read_some`
   lasts duration = lasts::for_good;
 };
 
 struct flow_dropped {};
 
-// Does what a flow asks, in place.
+// Performs a flow's actions, in place.
 class hand_driver {
  public:
   explicit hand_driver(scripted_peer p) : peer{std::move(p)} {}
@@ -157,22 +161,22 @@ class hand_driver {
   scripted_peer peer;
   std::size_t chunk = any_number;
   injected_failure failure;
-  // From this one on every action is cancelled, as the asynchronous driver does it.
+  // Actions from this index on are cancelled, as the asynchronous driver does it.
   std::size_t cancelled_from = any_number;
-  // Instead of doing this one, the flow is destroyed, and `flow_dropped` thrown.
+  // In place of this action `flow_dropped` is thrown, which destroys the flow.
   std::size_t dropped_at = any_number;
-  // Whether a `read_write` reads; if it writes, too, it then brings what can be read after that.
+  // Whether a `read_write` reads. If it also writes, it reads what is readable after the write.
   bool exchanges = true;
 
-  // What happened.
+  // Results.
   struct step {
     filexfer::detail::io_kind io;
     filexfer::detail::deadline limit;
     bool continues_deadline;
     bool interruptible;
   };
-  std::vector<step> steps;  // those with I/O
-  bool stalled = false;     // the flow waits for the peer, which waits for it to speak
+  std::vector<step> steps;  // actions with I/O
+  bool stalled = false;     // deadlock: the flow reads, and the peer waits for bytes
   bool sending_ended = false;
   bool closed = false;
   bool used_after_close = false;
@@ -196,15 +200,15 @@ class hand_driver {
   void do_action(action& wanted, outcome& out) {
     if (steps.size() >= cancelled_from) {
       out.error = make_error_code(std::errc::operation_canceled);
-      for (auto* const piece : wanted.starts) {
-        if (piece != nullptr) piece->cancel();
+      for (auto* const work : wanted.starts) {
+        if (work != nullptr) work->cancel();
       }
       if (wanted.io == io_kind::close) closed = true;
       return;
     }
     if (steps.size() >= dropped_at) throw flow_dropped{};
-    for (auto* const piece : wanted.starts) {
-      if (piece != nullptr) piece->run();
+    for (auto* const work : wanted.starts) {
+      if (work != nullptr) work->run();
     }
     if (wanted.io == io_kind::none) return;
     if (closed) used_after_close = true;
@@ -220,11 +224,11 @@ class hand_driver {
         if (!fails) read(wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk)), out);
         break;
       case io_kind::read_full: {
-        const auto most =
+        const auto limit =
             fails ? std::min(failure.bytes, wanted.read_buffer.size()) : wanted.read_buffer.size();
-        while (out.bytes < most && !out.error) {
+        while (out.bytes < limit && !out.error) {
           const auto left =
-              wanted.read_buffer.first(most).subspan(static_cast<std::size_t>(out.bytes));
+              wanted.read_buffer.first(limit).subspan(static_cast<std::size_t>(out.bytes));
           read(left.first(std::min(left.size(), chunk)), out);
         }
         break;
@@ -239,24 +243,24 @@ class hand_driver {
 
   bool lingering = false;
 
-  // Some bytes into `into`, all of which the script may fill.
-  void read(std::span<std::byte> into, outcome& out) {
-    const auto bytes = peer.read(into.size());
+  // Reads at most `buffer.size()` bytes.
+  void read(std::span<std::byte> buffer, outcome& out) {
+    const auto bytes = peer.read(buffer.size());
     if (bytes.empty()) {
       stalled = stalled || !(peer.has_ended() || lingering);
       out.error = peer.has_ended() ? filexfer::errc::end_of_stream : filexfer::errc::timed_out;
     }
-    std::memcpy(into.data(), bytes.data(), bytes.size());
+    std::memcpy(buffer.data(), bytes.data(), bytes.size());
     out.bytes += bytes.size();
   }
 
   void write(const action& wanted, bool fails, outcome& out) {
     std::size_t left = fails ? failure.bytes : any_number;
     for (const auto part : wanted.write_buffers) {
-      const auto moved = part.first(std::min(part.size(), left));
-      peer.hear(moved);
-      out.bytes += moved.size();
-      left -= moved.size();
+      const auto written = part.first(std::min(part.size(), left));
+      peer.receive(written);
+      out.bytes += written.size();
+      left -= written.size();
     }
   }
 
@@ -265,11 +269,12 @@ class hand_driver {
     if (writes) write(wanted, fails, out);
     out.written = writes && !fails;
     if (!exchanges || wanted.read_buffer.empty() || (fails && !writes)) return;
-    const auto into = wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk));
-    outcome got;
-    if (!writes || !peer.readable().empty() || peer.has_ended()) read(into, got);
+    const auto buffer = wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk));
+    outcome received;
+    if (!writes || !peer.readable().empty() || peer.has_ended()) read(buffer, received);
     else return;
-    out.read = filexfer::detail::read_result{got.error, static_cast<std::size_t>(got.bytes)};
+    out.read =
+        filexfer::detail::read_result{received.error, static_cast<std::size_t>(received.bytes)};
   }
 };
 

@@ -1,9 +1,8 @@
 #ifndef FILEXFER_TESTS_SUPPORT_SCRIPTED_STREAM_HPP
 #define FILEXFER_TESTS_SUPPORT_SCRIPTED_STREAM_HPP
 
-// A stream whose other end follows a script (script.hpp), for the blocking and the asynchronous
-// operations. It moves as few bytes a call as it is told, and fails at the call that it is told.
-// For one thread.
+// A stream whose peer follows a script (script.hpp), with blocking and asynchronous operations. The
+// bytes per call can be limited, and any call can be made to fail. For single-threaded tests.
 
 #include "manual_clock.hpp"
 #include "script.hpp"
@@ -33,18 +32,18 @@ class scripted_stream {
       : peer{std::move(p)}, executor_{executor}, wake_{executor, manual_timer::time_point::max()} {}
 
   scripted_peer peer;
-  std::size_t most_read = any_number;     // bytes a call
-  std::size_t most_written = any_number;  // bytes a call
+  std::size_t most_read = any_number;     // bytes per call
+  std::size_t most_written = any_number;  // bytes per call
 
-  // From this call on, reads and writes counted as they end, all fail.
+  // Calls from this index on fail with `error`. Reads and writes count when they complete.
   std::size_t failing_call = any_number;
   std::error_code error;
-  // A write fails so once the peer has said all: it has closed, reading no more.
+  // Writes fail with this once the peer has sent everything: it has closed without reading on.
   std::error_code error_after_the_end;
 
-  // What happened.
+  // Results.
   std::size_t calls = 0;
-  bool stalled = false;  // somebody waits for a peer that waits for somebody
+  bool stalled = false;  // deadlock: a read waits for a peer that waits for more bytes
   bool sending_ended = false;
   bool closed = false;
   bool used_after_close = false;
@@ -53,9 +52,9 @@ class scripted_stream {
 
   template <class Buffers>
   std::size_t read_some(const Buffers& to, std::error_code& ec) {
-    if (const auto done = attempt_read(to)) {
-      ec = done->ec;
-      return done->bytes;
+    if (const auto result = attempt_read(to)) {
+      ec = result->ec;
+      return result->bytes;
     }
     stalled = true;
     ec = asio::error::timed_out;
@@ -64,9 +63,9 @@ class scripted_stream {
 
   template <class Buffers>
   std::size_t write_some(const Buffers& from, std::error_code& ec) {
-    const auto done = attempt_write(from);
-    ec = done.ec;
-    return done.bytes;
+    const auto result = attempt_write(from);
+    ec = result.ec;
+    return result.bytes;
   }
 
   template <class Buffers, class Token>
@@ -112,38 +111,38 @@ class scripted_stream {
   outcome attempt_write(const Buffers& from) {
     used_after_close = used_after_close || closed;
     if (calls >= failing_call) return count({error});
-    if (error_after_the_end && peer.has_said_all()) return count({error_after_the_end});
-    std::size_t moved = 0;
+    if (error_after_the_end && peer.has_sent_all()) return count({error_after_the_end});
+    std::size_t written = 0;
     const auto end = asio::buffer_sequence_end(from);
     for (auto part = asio::buffer_sequence_begin(from); part != end; ++part) {
       const asio::const_buffer buffer{*part};
-      const std::size_t bytes = std::min(buffer.size(), most_written - moved);
-      peer.hear({static_cast<const std::byte*>(buffer.data()), bytes});
-      moved += bytes;
+      const std::size_t bytes = std::min(buffer.size(), most_written - written);
+      peer.receive({static_cast<const std::byte*>(buffer.data()), bytes});
+      written += bytes;
     }
     wake_.cancel();
-    return count({{}, moved});
+    return count({{}, written});
   }
 
-  outcome count(outcome done) {
+  outcome count(outcome result) {
     ++calls;
-    return done;
+    return result;
   }
 
   template <class Buffers>
   struct reading {
     scripted_stream& stream;
     Buffers to;
-    bool begun = false;
+    bool posted = false;
 
     template <class Self>
     void operator()(Self& self, std::error_code = {}) {
       auto& s = stream;
-      if (!std::exchange(begun, true)) return asio::post(s.executor_, std::move(self));
+      if (!std::exchange(posted, true)) return asio::post(s.executor_, std::move(self));
       const bool cancelled =
           self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
       if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
-      if (const auto done = s.attempt_read(to)) return self.complete(done->ec, done->bytes);
+      if (const auto result = s.attempt_read(to)) return self.complete(result->ec, result->bytes);
       s.wake_.async_wait(std::move(self));
     }
   };
@@ -152,22 +151,22 @@ class scripted_stream {
   struct writing {
     scripted_stream& stream;
     Buffers from;
-    bool begun = false;
+    bool posted = false;
 
     template <class Self>
     void operator()(Self& self, std::error_code = {}) {
       auto& s = stream;
-      if (!std::exchange(begun, true)) return asio::post(s.executor_, std::move(self));
+      if (!std::exchange(posted, true)) return asio::post(s.executor_, std::move(self));
       const bool cancelled =
           self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
       if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
-      const auto done = s.attempt_write(from);
-      self.complete(done.ec, done.bytes);
+      const auto result = s.attempt_write(from);
+      self.complete(result.ec, result.bytes);
     }
   };
 
   executor_type executor_;
-  manual_timer wake_;  // never expires; cancelled as a signal
+  manual_timer wake_;  // never expires; cancelled to wake pending reads
 };
 
 }  // namespace test

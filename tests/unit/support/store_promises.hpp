@@ -2,10 +2,10 @@
 #define FILEXFER_TESTS_STORE_PROMISES_HPP
 
 /// \file
-/// What every store promises to a flow, as functions that try to break it.
+/// What a flow requires of every store, as functions that try to break it.
 ///
-/// A promise does not assert by itself but collects complaints, so that a test can also show that
-/// it complains about a store that is broken on purpose.
+/// A promise does not assert but collects complaints, so that a test can also check that it
+/// complains about a defective store.
 
 #include "store_use.hpp"
 
@@ -39,10 +39,10 @@ struct promise {
   void (*keep)(Store&, complaints&);
 };
 
-/// Bytes that the stores under test may hold in all.
+/// Quota, in bytes, of the stores under test.
 inline constexpr std::uint64_t test_quota = 64u << 20;
 
-/// Tries to keep each promise with a store of its own.
+/// All promises; check each with a new store.
 template <class Store>
 struct promises {
   using errc = filexfer::errc;
@@ -81,14 +81,14 @@ struct promises {
     }
   }
 
-  static void nothing_is_seen_before_commit(Store& store, complaints& wrong) {
+  static void upload_is_invisible_before_commit(Store& store, complaints& wrong) {
     const std::string bytes = "not yet";
-    for (std::size_t arriving = 0; arriving <= bytes.size(); ++arriving) {
+    for (std::size_t written = 0; written <= bytes.size(); ++written) {
       {
         std::error_code ec;
         auto upload = store.create(details_type{"name", bytes.size(), {}}, ec);
         EXPECT(upload && !ec);
-        for (std::size_t i = 0; upload && i < arriving; ++i) {
+        for (std::size_t i = 0; upload && i < written; ++i) {
           upload->write(as_bytes(bytes.substr(i, 1)), ec);
           EXPECT(!ec);
           EXPECT(entries(store).empty());
@@ -161,7 +161,7 @@ struct promises {
     EXPECT(!put(store, "a", bytes, 100, early));
     EXPECT(!put(store, "b", bytes, 100, later));
     EXPECT(listed() == sorted({entry("a", bytes, early), entry("b", bytes, later)}));
-    EXPECT(!put(store, "a", bytes));  // says nothing of a time
+    EXPECT(!put(store, "a", bytes));  // without a time
     EXPECT(listed() == sorted({entry("a", bytes, early), entry("b", bytes, later)}));
     EXPECT(!put(store, "a", bytes, 100, later));
     EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, later)}));
@@ -172,7 +172,7 @@ struct promises {
     EXPECT(store.add_name(id_of(bytes), bytes.size(), "d", early, ec) && !ec);
     EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, early),
                                entry("c", bytes, later), entry("d", bytes, early)}));
-    EXPECT(!put(store, "c", bytes, 100, early));  // which shared its file with another, maybe
+    EXPECT(!put(store, "c", bytes, 100, early));  // which may have shared its file with another
     EXPECT(listed() == sorted({entry("a", bytes, later), entry("b", bytes, early),
                                entry("c", bytes, early), entry("d", bytes, early)}));
     EXPECT(fetch(store, id_of(bytes)) == bytes);
@@ -184,7 +184,7 @@ struct promises {
            *opened->info.modified < now + std::chrono::minutes{1});
   }
 
-  static void add_name_wants_what_is_held(Store& store, complaints& wrong) {
+  static void add_name_requires_the_stored_size(Store& store, complaints& wrong) {
     EXPECT(!put(store, "held", "bytes"));
     std::error_code ec = errc::io;
     EXPECT(!store.add_name(id_of("bytes"), 6, "other", {}, ec));
@@ -206,7 +206,7 @@ struct promises {
     EXPECT(fetch(store, id_of(first)) == first);
     EXPECT(!put(store, "b", first));
     EXPECT(entries(store) == sorted({entry("a", first), entry("b", first)}));
-    // Other bytes of another length can't be taken for those either.
+    // Nor are other bytes of another length accepted.
     EXPECT(!put(store, "a", first + "more"));
     EXPECT(put(store, "a", second + "more") == errc::collision);
   }
@@ -245,8 +245,8 @@ struct promises {
     EXPECT(entries(store) == sorted(expected));
   }
 
-  static void what_is_no_name_is_refused(Store& store, complaints& wrong) {
-    EXPECT(!put(store, "there", "bytes"));
+  static void invalid_names_are_refused(Store& store, complaints& wrong) {
+    EXPECT(!put(store, "existing", "bytes"));
     for (const std::string& name :
          {std::string{}, std::string{"."}, std::string{".."}, std::string{"/"},
           std::string{"/etc/passwd"}, std::string{"../x"}, std::string{"a/../../x"},
@@ -259,7 +259,7 @@ struct promises {
       EXPECT(!store.add_name(id_of("bytes"), 5, name, {}, ec));
       EXPECT(ec == errc::bad_name);
     }
-    EXPECT(entries(store) == lines{entry("there", "bytes")});
+    EXPECT(entries(store) == lines{entry("existing", "bytes")});
   }
 
   static void size_is_binding(Store& store, complaints& wrong) {
@@ -280,7 +280,7 @@ struct promises {
     EXPECT(entries(store).empty());
   }
 
-  static void declared_size_takes_no_memory(Store& store, complaints& wrong) {
+  static void declared_size_is_limited_by_the_quota(Store& store, complaints& wrong) {
     std::error_code ec;
     EXPECT(!store.create(details_type{"huge", filexfer::max_file_size, {}}, ec));
     EXPECT(ec == errc::no_space);
@@ -306,9 +306,9 @@ struct promises {
     reader.seek(3, ec);
     reader.seek(bytes.size() + 1, ec);
     EXPECT(ec == errc::bad_range);
-    std::byte one[1];
-    EXPECT(reader.read(one, ec) == 1 && !ec);
-    EXPECT(one[0] == static_cast<std::byte>(bytes[3]));
+    std::byte next[1];
+    EXPECT(reader.read(next, ec) == 1 && !ec);
+    EXPECT(next[0] == static_cast<std::byte>(bytes[3]));
     auto moved = std::move(reader);
     EXPECT(read_all(moved, ec) == bytes.substr(4));
   }
@@ -332,7 +332,7 @@ struct promises {
     }
   }
 
-  static void list_shows_what_stays(Store& store, complaints& wrong) {
+  static void list_is_complete(Store& store, complaints& wrong) {
     lines expected;
     for (int i = 0; i < 50; ++i) {
       const auto name = "before/" + std::to_string(i);
@@ -341,25 +341,25 @@ struct promises {
     }
     std::error_code ec;
     auto cursor = store.list(ec);
-    lines seen;
+    lines listed;
     for (int i = 0; !ec; ++i) {
       auto file = cursor.next(ec);
       if (!file) break;
       file->modified.reset();
-      if (file->name.starts_with("before")) seen.push_back(format_entry(*file));
+      if (file->name.starts_with("before")) listed.push_back(format_entry(*file));
       EXPECT(!put(store, "during/" + std::to_string(i), "during " + std::to_string(i % 7)));
       if (i == 25) {
         auto moved = std::move(cursor);
         cursor = std::move(moved);
       }
-      if (i == 10'000) ec = errc::too_many_entries;  // It never ends.
+      if (i == 10'000) ec = errc::too_many_entries;  // The list does not end.
     }
     EXPECT(!ec);
-    EXPECT(sorted(seen) == sorted(expected));
+    EXPECT(sorted(listed) == sorted(expected));
     EXPECT(!cursor.next(ec) && !ec);
   }
 
-  static void quota_counts_what_is_arriving(Store& store, complaints& wrong) {
+  static void quota_counts_unfinished_uploads(Store& store, complaints& wrong) {
     constexpr auto half = test_quota / 2;
     std::error_code ec;
     for (int round = 0; round < 3; ++round) {
@@ -375,7 +375,7 @@ struct promises {
     EXPECT(entries(store).empty());
   }
 
-  static void quota_counts_what_is_stored_once(Store& store, complaints& wrong) {
+  static void quota_counts_a_file_once(Store& store, complaints& wrong) {
     const auto bytes = noise(1'000'000);
     EXPECT(!put(store, "one", bytes));
     EXPECT(!put(store, "one", bytes));
@@ -432,24 +432,26 @@ struct promises {
       {"an empty store holds nothing", empty_store_holds_nothing},
       {"a committed file is listed once and is whole", committed_file_is_whole},
       {"how an upload is cut into chunks does not matter", chunks_do_not_matter},
-      {"nothing is seen of an upload that is not committed", nothing_is_seen_before_commit},
-      {"an upload goes on after it was moved", upload_moves},
-      {"uploading again what is there changes nothing", uploading_again_changes_nothing},
+      {"an upload is not visible before it is committed", upload_is_invisible_before_commit},
+      {"an upload continues after it was moved", upload_moves},
+      {"uploading a stored file again changes nothing", uploading_again_changes_nothing},
       {"one file has many names", one_file_has_many_names},
       {"one name has many files", one_name_has_many_files},
-      {"every name has the time that it was given, else that of its upload", names_have_times},
-      {"a name is added only to a file that is held in that size", add_name_wants_what_is_held},
+      {"a name has the time that was given, else that of its upload", names_have_times},
+      {"a name is added only to a file that is stored in that size",
+       add_name_requires_the_stored_size},
       {"other bytes with the same digest are refused", collision_keeps_the_first},
-      {"a name is no folder for another of the same file", file_and_folder_do_not_mix},
-      {"names come back as they were given", names_are_kept_as_they_are},
-      {"what is no name is refused", what_is_no_name_is_refused},
-      {"the size that was announced is binding", size_is_binding},
-      {"a declared size alone takes nothing", declared_size_takes_no_memory},
-      {"a reader goes anywhere in the file", reader_seeks},
+      {"a name can't also be a folder in another name of the same file",
+       file_and_folder_do_not_mix},
+      {"names are listed exactly as given", names_are_kept_as_they_are},
+      {"an invalid name is refused", invalid_names_are_refused},
+      {"an upload has exactly its declared size", size_is_binding},
+      {"a declared size above the quota is refused", declared_size_is_limited_by_the_quota},
+      {"a reader seeks to any offset", reader_seeks},
       {"readers do not disturb each other", readers_do_not_disturb_each_other},
-      {"a list shows what is there all the time", list_shows_what_stays},
-      {"the quota counts what is arriving", quota_counts_what_is_arriving},
-      {"the quota counts a file once", quota_counts_what_is_stored_once},
+      {"a list contains every file that exists while it is read", list_is_complete},
+      {"the quota counts unfinished uploads", quota_counts_unfinished_uploads},
+      {"the quota counts a file once", quota_counts_a_file_once},
       {"sessions do not disturb each other", sessions_do_not_disturb_each_other},
   };
 };

@@ -31,7 +31,7 @@ inline id_type id_of(std::string_view bytes) {
   return hash.finish();
 }
 
-/// Bytes without a pattern, the same for the same seed.
+/// Pseudo-random bytes, the same for the same seed.
 inline std::string noise(std::size_t size, unsigned seed = 1) {
   std::mt19937 random{seed};
   std::string bytes(size, '\0');
@@ -39,7 +39,7 @@ inline std::string noise(std::size_t size, unsigned seed = 1) {
   return bytes;
 }
 
-/// Two files with one MD5.
+/// Two different files with the same MD5.
 inline std::array<std::string, 2> colliding() {
   constexpr std::string_view hex =
       "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f8955ad340609f4b30283e488832571"
@@ -56,7 +56,7 @@ inline std::array<std::string, 2> colliding() {
   return {first, second};
 }
 
-/// Uploads `bytes` as `name`, in chunks.
+/// Uploads `bytes` as `name`, in chunks. Returns the first error.
 template <class Store>
 std::error_code put(Store& store, std::string_view name, std::string_view bytes,
                     std::size_t chunk = 100'000, std::optional<filexfer::file_time> modified = {}) {
@@ -72,8 +72,9 @@ std::error_code put(Store& store, std::string_view name, std::string_view bytes,
   return ec;
 }
 
-/// The list's lines, sorted; one that says so where the list failed. With the times, or without.
 enum class times { no, yes };
+
+/// The list's lines, sorted, with modification times or without; `error: ...` if the list failed.
 template <class Store>
 std::vector<std::string> entries(Store& store, times wanted = times::no) {
   std::vector<std::string> lines;
@@ -90,7 +91,7 @@ std::vector<std::string> entries(Store& store, times wanted = times::no) {
   return lines;
 }
 
-/// The line that a list has for these bytes.
+/// The line of the list for a file with these bytes.
 inline std::string entry(std::string_view name, std::string_view bytes,
                          std::optional<filexfer::file_time> modified = {}) {
   return format_entry(
@@ -107,13 +108,13 @@ std::string read_all(Source& source, std::error_code& ec, std::size_t chunk = 70
   std::string all;
   std::vector<std::byte> buffer(chunk);
   for (;;) {
-    const auto got = source.read(buffer, ec);
-    all.append(reinterpret_cast<const char*>(buffer.data()), got);
-    if (ec || got < buffer.size()) return all;
+    const auto count = source.read(buffer, ec);
+    all.append(reinterpret_cast<const char*>(buffer.data()), count);
+    if (ec || count < buffer.size()) return all;
   }
 }
 
-/// The bytes behind an id; nothing if there is no such file or it can't be read.
+/// The bytes of the file with this id; nullopt if there is none or it can't be read.
 template <class Store>
 std::optional<std::string> fetch(Store& store, const id_type& id) {
   std::error_code ec;

@@ -1,9 +1,9 @@
 #ifndef FILEXFER_TESTS_VIRTUAL_TIMER_HPP
 #define FILEXFER_TESTS_VIRTUAL_TIMER_HPP
 
-// A timer on the manual clock for thousands of sessions a second. It does not ask the system to be
-// woken, which costs more than all the rest of a session, and a test can let time pass until the
-// next one is due. For tests of one thread; one wait at a time.
+// A timer on the manual clock, fast enough for thousands of sessions a second: it never sets a
+// timer of the system, which would cost more than the rest of a session. A test can also advance
+// the clock to the next expiry. For single-threaded tests; one pending wait per timer.
 
 #include "support/manual_clock.hpp"
 
@@ -47,8 +47,8 @@ class virtual_timer {
   std::size_t expires_after(duration after) { return expires_at(clock_type::now() + after); }
 
   std::size_t cancel() {
-    if (!waiting_) return 0;
-    due_.erase(place_);
+    if (!pending_) return 0;
+    due_.erase(position_);
     complete(asio::error::operation_aborted);
     return 1;
   }
@@ -59,7 +59,7 @@ class virtual_timer {
     return asio::async_initiate<Token, void(std::error_code)>(initiate, token, this);
   }
 
-  /// Lets that much time pass; what is due by then completes when the context runs.
+  /// Advances the clock by `by`. Waits due by then complete once the context runs.
   static void pass(duration by) {
     clock_type::advance(by);
     while (!due_.empty() && due_.begin()->first <= clock_type::now()) {
@@ -69,7 +69,7 @@ class virtual_timer {
     }
   }
 
-  /// Lets time pass until the next timer is due; false if none waits.
+  /// Advances the clock to the next expiry; false if no wait is pending.
   static bool pass_to_next() {
     if (due_.empty()) return false;
     pass(std::max(due_.begin()->first - clock_type::now(), duration{0}));
@@ -79,8 +79,8 @@ class virtual_timer {
   static bool any_waits() noexcept { return !due_.empty(); }
 
  private:
-  // Without a virtual function: UBSan looks at one with the help of a pipe, and so finds fault with
-  // it where a test has taken all descriptors.
+  // No virtual functions: UBSan needs a pipe to check a vtable, and reports an error in tests that
+  // have used up all descriptors.
   struct wait {
     void (*complete)(wait& self, std::error_code ec);
     void (*destroy)(wait* self);
@@ -108,16 +108,16 @@ class virtual_timer {
   };
 
   void complete(std::error_code ec) {
-    const auto ended = std::exchange(waiting_, nullptr);
-    ended->complete(*ended, ec);
+    const auto completed = std::exchange(pending_, nullptr);
+    completed->complete(*completed, ec);
   }
 
   template <class Handler>
   void start(Handler&& handler) {
     auto slot = asio::get_associated_cancellation_slot(handler);
     if (slot.is_connected()) slot.assign([this](asio::cancellation_type) { cancel(); });
-    waiting_.reset(new wait_of<std::decay_t<Handler>>{std::move(handler), executor_});
-    place_ = due_.emplace(expiry_, this);
+    pending_.reset(new wait_of<std::decay_t<Handler>>{std::move(handler), executor_});
+    position_ = due_.emplace(expiry_, this);
   }
 
   using queue = std::multimap<time_point, virtual_timer*>;
@@ -125,8 +125,8 @@ class virtual_timer {
 
   asio::any_io_executor executor_;
   time_point expiry_{};
-  wait_pointer waiting_;
-  queue::iterator place_;
+  wait_pointer pending_;
+  queue::iterator position_;
 };
 
 }  // namespace tests
