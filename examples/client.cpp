@@ -1,4 +1,4 @@
-// filexfer-client: lists, uploads and downloads files, and knows that they arrived.
+// filexfer-client: lists, uploads, downloads and verifies files.
 
 #include "client/job_context.hpp"
 #include "common/process.hpp"
@@ -13,57 +13,58 @@ using snapshot = filexfer::transfer_progress::snapshot;
 
 failure explain_cache(std::error_code ec) {
   if (ec == std::errc::is_a_directory || ec == std::errc::not_supported) {
-    return {local_file, "is no regular file that can be read"};
+    return {local_error, "is no regular file that can be read"};
   }
-  return {local_file, "can't be opened: " + ec.message()};
+  return {local_error, "can't be opened: " + ec.message()};
 }
 
-exit_code run(job_context& at) {
-  switch (at.chosen.job) {
-    case client_job::list: return list(at);
-    case client_job::upload: return upload(at);
-    case client_job::download: return download(at);
-    case client_job::verify: return verify(at);
-    case client_job::simulate: break;  // which has no pool
+exit_code run(job_context& job) {
+  switch (job.settings.job) {
+    case client_job::list: return list(job);
+    case client_job::upload: return upload(job);
+    case client_job::download: return download(job);
+    case client_job::verify: return verify(job);
+    case client_job::simulate: break;  // has no pool; started elsewhere
   }
   return wrong_usage;
 }
 
-exit_code run(const client_settings& chosen, reporter& out, snapshot& moved) try {
-  std::optional<filexfer::file_digest_cache> known;
+/// Sets `totals` to the progress at the end.
+exit_code run(const client_settings& settings, reporter& out, snapshot& totals) try {
+  std::optional<filexfer::file_digest_cache> cache;
   std::error_code ec;
-  if (chosen.checksum_cache) known.emplace(*chosen.checksum_cache, ec);
-  if (ec) return out.report("--checksum-cache " + *chosen.checksum_cache, explain_cache(ec));
+  if (settings.checksum_cache) cache.emplace(*settings.checksum_cache, ec);
+  if (ec) return out.report("--checksum-cache " + *settings.checksum_cache, explain_cache(ec));
   operation_runner operations;
-  auto connector = connector_to(operations.context().get_executor(), chosen.server);
-  if (chosen.job == client_job::simulate) return simulate(chosen, out, operations, connector);
-  job_context at{chosen, out, std::move(connector), operations};
-  if (known) at.pool.use_digest_cache(*known);
-  const exit_code code = run(at);
-  moved = at.pool.progress().now();
+  auto connector = connector_to(operations.context().get_executor(), settings.server);
+  if (settings.job == client_job::simulate) return simulate(settings, out, operations, connector);
+  job_context job{settings, out, std::move(connector), operations};
+  if (cache) job.pool.use_digest_cache(*cache);
+  const exit_code code = run(job);
+  totals = job.pool.progress().now();
   return code;
 } catch (const std::exception& e) {
-  return out.report("filexfer-client", {local_file, e.what()});
+  return out.report("filexfer-client", {local_error, e.what()});
 }
 
 exit_code run(int argc, char** argv) {
-  client_settings chosen;
-  if (const auto ended = parse(chosen, argc, argv)) return *ended;
-  ignore_signals_of_writes();
-  await_children();
+  client_settings settings;
+  if (const auto ended = parse(settings, argc, argv)) return *ended;
+  ignore_write_signals();
+  reset_child_signal();
   interruption::watch();
   std::optional<interruption::interruptible> scope;
-  if (chosen.form == output_form::json) scope.emplace();  // the last event tells of it
-  reporter out{chosen.form, chosen.progress};
-  snapshot moved;
-  const exit_code code = run(chosen, out, moved);
-  out.end(moved, code);
-  return after_output(code);
+  if (settings.format == output_format::json) scope.emplace();  // for the summary event at the end
+  reporter out{settings.format, settings.progress};
+  snapshot totals;
+  const exit_code code = run(settings, out, totals);
+  out.report_summary(totals, code);
+  return flush_output(code);
 }
 
 }  // namespace
 }  // namespace programs
 
 int main(int argc, char** argv) {
-  return programs::guarded("filexfer-client", [&] { return programs::run(argc, argv); });
+  return programs::run_guarded("filexfer-client", [&] { return programs::run(argc, argv); });
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
-# demo.sh [FILE]: builds filexfer and shows its main job, on FILE or on a file that it makes.
+# demo.sh [FILE]: builds filexfer, and transfers FILE (if not given, random bytes) there and back:
 #
-# 1. the simulation of the whole dialogue in one process, in memory and over TCP;
-# 2. a real server and a real client: upload, list, download, compare.
+# 1. by the simulation, with server and client in one process, in memory and over TCP;
+# 2. by the real server and client: upload, list, download, compare.
 
 set -eu
 
@@ -18,15 +18,15 @@ fi
 
 temporary=$(mktemp -d "${TMPDIR:-/tmp}/filexfer-demo.XXXXXX")
 server=
-finish() {
+clean_up() {
   if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
   rm -rf "$temporary"
 }
-trap finish EXIT
+trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say() { printf '\n== %s\n' "$*"; }
+heading() { printf '\n== %s\n' "$*"; }
 
 fail() {
   echo "demo.sh: $*" >&2
@@ -37,7 +37,7 @@ fail() {
   exit 1
 }
 
-say "Installing what is missing, building"
+heading "Installing what is missing, building"
 "$root/cmake/install.sh"
 cd "$root"
 cmake --preset release >"$temporary/configure.log" 2>&1 || {
@@ -52,14 +52,14 @@ if [ -z "$file" ]; then
   head -c 5000000 /dev/urandom >"$file"
 fi
 
-say "The simulation, in memory and over TCP: $file"
+heading "The simulation, in memory and over TCP: $file"
 "$bin/filexfer-simulation" "$file"
 
-say "A server"
+heading "A server"
 "$bin/filexfer-server" --listen 127.0.0.1:0 --store "$temporary/store" \
   >"$temporary/ready" 2>"$temporary/server.log" </dev/null &
 server=$!
-# It prints where it listens once it does.
+# The server prints its address once it listens.
 tries=0
 while ! grep -q '^listening on ' "$temporary/ready"; do
   if ! kill -0 "$server" 2>/dev/null; then
@@ -74,21 +74,21 @@ cat "$temporary/ready"
 address=$(sed -n 's/^listening on //p' "$temporary/ready")
 client() { "$bin/filexfer-client" --server "$address" "$@"; }
 
-say "upload"
+heading "upload"
 client upload "$file" >"$temporary/uploaded"
 cat "$temporary/uploaded"
 id=$(sed -n 's/^Success  *\([0-9a-f]*\)  *.*/\1/p' "$temporary/uploaded")
 if [ -z "$id" ]; then fail "the upload printed no id"; fi
 
-say "list"
+heading "list"
 client list
 
-say "download $id"
+heading "download $id"
 client download "$id" -o "$temporary/downloaded"
 cmp "$file" "$temporary/downloaded"
 echo "cmp: the two files are equal"
 
-say "Stopping the server"
+heading "Stopping the server"
 kill -TERM "$server"
 status=0
 wait "$server" || status=$?

@@ -1,5 +1,5 @@
-// Backs up a folder over eight connections, goes on after breaks, sends nothing that the server has
-// already, and shows how far it is.
+// Backs up a folder over eight connections: skips files that the server already has, resumes after
+// lost connections, and shows progress.
 //
 //     embed_backup FOLDER HOST PORT
 
@@ -27,23 +27,23 @@ int main(int argc, char** argv) try {
     std::cerr << now.files << " files, " << now.bytes / 1'000'000 << " MB\n";
   });
   filexfer::tree_source files{argv[1]};
-  asio::thread_pool work{4};  // reads and hashes; joined before what is above goes
+  asio::thread_pool work{4};  // reads and hashes; declared last, so that it is joined first
   pool.work_executor(work.get_executor());
 
-  const auto tell = [](const filexfer::file_result<filexfer::tree_file>& result) {
+  const auto on_result = [](const filexfer::file_result<filexfer::tree_file>& result) {
     if (result) return;
     std::cerr << result.element.path() << ": " << result.failure.error.message() << '\n';
   };
-  int code = 1;
-  const auto end = [&](std::error_code ec, const filexfer::transfer_totals& totals) {
+  int exit_code = 1;
+  const auto on_complete = [&](std::error_code ec, const filexfer::transfer_totals& totals) {
     if (ec) throw std::system_error{ec};
     std::cout << totals.moved << " sent, " << totals.already_there << " were there, "
               << totals.failed << " failed\n";
-    code = totals.failed == 0 ? 0 : 1;
+    exit_code = totals.failed == 0 ? 0 : 1;
   };
-  pool.async_upload_missing(files, tell, end);
+  pool.async_upload_missing(files, on_result, on_complete);
   context.run();
-  return code;
+  return exit_code;
 } catch (const std::exception& e) {
   std::cerr << e.what() << '\n';
   return 1;

@@ -1,5 +1,5 @@
-// The simplest client: blocking calls that throw. main() begins with a server to talk to; the
-// client's own code is the function above it.
+// The simplest client: blocking calls that throw. The client is round_trip(); main() also runs a
+// server for it.
 
 #include <filexfer/filexfer.hpp>
 
@@ -14,32 +14,32 @@
 
 using asio::ip::tcp;
 
-/// Sends a text to the server at `where`, fetches it again and returns it.
-std::string there_and_back(const tcp::endpoint& where, const std::string& text) {
+/// Uploads a text, downloads it again, and returns what arrived.
+std::string round_trip(const tcp::endpoint& server, const std::string& text) {
   asio::io_context context;
   tcp::socket socket{context};
-  socket.connect(where);
+  socket.connect(server);
   socket.set_option(tcp::no_delay{true});
   filexfer::client client{std::move(socket)};
 
-  // Returns when the server has stored the file and both ends have computed the same digest.
-  filexfer::memory_source note{text};
-  const auto sent = client.upload(note, "notes/today.txt");
+  // Returns once the server has stored the file and both sides have computed the same digest.
+  filexfer::memory_source source{text};
+  const auto uploaded = client.upload(source, "notes/today.txt");
 
   for (const auto& file : client.list_files()) {
     std::cout << file.id << "  " << file.size << "  " << filexfer::printable(file.name) << '\n';
   }
 
-  // The digest is the file's id. The sink has the bytes once they are verified, else none.
-  filexfer::memory_sink copy{1024 * 1024};
-  client.download(sent.computed_there, copy);
+  // A file's id is its digest. The sink keeps the bytes only if they match it.
+  filexfer::memory_sink sink{1024 * 1024};
+  client.download(uploaded.computed_there, sink);
 
-  // Without exceptions: each function takes an error_code as its last argument.
+  // Each function also takes an error_code as its last argument, and then does not throw.
   std::error_code ec;
-  const filexfer::md5::digest_type nobody;
-  client.download(nobody, copy, ec);
+  const filexfer::md5::digest_type unknown_id;
+  client.download(unknown_id, sink, ec);
   if (ec == filexfer::errc::not_found) std::cout << "as expected: " << client.last_reply() << '\n';
-  return std::string{copy.text()};
+  return std::string{sink.text()};
 }
 
 int main() {
@@ -48,15 +48,15 @@ int main() {
   filexfer::server<tcp, filexfer::memory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.start();
-  std::thread serving{[&] { context.run(); }};
+  std::thread server_thread{[&] { context.run(); }};
 
-  int result = 1;
+  int exit_code = 1;
   try {
-    result = there_and_back(server.local_endpoint(), "hello") == "hello" ? 0 : 1;
+    exit_code = round_trip(server.local_endpoint(), "hello") == "hello" ? 0 : 1;
   } catch (const std::exception& e) {
     std::cerr << e.what() << '\n';
   }
   server.async_stop([](std::error_code) {});
-  serving.join();
-  return result;
+  server_thread.join();
+  return exit_code;
 }

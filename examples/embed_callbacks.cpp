@@ -1,4 +1,4 @@
-// An asynchronous client with callbacks: deadlines, cancelling, and one thread for everything.
+// An asynchronous client with callbacks: one thread runs client and server, and has deadlines.
 
 #include <filexfer/client.hpp>
 #include <filexfer/memory.hpp>
@@ -16,25 +16,25 @@
 
 using asio::ip::tcp;
 
-filexfer::client_options short_patience() {
+filexfer::client_options options_with_deadline() {
   filexfer::client_options options;
   options.limits.reply = std::chrono::seconds{30};
   return options;
 }
 
-/// Uploads a file and fetches it again. It has to live until `on_end` is called: the client, the
-/// source and the sink are used meanwhile.
-class errand {
+/// Uploads a file and downloads it again. Must live until `on_complete` is called: the operations
+/// refer to the client, the source and the sink.
+class round_trip {
  public:
-  errand(tcp::socket socket, std::string text)
-      : client_{std::move(socket), short_patience()}, source_{std::move(text)} {}
+  round_trip(tcp::socket socket, std::string text)
+      : client_{std::move(socket), options_with_deadline()}, source_{std::move(text)} {}
 
-  template <class OnEnd>
-  void start(OnEnd on_end) {
-    client_.async_upload(source_, "note.txt", [this, on_end](std::error_code ec, auto sent) {
-      if (ec) return on_end(ec, std::string{});
-      client_.async_download(sent.computed_there, sink_, [this, on_end](std::error_code ec2, auto) {
-        on_end(ec2, std::string{sink_.text()});
+  template <class OnComplete>
+  void start(OnComplete on_complete) {
+    client_.async_upload(source_, "note.txt", [=, this](std::error_code ec, auto uploaded) {
+      if (ec) return on_complete(ec, std::string{});
+      client_.async_download(uploaded.computed_there, sink_, [=, this](std::error_code ec2, auto) {
+        on_complete(ec2, std::string{sink_.text()});
       });
     });
   }
@@ -54,13 +54,13 @@ int main() {
 
   tcp::socket socket{context};
   socket.connect(server.local_endpoint());
-  errand note{std::move(socket), "hello"};
-  int result = 1;
-  note.start([&](std::error_code ec, const std::string& copy) {
+  round_trip operation{std::move(socket), "hello"};
+  int exit_code = 1;
+  operation.start([&](std::error_code ec, const std::string& copy) {
     std::cout << (ec ? ec.message() : copy) << '\n';
-    result = !ec && copy == "hello" ? 0 : 1;
+    exit_code = !ec && copy == "hello" ? 0 : 1;
     context.stop();
   });
   context.run();
-  return result;
+  return exit_code;
 }

@@ -1,4 +1,4 @@
-// An asynchronous client with co_await: reads like the blocking one, and waits for nobody's thread.
+// An asynchronous client with co_await: reads like the blocking one, but blocks no thread.
 
 #include <filexfer/client.hpp>
 #include <filexfer/memory.hpp>
@@ -27,19 +27,19 @@
 using asio::use_awaitable;
 using asio::ip::tcp;
 
-asio::awaitable<std::string> there_and_back(tcp::endpoint where, std::string text,
-                                            asio::any_io_executor workers) {
+asio::awaitable<std::string> round_trip(tcp::endpoint server, std::string text,
+                                        asio::any_io_executor workers) {
   tcp::socket socket{co_await asio::this_coro::executor};
-  co_await socket.async_connect(where, use_awaitable);
+  co_await socket.async_connect(server, use_awaitable);
   filexfer::client client{std::move(socket)};
-  client.work_executor(workers);  // large files are hashed there while the next bytes move
+  client.work_executor(workers);  // hashes large files there while the next bytes move
 
-  filexfer::memory_source note{std::move(text)};
-  const auto sent = co_await client.async_upload(note, "note.txt", use_awaitable);
+  filexfer::memory_source source{std::move(text)};
+  const auto uploaded = co_await client.async_upload(source, "note.txt", use_awaitable);
 
-  filexfer::memory_sink copy{16 * 1024 * 1024};
-  co_await client.async_download(sent.computed_there, copy, use_awaitable);
-  co_return std::string{copy.text()};
+  filexfer::memory_sink sink{16 * 1024 * 1024};
+  co_await client.async_download(uploaded.computed_there, sink, use_awaitable);
+  co_return std::string{sink.text()};
 }
 
 int main() {
@@ -52,9 +52,8 @@ int main() {
   server.start();
 
   const std::string text(5'000'000, 'x');
-  auto copy =
-      asio::co_spawn(context, there_and_back(server.local_endpoint(), text, workers.get_executor()),
-                     asio::use_future);
+  auto copy = asio::co_spawn(
+      context, round_trip(server.local_endpoint(), text, workers.get_executor()), asio::use_future);
   while (copy.wait_for(std::chrono::seconds{0}) != std::future_status::ready) context.run_one();
   const bool same = copy.get() == text;
   std::cout << (same ? "the same\n" : "not the same\n");

@@ -1,5 +1,5 @@
-// How to test code of your own that moves files: give it one end of a pipe in memory, and let a
-// session serve the other. No sockets, no ports, and faults at any byte you like.
+// How to test your own code that transfers files: give it one end of an in-memory pipe, and run a
+// session on the other. No sockets, no ports, and faults at any byte.
 
 #include <filexfer/client.hpp>
 #include <filexfer/fault_stream.hpp>
@@ -16,7 +16,7 @@
 #include <thread>
 #include <utility>
 
-/// What is to be tested: code of yours that takes any stream.
+/// The code under test, which takes any stream.
 template <class Stream>
 std::error_code send_report(Stream& stream, const std::string& text) {
   filexfer::client<Stream&> client{stream};  // refers to the stream; client<Stream> would own it
@@ -28,39 +28,39 @@ std::error_code send_report(Stream& stream, const std::string& text) {
 
 using store_type = filexfer::memory_store<>;
 
-/// Runs `send_report` against a server in memory. With a fault, the server's side breaks there.
-std::error_code try_it(store_type& files, const filexfer::fault_plan& fault) {
-  auto [near, far] = filexfer::make_memory_pipe(asio::system_executor{});
-  filexfer::fault_stream faulty{std::move(far), fault};
-  filexfer::session<decltype(faulty)&, store_type> session{faulty, files};
-  std::thread serving{[&session] {
-    std::error_code ended;  // an error where a fault was planned
-    session.run(ended);
+/// Runs `send_report` against a session on `store`, whose end of the pipe fails as `fault` says.
+std::error_code send_with_fault(store_type& store, const filexfer::fault_plan& fault) {
+  auto [client_end, server_end] = filexfer::make_memory_pipe(asio::system_executor{});
+  filexfer::fault_stream faulty{std::move(server_end), fault};
+  filexfer::session<decltype(faulty)&, store_type> session{faulty, store};
+  std::thread server_thread{[&session] {
+    std::error_code ignored;  // set if there is a fault
+    session.run(ignored);
   }};
-  const std::error_code ec = send_report(near, "all is well");
-  near.close();
-  serving.join();
+  const std::error_code ec = send_report(client_end, "all is well");
+  client_end.close();
+  server_thread.join();
   return ec;
 }
 
-bool lists_something(store_type& files) {
+bool has_files(store_type& store) {
   std::error_code ec;
-  return files.list(ec).next(ec).has_value();
+  return store.list(ec).next(ec).has_value();
 }
 
 int main() {
-  store_type broken;
+  store_type empty_store;
   for (std::uint64_t byte = 0; byte < 20; ++byte) {
     filexfer::fault_plan cut;
     cut.reset_after_read = byte;
-    if (!try_it(broken, cut) || lists_something(broken)) {
+    if (!send_with_fault(empty_store, cut) || has_files(empty_store)) {
       std::cerr << "a cut at byte " << byte << " was not noticed\n";
       return 1;
     }
   }
-  store_type sound;
-  const std::error_code ec = try_it(sound, {});
-  if (ec || !lists_something(sound)) {
+  store_type store;
+  const std::error_code ec = send_with_fault(store, {});
+  if (ec || !has_files(store)) {
     std::cerr << "not sent: " << ec.message() << '\n';
     return 1;
   }

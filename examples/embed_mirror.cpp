@@ -1,4 +1,4 @@
-// Copies what one server has and another lacks from the one to the other, and keeps nothing here.
+// Copies the files that one server has and another lacks, and stores nothing on this side.
 //
 //     embed_mirror FROM-HOST FROM-PORT TO-HOST TO-PORT
 
@@ -23,23 +23,24 @@ int main(int argc, char** argv) try {
   const filexfer::pool_options options{.connections = 4};
   pool_type from{tcp_connector{context.get_executor(), argv[1], argv[2]}, options};
   pool_type to{tcp_connector{context.get_executor(), argv[3], argv[4]}, options};
-  asio::thread_pool work{5};  // waits for what is read; joined before what is above goes
+  asio::thread_pool work{
+      5};  // waits for bytes of `from`; declared last, so that it is joined first
   to.work_executor(work.get_executor());
 
-  const auto tell = [](const filexfer::file_result<filexfer::remote_file<pool_type>>& result) {
+  const auto on_result = [](const filexfer::file_result<filexfer::remote_file<pool_type>>& result) {
     if (result) return;
     std::cerr << result.element.name() << ": " << result.failure.error.message() << '\n';
   };
-  int code = 1;
-  const auto end = [&](std::error_code ec, const filexfer::transfer_totals& totals) {
+  int exit_code = 1;
+  const auto on_complete = [&](std::error_code ec, const filexfer::transfer_totals& totals) {
     if (ec) throw std::system_error{ec};
     std::cout << totals.moved << " copied, " << totals.already_there << " were there, "
               << totals.failed << " failed\n";
-    code = totals.failed == 0 ? 0 : 1;
+    exit_code = totals.failed == 0 ? 0 : 1;
   };
-  to.async_mirror(from, {}, tell, end);
+  to.async_mirror(from, {}, on_result, on_complete);
   context.run();
-  return code;
+  return exit_code;
 } catch (const std::exception& e) {
   std::cerr << e.what() << '\n';
   return 1;

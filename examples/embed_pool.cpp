@@ -1,4 +1,4 @@
-// Many files over several connections: what broke is tried again, and each file's result is told.
+// Many files over several connections, with retries and a result for each file.
 
 #include <filexfer/connector.hpp>
 #include <filexfer/memory.hpp>
@@ -17,7 +17,7 @@
 
 using asio::ip::tcp;
 
-/// A file to upload, which is opened when it is its turn. One on disk returns a `file_source`.
+/// A file to upload, opened when its transfer starts. For one on disk return a `file_source`.
 struct note {
   std::string title;
   std::string text;
@@ -37,7 +37,7 @@ int main() {
   server.start();
   const std::string port = std::to_string(server.local_endpoint().port());
 
-  asio::thread_pool work{2};  // hashes and reads; joined before the context goes
+  asio::thread_pool work{2};  // reads and hashes files; joined before the context is destroyed
   filexfer::transfer_pool pool{filexfer::tcp_connector{context.get_executor(), "127.0.0.1", port},
                                filexfer::pool_options{.connections = 4}};
   pool.work_executor(work.get_executor());
@@ -48,13 +48,13 @@ int main() {
               << (result ? result.computed_there.to_string() : result.failure.error.message())
               << '\n';
   };
-  int result = 1;
+  int exit_code = 1;
   pool.async_upload(files, on_result,
                     [&](std::error_code ec, const filexfer::transfer_totals& totals) {
-                      result = !ec && totals.moved == 2 && totals.failed == 1 ? 0 : 1;
+                      exit_code = !ec && totals.moved == 2 && totals.failed == 1 ? 0 : 1;
                       context.stop();
                     });
   context.run();
   work.join();
-  return result;
+  return exit_code;
 }

@@ -20,15 +20,15 @@
 
 using asio::ip::tcp;
 
-/// Uploads something, so that this example has a client too.
-bool visit(const tcp::endpoint& where) {
+/// A client for this example: whether it could upload a file.
+bool upload_note(const tcp::endpoint& server) {
   asio::io_context context;
   tcp::socket socket{context};
-  socket.connect(where);
+  socket.connect(server);
   filexfer::client client{std::move(socket)};
-  filexfer::memory_source note{std::string{"hello"}};
+  filexfer::memory_source source{std::string{"hello"}};
   std::error_code ec;
-  client.upload(note, "note.txt", ec);
+  client.upload(source, "note.txt", ec);
   return !ec;
 }
 
@@ -36,10 +36,10 @@ int main() {
   const auto folder = std::filesystem::temp_directory_path() /
                       ("filexfer-embed-server-" + std::to_string(::getpid()));
 
-  // A program of your own may have these ten lines and `context.run()`.
-  filexfer::directory_store<> store{folder};  // outlives what may still run in the context
+  // Your own program may consist of these ten lines and `context.run()`.
+  filexfer::directory_store<> store{folder};  // must outlive the context's handlers
   asio::io_context context;
-  asio::thread_pool workers{2};  // for hashing and flushing, so that no client delays another
+  asio::thread_pool workers{2};  // hash and flush, so that no client delays another
   filexfer::server<tcp, filexfer::directory_store<>> server{
       context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
   server.work_executor(workers.get_executor());
@@ -50,18 +50,18 @@ int main() {
   server.start();
 
   // Any number of threads may run the context.
-  std::thread one{[&] { context.run(); }};
-  std::thread other{[&] { context.run(); }};
-  const bool visited = visit(server.local_endpoint());
+  std::thread thread_1{[&] { context.run(); }};
+  std::thread thread_2{[&] { context.run(); }};
+  const bool uploaded = upload_note(server.local_endpoint());
 
-  // Transfers under way may end within `server_options::grace`; then run() returns.
+  // Transfers in flight may finish within `server_options::grace`; then run() returns.
   server.async_stop([](std::error_code) { std::cout << "stopped\n"; });
-  one.join();
-  other.join();
+  thread_1.join();
+  thread_2.join();
 
   // The files are plain files: <folder>/<id>/<name>.
   const auto file = folder / "5d41402abc4b2a76b9719d911017c592" / "note.txt";
   const bool stored = std::filesystem::file_size(file) == 5;
   std::filesystem::remove_all(folder);
-  return visited && stored ? 0 : 1;
+  return uploaded && stored ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-// A store of your own: whatever models filexfer::file_store can be served. This one is a map.
+// Your own store: a server can serve any type that models filexfer::file_store. This one is a map.
 
 #include <filexfer/filexfer.hpp>
 
@@ -19,7 +19,7 @@
 using digest = filexfer::md5::digest_type;
 using file_info = filexfer::file_info<digest>;
 
-/// Sessions hash and compare; a store only keeps. They may call it from several threads.
+/// Sessions hash and compare digests; a store only keeps files. Several threads may call it.
 class map_store {
  public:
   using reader = filexfer::memory_source;
@@ -43,7 +43,7 @@ class map_store {
       ec.clear();
       bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
     }
-    void commit(const digest& id, std::error_code& ec) {  // only now may the file be seen
+    void commit(const digest& id, std::error_code& ec) {  // not visible before this
       ec.clear();
       const std::lock_guard lock{store->mutex_};
       auto& file = store->files_.try_emplace(id, bytes, std::set<std::string>{}).first->second;
@@ -54,12 +54,12 @@ class map_store {
 
   cursor list(std::error_code& ec) {
     ec.clear();
-    cursor all;
+    cursor result;
     const std::lock_guard lock{mutex_};
     for (const auto& [id, file] : files_) {
-      for (const auto& name : file.second) all.files.push_back({id, name, file.first.size()});
+      for (const auto& name : file.second) result.files.push_back({id, name, file.first.size()});
     }
-    return all;
+    return result;
   }
 
   std::optional<filexfer::opened_file<digest, reader>> open(const digest& id, std::error_code& ec) {
@@ -93,15 +93,15 @@ class map_store {
 
 int main() {
   map_store store;
-  auto [near, far] = filexfer::make_memory_pipe(asio::system_executor{});
-  filexfer::session session{std::move(far), store};
-  std::thread serving{[&session] { session.run(); }};
-  filexfer::client client{std::move(near)};
-  filexfer::memory_source note{std::string{"hello"}};
-  const auto sent = client.upload(note, "note.txt");
-  filexfer::memory_sink copy{100};
-  client.download(sent.computed_there, copy);
+  auto [client_end, server_end] = filexfer::make_memory_pipe(asio::system_executor{});
+  filexfer::session session{std::move(server_end), store};
+  std::thread server_thread{[&session] { session.run(); }};
+  filexfer::client client{std::move(client_end)};
+  filexfer::memory_source source{std::string{"hello"}};
+  const auto uploaded = client.upload(source, "note.txt");
+  filexfer::memory_sink sink{100};
+  client.download(uploaded.computed_there, sink);
   client.next_layer().close();
-  serving.join();
-  return copy.text() == "hello" ? 0 : 1;
+  server_thread.join();
+  return sink.text() == "hello" ? 0 : 1;
 }

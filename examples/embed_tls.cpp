@@ -1,4 +1,4 @@
-// Over TLS: the library takes Asio's TLS streams as they are, once they have shaken hands.
+// Over TLS: the library takes any of Asio's TLS streams after its handshake.
 //
 //     embed_tls CERTIFICATE KEY    two PEM files; the certificate is for localhost
 
@@ -25,7 +25,7 @@ namespace ssl = asio::ssl;
 using asio::ip::tcp;
 using tls_stream = ssl::stream<tcp::socket>;
 
-/// Serves one client. A client that leaves without saying so in TLS's own way is an error.
+/// Serves one client. If it closes without TLS's close_notify, that is an error.
 void serve(tcp::acceptor& acceptor, const std::string& certificate, const std::string& key) try {
   ssl::context context{ssl::context::tls_server};
   context.use_certificate_chain_file(certificate);
@@ -39,16 +39,17 @@ void serve(tcp::acceptor& acceptor, const std::string& certificate, const std::s
   std::cerr << "server: " << e.what() << '\n';
 }
 
-std::string move_a_file(tls_stream stream) {
+/// Uploads a text, downloads it again, and returns what arrived.
+std::string round_trip(tls_stream stream) {
   filexfer::client client{std::move(stream)};
   const std::string text = "the content of a file";
   filexfer::memory_source source{std::as_bytes(std::span{text})};
-  const auto up = client.upload(source, "text.txt");
-  filexfer::memory_sink copy{1024};
-  client.download(up.computed_there, copy);
-  std::error_code ignored;  // the server does not answer it, but closes
+  const auto uploaded = client.upload(source, "text.txt");
+  filexfer::memory_sink sink{1024};
+  client.download(uploaded.computed_there, sink);
+  std::error_code ignored;  // the server closes without answering close_notify
   client.next_layer().shutdown(ignored);
-  return std::string{copy.text()};
+  return std::string{sink.text()};
 }
 
 }  // namespace
@@ -58,14 +59,14 @@ int main(int argc, char** argv) try {
   asio::io_context context;
   tcp::acceptor acceptor{context, {asio::ip::address_v4::loopback(), 0}};
   ssl::context trust{ssl::context::tls_client};
-  trust.set_verify_mode(ssl::verify_peer);  // without it, Asio takes any certificate
+  trust.set_verify_mode(ssl::verify_peer);  // without this, Asio accepts any certificate
   trust.load_verify_file(argv[1]);          // or set_default_verify_paths(), for the system's store
   std::jthread server{[&] { serve(acceptor, argv[1], argv[2]); }};
   tls_stream stream{context, trust};
   stream.set_verify_callback(ssl::host_name_verification{"localhost"});
   stream.next_layer().connect(acceptor.local_endpoint());
   stream.handshake(ssl::stream_base::client);
-  std::cout << move_a_file(std::move(stream)) << '\n';
+  std::cout << round_trip(std::move(stream)) << '\n';
   return 0;
 } catch (const std::exception& e) {
   std::cerr << "embed_tls: " << e.what() << '\n';

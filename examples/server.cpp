@@ -1,5 +1,5 @@
-// filexfer-server: serves the files of a folder, or of its memory, over TCP and Unix sockets, or
-// one client over standard input and output.
+// filexfer-server: serves the files of a folder, or files in memory, over TCP, TLS and Unix
+// sockets; or one client over standard input and output.
 
 #include "common/failure.hpp"
 #include "common/log.hpp"
@@ -17,55 +17,56 @@
 namespace programs {
 namespace {
 
-using streams = std::optional<filexfer::standard_streams>;
+/// Set to serve one client on standard input and output.
+using stdio_streams = std::optional<filexfer::standard_streams>;
 
 template <filexfer::hasher Hasher, class Store>
-exit_code serve(const server_settings& chosen, const streams& given, Store& store) {
-  service<Store, Hasher> all{chosen, store};
+exit_code serve(const server_settings& settings, const stdio_streams& stdio, Store& store) {
+  service<Store, Hasher> service{settings, store};
   try {
-    if (given) all.serve(*given);
-    else all.listen();
+    if (stdio) service.serve(*stdio);
+    else service.listen();
   } catch (const std::system_error& e) {
-    if (given) return report("stdio", {broken, e.what()});
-    return report(e.what(), {broken, "choose another address with --listen"});
+    if (stdio) return report("stdio", {connection_error, e.what()});
+    return report(e.what(), {connection_error, "choose another address with --listen"});
   }
-  const std::error_code ec = all.run();
-  return ec ? report("stdio", {broken, ec.message()}) : done;
+  const std::error_code ec = service.run();
+  return ec ? report("stdio", {connection_error, ec.message()}) : done;
 }
 
 template <filexfer::hasher Hasher>
-exit_code serve(const server_settings& chosen, const streams& given) {
-  if (chosen.store == "memory") {
+exit_code serve(const server_settings& settings, const stdio_streams& stdio) {
+  if (settings.store == "memory") {
     filexfer::memory_store<Hasher> store;
-    return serve<Hasher>(chosen, given, store);
+    return serve<Hasher>(settings, stdio, store);
   }
   filexfer::directory_store_options options;
-  options.partial_age = std::chrono::ceil<std::chrono::seconds>(chosen.partial_age);
-  if (!chosen.quiet) options.log = log_text;
+  options.partial_age = std::chrono::ceil<std::chrono::seconds>(settings.partial_age);
+  if (!settings.quiet) options.log = log_text;
   std::optional<filexfer::directory_store<Hasher>> store;
   try {
-    store.emplace(chosen.store, std::move(options));
+    store.emplace(settings.store, std::move(options));
   } catch (const std::system_error& e) {
-    return report(e.what(), {local_file, "no store can be kept there"});
+    return report(e.what(), {local_error, "no store can be kept there"});
   }
-  return serve<Hasher>(chosen, given, *store);
+  return serve<Hasher>(settings, stdio, *store);
 }
 
 int run(int argc, char** argv) {
-  server_settings chosen;
-  if (const auto ended = parse(chosen, argc, argv)) return *ended;
-  ignore_signals_of_writes();
-  take_all_descriptors();
-  streams given;
-  if (chosen.listen.empty()) given = filexfer::take_standard_streams();
-  if (given && given->input == -1) return done;  // nobody is there
-  if (chosen.digest == filexfer::sha256::name()) return serve<filexfer::sha256>(chosen, given);
-  return serve<filexfer::md5>(chosen, given);
+  server_settings settings;
+  if (const auto ended = parse(settings, argc, argv)) return *ended;
+  ignore_write_signals();
+  raise_descriptor_limit();
+  stdio_streams stdio;
+  if (settings.listen.empty()) stdio = filexfer::take_standard_streams();
+  if (stdio && stdio->input == -1) return done;  // there is no client
+  if (settings.digest == filexfer::sha256::name()) return serve<filexfer::sha256>(settings, stdio);
+  return serve<filexfer::md5>(settings, stdio);
 }
 
 }  // namespace
 }  // namespace programs
 
 int main(int argc, char** argv) {
-  return programs::guarded("filexfer-server", [&] { return programs::run(argc, argv); });
+  return programs::run_guarded("filexfer-server", [&] { return programs::run(argc, argv); });
 }

@@ -1,4 +1,4 @@
-// filexfer-simulation: a file goes to a server and comes back, in the original design's 22 steps,
+// filexfer-simulation: uploads a file and downloads it again, in the original design's 22 steps,
 // with server and client in one process.
 
 #include "common/simulation.hpp"
@@ -32,58 +32,58 @@ using local = asio::local::stream_protocol;
 using filexfer::any_stream;
 using store_type = filexfer::directory_store<>;
 
-class program {
+class simulations {
  public:
-  explicit program(std::filesystem::path file) : file_{std::move(file)} {}
+  explicit simulations(std::filesystem::path file) : file_{std::move(file)} {}
 
   exit_code run(const std::string& transport) {
     std::cout << "The simulation over " << transport << ":\n\n";
     const interruption::interruptible scope;
     const temporary_folder folder;
     store_type store{folder.path() / "store"};
-    const simulated what{file_, file_.filename(),
-                         filexfer::download_target::file(folder.path() / "copy")};
+    const simulation_files files{file_, file_.filename(),
+                                 filexfer::download_target::file(folder.path() / "copy")};
     exit_code code = done;
     if (transport == "memory") {
-      code = over_memory(store, what);
+      code = over_memory(store, files);
     } else if (transport == "tcp") {
-      code = over_sockets<tcp>(store, {asio::ip::address_v4::loopback(), 0}, what);
+      code = over_sockets<tcp>(store, {asio::ip::address_v4::loopback(), 0}, files);
     } else {
-      code = over_sockets<local>(store, {(folder.path() / "socket").string()}, what);
+      code = over_sockets<local>(store, {(folder.path() / "socket").string()}, files);
     }
     std::cout << std::endl;
     return code;
   }
 
  private:
-  /// One session on one end of a pipe. It ends when the client closes the other end.
-  exit_code over_memory(store_type& store, const simulated& what) {
+  /// With one session on one end of a pipe, which ends when the client closes the other end.
+  exit_code over_memory(store_type& store, const simulation_files& files) {
     const auto executor = operations_.context().get_executor();
-    auto [near, far] = filexfer::make_memory_pipe(executor, executor);
-    filexfer::session<any_stream, store_type> session{any_stream{std::move(far)}, store};
+    auto [client_end, server_end] = filexfer::make_memory_pipe(executor, executor);
+    filexfer::session<any_stream, store_type> session{any_stream{std::move(server_end)}, store};
     session.work_executor(work_.get_executor());
-    std::optional<std::error_code> ended;
-    session.async_run([&](std::error_code ec) { ended = ec; });
+    std::optional<std::error_code> result;
+    session.async_run([&](std::error_code ec) { result = ec; });
     show_step(1, "server", "starts, at one end of a pipe in memory");
     show_step(2, "client", "connects, at the other end");
-    const exit_code code = steps(any_stream{std::move(near)}, what);
-    while (!ended) operations_.context().run_one();
-    if (code == done && *ended) return report("the server", {broken, ended->message()});
+    const exit_code code = run_steps(any_stream{std::move(client_end)}, files);
+    while (!result) operations_.context().run_one();
+    if (code == done && *result) return report("the server", {connection_error, result->message()});
     return code;
   }
 
-  /// A server as filexfer-server has it, and a connection to it.
+  /// With a server like filexfer-server's, and a connection to it.
   template <class Protocol>
   exit_code over_sockets(store_type& store, const typename Protocol::endpoint& endpoint,
-                         const simulated& what) {
+                         const simulation_files& files) {
     using socket = typename Protocol::socket;
     filexfer::server<Protocol, store_type, filexfer::md5, asio::steady_timer, any_stream> server{
         operations_.context().get_executor(), endpoint, store};
     server.wrap([](socket accepted) { return any_stream{std::move(accepted)}; });
     server.work_executor(work_.get_executor());
-    bool orderly = true;
+    bool all_sessions_ok = true;
     server.observe([&](const std::string&, const filexfer::session_event& event) {
-      if (event.error) orderly = false;
+      if (event.error) all_sessions_ok = false;
     });
     server.start();
     const auto where = server.local_endpoint();
@@ -92,16 +92,17 @@ class program {
     const auto [ec] = operations_.run<>(
         [&](auto handler) { connection.async_connect(where, std::move(handler)); });
     if (!ec) show_step(2, "client", "connects to " + to_string(where));
-    const exit_code code = ec ? report(to_string(where), {broken, ec.message()})
-                              : steps(any_stream{std::move(connection)}, what);
+    const exit_code code = ec ? report(to_string(where), {connection_error, ec.message()})
+                              : run_steps(any_stream{std::move(connection)}, files);
     operations_.run<>([&](auto handler) { server.async_stop(std::move(handler)); });
-    if (code == done && !orderly) return report("the server", {broken, "a session ended badly"});
+    if (code == done && !all_sessions_ok)
+      return report("the server", {connection_error, "a session ended badly"});
     return code;
   }
 
-  exit_code steps(any_stream connection, const simulated& what) {
-    simulation<> all{operations_, std::move(connection), work_.get_executor()};
-    return all.run(what);
+  exit_code run_steps(any_stream connection, const simulation_files& files) {
+    simulation<> steps{operations_, std::move(connection), work_.get_executor()};
+    return steps.run(files);
   }
 
   std::filesystem::path file_;
@@ -119,7 +120,7 @@ exit_code run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 every step held; 1 a digest or a byte differs; 2 wrong usage; 3 the server\n"
       "refused; 4 a connection failed; 5 a file could not be read or written; 130 interrupted.");
-  add_option(app, "FILE", file, as_it_stands, "The file")->required();
+  add_option(app, "FILE", file, verbatim, "The file")->required();
   app.add_option("--transport", transports, "How they are connected; may be repeated [memory, tcp]")
       ->type_name("memory|tcp|unix")
       ->allow_extra_args(false)
@@ -127,28 +128,28 @@ exit_code run(int argc, char** argv) {
   if (const auto ended = parse(app, argc, argv)) return *ended;
   if (transports.empty()) transports = {"memory", "tcp"};
 
-  ignore_signals_of_writes();
+  ignore_write_signals();
   interruption::watch();
   std::error_code ec;
   const filexfer::file_source readable{file, ec};
   if (ec) return report(file, explain_local(ec));
-  program simulations{file};
+  simulations runs{file};
   exit_code code = done;
   for (const std::string& transport : transports) {
     try {
-      const exit_code one = simulations.run(transport);
-      if (code == done) code = one;
+      const exit_code result = runs.run(transport);
+      if (code == done) code = result;
     } catch (const std::system_error& e) {
-      code = report("the simulation", {local_file, e.what()});
+      code = report("the simulation", {local_error, e.what()});
     }
-    if (interruption::came()) return interrupted;
+    if (interruption::received()) return interrupted;
   }
-  return after_output(code);
+  return flush_output(code);
 }
 
 }  // namespace
 }  // namespace programs
 
 int main(int argc, char** argv) {
-  return programs::guarded("filexfer-simulation", [&] { return programs::run(argc, argv); });
+  return programs::run_guarded("filexfer-simulation", [&] { return programs::run(argc, argv); });
 }

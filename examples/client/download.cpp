@@ -17,159 +17,166 @@ using filexfer::errc;
 using filexfer::failure_origin;
 using filexfer::listed_file;
 
-/// A server's files by their names.
+/// The files at the server, by name.
 using named_files = std::map<std::string, std::vector<listed_file>>;
 
-/// A file to fetch, as a `download_element`.
-class incoming : public filexfer::file_download {
+/// A file to download: a `download_element`.
+class incoming_file : public filexfer::file_download {
  public:
-  incoming(download_target to, const any_digest& id, std::string word)
-      : file_download{std::move(to), id}, word_{std::move(word)} {}
+  /// A file named by its id.
+  incoming_file(download_target to, const any_digest& id, std::string argument)
+      : file_download{std::move(to), id}, label_{std::move(argument)} {}
 
-  incoming(download_target to, listed_file file, std::string word)
-      : file_download{std::move(to), std::move(file)}, word_{word}, name_{std::move(word)} {}
+  /// A file named by its name at the server.
+  incoming_file(download_target to, listed_file file, std::string name)
+      : file_download{std::move(to), std::move(file)}, label_{name}, name_{std::move(name)} {}
 
-  /// There is no such file.
-  incoming(download_target to, std::string word, failure why)
+  /// An argument for which no file could be determined.
+  incoming_file(download_target to, std::string argument, failure why)
       : file_download{std::move(to), any_digest{}},
-        word_{std::move(word)},
-        why_not_{std::move(why)} {}
+        label_{std::move(argument)},
+        lookup_failure_{std::move(why)} {}
 
-  /// What came before an interruption is not left.
+  /// Keeps no partial file after an interruption.
   struct sink : file_download::sink {
     using file_download::sink::sink;
     void keep() {
-      if (!interruption::came()) file_download::sink::keep();
+      if (!interruption::received()) file_download::sink::keep();
     }
   };
   sink open(std::error_code& ec) { return {*this, ec}; }
 
   std::error_code error() const {
-    return why_not_.code == done ? std::error_code{} : errc::not_found;
+    return lookup_failure_.code == done ? std::error_code{} : errc::not_found;
   }
-  const failure& why_not() const noexcept { return why_not_; }
+  const failure& lookup_failure() const noexcept { return lookup_failure_; }
 
-  /// What messages call it.
-  const std::string& label() const noexcept { return word_; }
+  /// The file's name in messages.
+  const std::string& label() const noexcept { return label_; }
 
-  /// Its name at the server; empty if it is not wanted by that.
-  const std::string& wanted_name() const noexcept { return name_; }
+  /// The file's name at the server; empty if it was named by its id.
+  const std::string& requested_name() const noexcept { return name_; }
 
-  bool was_told = false;
+  bool was_reported = false;
 
  private:
-  std::string word_;
+  std::string label_;
   std::string name_;
-  failure why_not_;
+  failure lookup_failure_;
 };
 
-/// A file to write to standard output as it comes.
-class to_stdout {
+/// A file to write to standard output as it arrives: a `download_element`.
+class stdout_download {
  public:
-  to_stdout(const any_digest& id, std::string word) : id_{id}, word_{std::move(word)} {}
+  stdout_download(const any_digest& id, std::string label) : id_{id}, label_{std::move(label)} {}
 
   struct sink : filexfer::descriptor_sink {
-    explicit sink(bool& begun) : descriptor_sink{STDOUT_FILENO}, has_begun{begun} {}
+    explicit sink(bool& flag) : descriptor_sink{STDOUT_FILENO}, has_written{flag} {}
     void write(std::span<const std::byte> bytes, std::error_code& ec) {
-      has_begun = true;
+      has_written = true;
       descriptor_sink::write(bytes, ec);
     }
-    bool& has_begun;
+    bool& has_written;
   };
 
   const any_digest& id() const noexcept { return id_; }
-  const std::string& label() const noexcept { return word_; }
-  bool may_retry() const noexcept { return !has_begun_; }
+  const std::string& label() const noexcept { return label_; }
+  bool may_retry() const noexcept { return !has_written_; }
   sink open(std::error_code& ec) {
     ec.clear();
-    return sink{has_begun_};
+    return sink{has_written_};
   }
 
  private:
   any_digest id_;
-  std::string word_;
-  bool has_begun_ = false;
+  std::string label_;
+  bool has_written_ = false;
 };
 
-class downloads {
+class download_job {
  public:
-  explicit downloads(job_context& at) : at_{at}, chosen_{at.chosen} {}
+  explicit download_job(job_context& job) : job_{job}, settings_{job.settings} {}
 
   exit_code run() {
-    const display shown{at_.operations.context(), at_.out, at_.pool.progress()};
-    if (chosen_.output == "-") return fetch_to_stdout();
+    const progress_display progress{job_.operations.context(), job_.out, job_.pool.progress()};
+    if (settings_.output == "-") return fetch_to_stdout();
     const interruption::interruptible scope;
-    return chosen_.all_names ? fetch_all() : fetch_words();
+    return settings_.all_names ? fetch_all() : fetch_arguments();
   }
 
  private:
   // --------------------------------------------------------------------------------- by id or name
 
-  exit_code fetch_words() {
+  exit_code fetch_arguments() {
     std::error_code ec;
-    const auto target = target_for(chosen_.words.size(), ec);
-    if (ec) return at_.out.report(chosen_.output, explain_local(ec));
-    failure unlisted;
-    const named_files files = find_named(unlisted);
-    for (const std::string& word : chosen_.words) want(*target, files, unlisted, word);
+    const auto target = target_for(settings_.arguments.size(), ec);
+    if (ec) return job_.out.report(settings_.output, explain_local(ec));
+    failure list_failure;
+    const named_files files = find_named(list_failure);
+    for (const std::string& argument : settings_.arguments) {
+      add_argument(*target, files, list_failure, argument);
+    }
     if (!fetch()) return code_.code();
-    for (const incoming& file : wanted_) {
-      if (!file.was_told && !interruption::came())
-        code_.note(job_code::last, at_.report_failure(file.label()));
+    for (const incoming_file& file : files_) {
+      if (!file.was_reported && !interruption::received())
+        code_.note(job_code::last, job_.report_pool_failure(file.label()));
     }
     return code_.code();
   }
 
   std::optional<download_target> target_for(std::size_t count, std::error_code& ec) const {
-    return choose_target(chosen_.output.empty() ? "." : chosen_.output, count, chosen_.policy, ec);
+    return choose_target(settings_.output.empty() ? "." : settings_.output, count, settings_.policy,
+                         ec);
   }
 
-  /// The server's files that have one of the words for their name; what is an id is not looked for.
-  named_files find_named(failure& unlisted) {
+  /// Finds the files at the server that are named by an argument; ids are not looked up.
+  named_files find_named(failure& list_failure) {
     named_files found;
-    const auto [ec, server] = at_.operations.run<filexfer::server_features>(
-        [&](auto handler) { at_.pool.async_features(std::move(handler)); });
+    const auto [ec, server] = job_.operations.run<filexfer::server_features>(
+        [&](auto handler) { job_.pool.async_features(std::move(handler)); });
     if (ec) {
-      unlisted = at_.explain(at_.pool.last_failure());
-      is_unknown_ = true;
+      list_failure = job_.explain(job_.pool.last_failure());
+      is_digest_unknown_ = true;
       return found;
     }
-    digits_ = server.digest == filexfer::sha256::name() ? filexfer::sha256::digest_type::hex_digits
-                                                        : filexfer::md5::digest_type::hex_digits;
-    for (const std::string& word : chosen_.words) {
-      if (!is_id(word)) found[word];
+    id_digits_ = server.digest == filexfer::sha256::name()
+                     ? filexfer::sha256::digest_type::hex_digits
+                     : filexfer::md5::digest_type::hex_digits;
+    for (const std::string& argument : settings_.arguments) {
+      if (!is_id(argument)) found[argument];
     }
     if (found.empty()) return found;
-    unlisted = list({.mtime = true}, [&](const listed_file& file, std::error_code&) {
-      const auto wanted = found.find(file.name);
-      if (wanted != found.end()) wanted->second.push_back(file);
+    list_failure = list({.mtime = true}, [&](const listed_file& file, std::error_code&) {
+      const auto named = found.find(file.name);
+      if (named != found.end()) named->second.push_back(file);
     });
     return found;
   }
 
-  bool is_id(const std::string& word) const {
-    return word.size() == digits_ && any_digest::from_hex(word);
+  bool is_id(const std::string& argument) const {
+    return argument.size() == id_digits_ && any_digest::from_hex(argument);
   }
 
-  void want(const download_target& target, const named_files& found, const failure& unlisted,
-            const std::string& word) {
-    if (!is_unknown_ && is_id(word)) {
-      wanted_.emplace_back(target, *any_digest::from_hex(word), word);
+  void add_argument(const download_target& target, const named_files& found,
+                    const failure& list_failure, const std::string& argument) {
+    if (!is_digest_unknown_ && is_id(argument)) {
+      files_.emplace_back(target, *any_digest::from_hex(argument), argument);
       return;
     }
-    failure why = unlisted;
-    if (why.code == done) why = check(found.at(word), word);
-    if (why.code == done) wanted_.emplace_back(target, found.at(word).front(), word);
-    else wanted_.emplace_back(target, word, std::move(why));
+    failure why = list_failure;
+    if (why.code == done) why = check_is_unique(found.at(argument), argument);
+    if (why.code == done) files_.emplace_back(target, found.at(argument).front(), argument);
+    else files_.emplace_back(target, argument, std::move(why));
   }
 
-  /// Whether those files of one name are one.
-  failure check(const std::vector<listed_file>& files, const std::string& word) const {
+  /// Fails unless exactly one file has the name `argument`.
+  failure check_is_unique(const std::vector<listed_file>& files,
+                          const std::string& argument) const {
     if (files.size() == 1) return {};
     if (files.empty()) {
       std::string why = "the server has no file of that name";
-      if (any_digest::from_hex(word)) {
-        why += ", and its ids have " + std::to_string(digits_) + " digits: another digest";
+      if (any_digest::from_hex(argument)) {
+        why += ", and its ids have " + std::to_string(id_digits_) + " digits: another digest";
       }
       return {refused, why};
     }
@@ -183,150 +190,153 @@ class downloads {
   exit_code fetch_all() {
     named_files files;
     std::size_t count = 0;
-    const failure none =
-        list({chosen_.prefix, true}, [&](const listed_file& file, std::error_code& ec) {
+    const failure list_failure =
+        list({settings_.prefix, true}, [&](const listed_file& file, std::error_code& ec) {
           if (++count > filexfer::client_options{}.max_entries) ec = errc::too_many_entries;
           else files[file.name].push_back(file);
         });
-    if (none.code != done) return at_.out.report("list", none);
-    if (files.empty() && !chosen_.prefix.empty()) {
-      return at_.out.report(chosen_.prefix,
-                            {refused, "the server has no file whose name begins so"});
+    if (list_failure.code != done) return job_.out.report("list", list_failure);
+    if (files.empty() && !settings_.prefix.empty()) {
+      return job_.out.report(settings_.prefix,
+                             {refused, "the server has no file whose name begins so"});
     }
     std::error_code ec;
-    const std::string folder = chosen_.output.empty() ? "." : chosen_.output;
+    const std::string folder = settings_.output.empty() ? "." : settings_.output;
     std::filesystem::create_directory(folder, ec);
-    constexpr std::size_t several = 2;
+    constexpr std::size_t several = 2;  // the target has to be a folder
     const auto target = ec ? std::nullopt : target_for(several, ec);
-    if (ec) return at_.out.report(folder, explain_local(ec));
-    for (auto& [name, versions] : files) want_versions(*target, versions);
+    if (ec) return job_.out.report(folder, explain_local(ec));
+    for (auto& [name, versions] : files) add_versions(*target, versions);
     files.clear();
     fetch();
     return code_.code();
   }
 
-  /// Some of the files of one name.
-  void want_versions(const download_target& target, std::vector<listed_file>& files) {
+  /// Adds the newest of the files that have the same name, or all.
+  void add_versions(const download_target& target, std::vector<listed_file>& files) {
     const std::string name = files.front().name;
     std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
       return std::tie(a.modified, a.id) < std::tie(b.modified, b.id);
     });
     const bool several = files.size() > 1;
-    if (several && chosen_.wanted == versions::all) {
+    if (several && settings_.versions_wanted == versions::all) {
       for (listed_file& file : files) {
         file.name += '.' + file.id.to_string();
-        wanted_.emplace_back(target, file, name);
+        files_.emplace_back(target, file, name);
       }
       return;
     }
     const listed_file& newest = files.back();
     if (several) {
-      at_.out.report(
+      job_.out.report(
           name, {done, std::to_string(files.size()) + " files bear that name: the newest, " +
                            newest.id.to_string() + ", is fetched; --all-versions fetches each"});
     }
-    wanted_.emplace_back(target, newest, name);
+    files_.emplace_back(target, newest, name);
   }
 
   template <class OnEntry>
-  failure list(const filexfer::list_request& wanted, OnEntry on_entry) {
-    const auto [ec, entries] = at_.operations.run<std::uint64_t>(
-        [&](auto handler) { at_.pool.async_list_files(wanted, on_entry, std::move(handler)); });
-    return ec ? at_.explain(at_.pool.last_failure()) : failure{};
+  failure list(const filexfer::list_request& request, OnEntry on_entry) {
+    const auto [ec, entries] = job_.operations.run<std::uint64_t>(
+        [&](auto handler) { job_.pool.async_list_files(request, on_entry, std::move(handler)); });
+    return ec ? job_.explain(job_.pool.last_failure()) : failure{};
   }
 
   // ------------------------------------------------------------------------------------- the files
 
-  /// Fetches them. Whether files are left, for there is no server any more.
+  /// Downloads `files_`. Returns whether files are left because the server was lost.
   bool fetch() {
-    if (interruption::came()) return false;
-    for (const incoming& file : wanted_) {
-      if (!file.error()) at_.pool.progress().expect(file.size());
+    if (interruption::received()) return false;
+    for (const incoming_file& file : files_) {
+      if (!file.error()) job_.pool.progress().expect(file.size());
     }
-    at_.pool.progress().expect_no_more();
-    const auto on_result = [this](const filexfer::file_result<incoming>& result) { tell(result); };
-    const auto [ec, totals] = at_.operations.run<filexfer::transfer_totals>(
-        [&](auto handler) { at_.pool.async_download(wanted_, on_result, std::move(handler)); });
+    job_.pool.progress().expect_no_more();
+    const auto on_result = [this](const filexfer::file_result<incoming_file>& result) {
+      report_result(result);
+    };
+    const auto [ec, totals] = job_.operations.run<filexfer::transfer_totals>(
+        [&](auto handler) { job_.pool.async_download(files_, on_result, std::move(handler)); });
     return static_cast<bool>(ec);
   }
 
-  void tell(const filexfer::file_result<incoming>& result) {
-    incoming& file = result.element;
+  void report_result(const filexfer::file_result<incoming_file>& result) {
+    incoming_file& file = result.element;
     const std::error_code ec = result.failure.error;
     const std::string id = file.id().to_string();
     const std::string path = file.path().string();
-    const std::string& name = file.wanted_name().empty() ? result.name : file.wanted_name();
+    const std::string& name = file.requested_name().empty() ? result.name : file.requested_name();
     const bool is_local = result.failure.origin == failure_origin::local;
-    file.was_told = true;
+    file.was_reported = true;
     if (!ec) {
-      at_.out.tell({result.moved ? verdict::success : verdict::already_there,
-                    direction::down,
-                    id,
-                    {},
-                    name,
-                    path,
-                    result.size});
+      job_.out.report_file({result.moved ? outcome::success : outcome::already_there,
+                            transfer_direction::down,
+                            id,
+                            {},
+                            name,
+                            path,
+                            result.size});
     } else if (file.error()) {
-      fail(result.index, file.label(), file.why_not());
+      report_failure(result.index, file.label(), file.lookup_failure());
     } else if (ec == errc::digest_mismatch) {
       const std::string arrived = result.computed_here.to_string();
-      at_.out.tell({verdict::fail, direction::down, arrived, id, name, path, result.size});
-      fail(result.index, file.label(), explain_damage(arrived, id, "nothing was kept"));
-    } else if (is_local && ec == errc::bad_name && !interruption::came()) {
-      fail(result.index, path, {local_file, "is no name for a file here"});
+      job_.out.report_file(
+          {outcome::fail, transfer_direction::down, arrived, id, name, path, result.size});
+      report_failure(result.index, file.label(), explain_mismatch(arrived, id, "nothing was kept"));
+    } else if (is_local && ec == errc::bad_name && !interruption::received()) {
+      report_failure(result.index, path, {local_error, "is no name for a file here"});
     } else {
-      fail(result.index, is_local && !path.empty() ? path : file.label(),
-           at_.explain(result.failure));
+      report_failure(result.index, is_local && !path.empty() ? path : file.label(),
+                     job_.explain(result.failure));
     }
   }
 
-  static failure explain_damage(const std::string& arrived, const std::string& wanted,
-                                const char* what_then) {
-    return {wrong_digest, "what arrived is " + arrived + ", not " + wanted + "; " + what_then};
+  static failure explain_mismatch(const std::string& arrived, const std::string& expected,
+                                  const char* consequence) {
+    return {wrong_digest, "what arrived is " + arrived + ", not " + expected + "; " + consequence};
   }
 
-  void fail(std::size_t index, std::string_view subject, const failure& why) {
-    code_.note(index, at_.out.report(subject, why));
+  void report_failure(std::size_t index, std::string_view subject, const failure& why) {
+    code_.note(index, job_.out.report(subject, why));
   }
 
-  /// It may wait for its reader: an interruption ends the process at once.
+  /// Not interruptible, as writing may block: a signal ends the process at once.
   exit_code fetch_to_stdout() {
-    const std::string& word = chosen_.words.front();
-    failure unlisted;
-    const named_files files = find_named(unlisted);
+    const std::string& argument = settings_.arguments.front();
+    failure list_failure;
+    const named_files files = find_named(list_failure);
     const auto target = download_target::file("standard output");
-    want(target, files, unlisted, word);
-    const incoming& found = wanted_.front();
-    if (found.error()) return at_.out.report(word, found.why_not());
-    at_.pool.progress().expect(found.size());
-    at_.pool.progress().expect_no_more();
-    std::array only{to_stdout{found.id(), word}};
-    const auto on_result = [&](const filexfer::file_result<to_stdout>& result) {
+    add_argument(target, files, list_failure, argument);
+    const incoming_file& found = files_.front();
+    if (found.error()) return job_.out.report(argument, found.lookup_failure());
+    job_.pool.progress().expect(found.size());
+    job_.pool.progress().expect_no_more();
+    std::array downloads{stdout_download{found.id(), argument}};
+    const auto on_result = [&](const filexfer::file_result<stdout_download>& result) {
       const std::error_code ec = result.failure.error;
       const bool is_local = result.failure.origin == failure_origin::local;
       if (ec == errc::digest_mismatch) {
-        fail(0, word,
-             explain_damage(result.computed_here.to_string(), found.id().to_string(),
-                            "what was written is wrong"));
+        report_failure(0, argument,
+                       explain_mismatch(result.computed_here.to_string(), found.id().to_string(),
+                                        "what was written is wrong"));
       } else if (ec) {
-        fail(0, is_local ? "standard output" : word, at_.explain(result.failure));
+        report_failure(0, is_local ? "standard output" : argument, job_.explain(result.failure));
       }
     };
-    at_.operations.run<filexfer::transfer_totals>(
-        [&](auto handler) { at_.pool.async_download(only, on_result, std::move(handler)); });
+    job_.operations.run<filexfer::transfer_totals>(
+        [&](auto handler) { job_.pool.async_download(downloads, on_result, std::move(handler)); });
     return code_.code();
   }
 
-  job_context& at_;
-  const client_settings& chosen_;
-  std::vector<incoming> wanted_;
-  std::size_t digits_ = 0;   ///< Of the server's ids.
-  bool is_unknown_ = false;  ///< Which digest those are.
+  job_context& job_;
+  const client_settings& settings_;
+  std::vector<incoming_file> files_;
+  std::size_t id_digits_ = 0;       ///< Hex digits of the server's ids.
+  bool is_digest_unknown_ = false;  ///< The server's features could not be had.
   job_code code_;
 };
 
 }  // namespace
 
-exit_code download(job_context& at) { return downloads{at}.run(); }
+exit_code download(job_context& job) { return download_job{job}.run(); }
 
 }  // namespace programs

@@ -11,19 +11,20 @@ namespace programs {
 
 using filexfer::any_connector;
 
-any_connector connector_to(const asio::any_io_executor& executor, const server_place& place) {
-  if (place.command) return any_connector{filexfer::command_connector{executor, *place.command}};
-  if (const auto* where = std::get_if<unix_address>(&place.where)) {
+any_connector connector_to(const asio::any_io_executor& executor, const server_location& location) {
+  if (location.command)
+    return any_connector{filexfer::command_connector{executor, *location.command}};
+  if (const auto* where = std::get_if<unix_address>(&location.where)) {
     return any_connector{filexfer::unix_connector{executor, where->path}};
   }
 #ifdef PROGRAMS_WITH_TLS
-  if (const auto* where = std::get_if<tls_address>(&place.where)) {
+  if (const auto* where = std::get_if<tls_address>(&location.where)) {
     return any_connector{filexfer::tls_connector{executor, where->tcp.host,
                                                  std::to_string(where->tcp.port),
-                                                 filexfer::make_client_context(place.trusted)}};
+                                                 filexfer::make_client_context(location.ca_file)}};
   }
 #endif
-  const auto& where = std::get<tcp_address>(place.where);
+  const auto& where = std::get<tcp_address>(location.where);
   return any_connector{filexfer::tcp_connector{executor, where.host, std::to_string(where.port)}};
 }
 
@@ -39,20 +40,20 @@ std::optional<filexfer::download_target> choose_target(const std::filesystem::pa
   return std::nullopt;
 }
 
-job_context::job_context(const client_settings& asked_for, reporter& reporter_,
-                         any_connector connector, operation_runner& runs)
-    : chosen{asked_for},
-      out{reporter_},
-      operations{runs},
-      pool{std::move(connector), filexfer::pool_options{.connections = asked_for.parallel,
-                                                        .retry_for = asked_for.retry_for}},
-      // One thread hashes and one writes; a third would only pass the same chunks around.
-      work{std::min<std::size_t>(asked_for.parallel, 8) + 1} {
+job_context::job_context(const client_settings& client, reporter& reporter, any_connector connector,
+                         operation_runner& runner)
+    : settings{client},
+      out{reporter},
+      operations{runner},
+      pool{std::move(connector),
+           filexfer::pool_options{.connections = client.parallel, .retry_for = client.retry_for}},
+      // One thread hashes and one writes; a third would only take turns at the same chunks.
+      work{std::min<std::size_t>(client.parallel, 8) + 1} {
   pool.work_executor(work.get_executor());
   pool.on_event([this](const filexfer::pool_event& event) {
-    const std::string why = cause(event.why, chosen.server.name());
+    const std::string why = cause(event.why, settings.server.name());
     if (event.what == filexfer::pool_event::kind::retrying) {
-      out.trying_again(event.name, why);
+      out.report_retry(event.name, why);
     } else {
       out.report("--parallel", {done, "goes on with fewer connections: " + why});
     }

@@ -2,7 +2,7 @@
 #define PROGRAMS_CLIENT_JOB_CONTEXT_HPP
 
 /// \file
-/// What filexfer-client's commands work with.
+/// The state and functions that filexfer-client's commands share.
 
 #include "common/client_settings.hpp"
 #include "common/failure.hpp"
@@ -27,50 +27,53 @@
 
 namespace programs {
 
-/// What leads to the server. Throws `std::system_error` if the certificates to trust can't be read.
+/// Returns the connector for the server. Throws `std::system_error` if the certificates to trust
+/// can't be read.
 filexfer::any_connector connector_to(const asio::any_io_executor& executor,
-                                     const server_place& where);
+                                     const server_location& location);
 
-/// What `-o` means for so many files. Sets `ec` to `ENOTDIR` if it has to be a folder and is none.
+/// Returns the target that `-o` means for `count` files. Sets `ec` to `ENOTDIR` if it has to be a
+/// folder but is not one.
 std::optional<filexfer::download_target> choose_target(const std::filesystem::path& output,
                                                        std::size_t count,
                                                        filexfer::on_existing policy,
                                                        std::error_code& ec);
 
-/// The command line, the server, and whom to tell.
+/// A job's settings, output and pool.
 struct job_context {
-  job_context(const client_settings& asked_for, reporter& reporter_,
-              filexfer::any_connector connector, operation_runner& runs);
+  /// All references must outlive this object.
+  job_context(const client_settings& client, reporter& reporter, filexfer::any_connector connector,
+              operation_runner& runner);
 
   failure explain(const filexfer::transfer_failure& why) const {
-    return programs::explain(why, chosen.server.name());
+    return programs::explain(why, settings.server.name());
   }
 
-  /// Says why a job of the pool has failed. Returns the code.
-  exit_code report_failure(std::string_view subject) {
+  /// Reports why a job of the pool failed. Returns the code.
+  exit_code report_pool_failure(std::string_view subject) {
     return out.report(subject, explain(pool.last_failure()));
   }
 
-  const client_settings& chosen;
+  const client_settings& settings;
   reporter& out;
   operation_runner& operations;
   filexfer::transfer_pool<filexfer::any_connector> pool;
-  asio::thread_pool work;  // behind what uses it
+  asio::thread_pool work;  // declared last, so that it is joined first
 };
 
-exit_code list(job_context& at);
-exit_code upload(job_context& at);
-exit_code download(job_context& at);
-exit_code verify(job_context& at);
+exit_code list(job_context& job);
+exit_code upload(job_context& job);
+exit_code download(job_context& job);
+exit_code verify(job_context& job);
 
-/// Steps 3 to 22 of the simulation, over a connection of its own.
-exit_code simulate(const client_settings& chosen, reporter& out, operation_runner& operations,
+/// Runs steps 3 to 22 of the simulation over a new connection, without a pool.
+exit_code simulate(const client_settings& settings, reporter& out, operation_runner& operations,
                    filexfer::any_connector& connector);
 
-/// How a job of many files ends: with the first failure, in the order of the files.
+/// The exit code of a job: that of the first file, in the order of the files, that failed.
 class job_code {
  public:
-  /// Behind all that were taken up.
+  /// The index of a failure that comes after those of all files that were started.
   static constexpr std::size_t last = std::numeric_limits<std::size_t>::max();
 
   void note(std::size_t index, exit_code code) noexcept {
@@ -78,7 +81,7 @@ class job_code {
     code_ = code;
     index_ = index;
   }
-  exit_code code() const noexcept { return interruption::came() ? interrupted : code_; }
+  exit_code code() const noexcept { return interruption::received() ? interrupted : code_; }
 
  private:
   exit_code code_ = done;

@@ -10,7 +10,7 @@ namespace {
 
 using filexfer::listed_file;
 
-/// What `md5sum -c` reads: a `\` before the line where the name holds what has to be escaped.
+/// A line for `md5sum -c`: begins with `\` if the name has characters that are escaped.
 std::string md5sum_line(const listed_file& file) {
   std::string name;
   for (const char c : file.name) {
@@ -23,14 +23,14 @@ std::string md5sum_line(const listed_file& file) {
   return (escaped ? "\\" : "") + file.id.to_string() + "  " + name + '\n';
 }
 
-/// A line a file, by name, for a terminal.
-std::string table(std::vector<listed_file> files) {
+/// A table for a terminal, sorted by name.
+std::string format_table(std::vector<listed_file> files) {
   std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
     return std::tie(a.name, a.id) < std::tie(b.name, b.id);
   });
-  const std::string head = "BYTES";
+  const std::string size_heading = "BYTES";
   std::size_t digits = 0;
-  std::size_t width = head.size();
+  std::size_t width = size_heading.size();
   for (const listed_file& file : files) {
     digits = std::max(digits, 2 * file.id.size());
     width = std::max(width, std::to_string(file.size).size());
@@ -39,7 +39,7 @@ std::string table(std::vector<listed_file> files) {
     id.resize(digits, ' ');
     return id + "  " + std::string(width - size.size(), ' ') + size + "  " + name + '\n';
   };
-  std::string text = row("ID", head, "NAME");
+  std::string text = row("ID", size_heading, "NAME");
   for (const listed_file& file : files) {
     text += row(file.id.to_string(), std::to_string(file.size), filexfer::printable(file.name));
   }
@@ -48,24 +48,24 @@ std::string table(std::vector<listed_file> files) {
 
 }  // namespace
 
-exit_code list(job_context& at) {
-  const bool is_json = at.chosen.form == output_form::json;
-  const bool for_a_person = ::isatty(STDOUT_FILENO) == 1;
-  const bool md5sum = at.chosen.md5sum;
-  std::vector<listed_file> kept;
-  const auto show = [&](listed_file file) {
-    if (is_json) return at.out.tell(file);
-    if (for_a_person && !md5sum) return kept.push_back(std::move(file));
-    if (for_a_person) file.name = filexfer::printable(file.name);
-    at.out.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+exit_code list(job_context& job) {
+  const bool is_json = job.settings.format == output_format::json;
+  const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
+  const bool md5sum = job.settings.md5sum;
+  std::vector<listed_file> files;
+  const auto on_entry = [&](listed_file file) {
+    if (is_json) return job.out.report_entry(file);
+    if (is_terminal && !md5sum) return files.push_back(std::move(file));
+    if (is_terminal) file.name = filexfer::printable(file.name);
+    job.out.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
   };
-  const auto [ec, entries] = at.operations.run<std::uint64_t>([&](auto handler) {
-    at.pool.async_list_files({at.chosen.prefix, is_json}, show, std::move(handler));
+  const auto [ec, entries] = job.operations.run<std::uint64_t>([&](auto handler) {
+    job.pool.async_list_files({job.settings.prefix, is_json}, on_entry, std::move(handler));
   });
-  if (ec) return at.report_failure("list");
-  if (is_json || md5sum || !for_a_person) return done;
-  at.out.print(kept.empty() ? std::string{filexfer::no_files_words} + '\n'
-                            : table(std::move(kept)));
+  if (ec) return job.report_pool_failure("list");
+  if (is_json || md5sum || !is_terminal) return done;
+  job.out.print(files.empty() ? std::string{filexfer::no_files_words} + '\n'
+                              : format_table(std::move(files)));
   return done;
 }
 

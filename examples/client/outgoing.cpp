@@ -6,9 +6,9 @@ namespace programs {
 
 namespace fs = std::filesystem;
 
-void outgoing::prepare(std::error_code& ec) {
-  const spool input{ec};
-  if (!ec) open_ = [input](std::error_code& failed) { return input.open(failed); };
+void outgoing_file::prepare(std::error_code& ec) {
+  const stdin_spool spool{ec};
+  if (!ec) open_ = [spool](std::error_code& failed) { return spool.open(failed); };
 }
 
 void outgoing_files::advance() {
@@ -23,23 +23,23 @@ void outgoing_files::advance() {
       }
       folder_.reset();
     }
-    if (next_ == chosen_->words.size()) return;
-    take(chosen_->words[next_++]);
+    if (next_ == settings_->arguments.size()) return;
+    start_argument(settings_->arguments[next_++]);
   }
 }
 
-void outgoing_files::take(const std::string& word) {
+void outgoing_files::start_argument(const std::string& argument) {
   std::error_code ec;
-  if (word == "-" && chosen_->job == client_job::upload) {
-    current_.emplace(standard_input, chosen_->name.value_or("stdin"), outgoing::opener{});
-  } else if (!chosen_->name && fs::is_directory(word, ec)) {
-    folder_.emplace(word, chosen_->links, ec);
-    if (ec) current_.emplace(word, ec);
+  if (argument == "-" && settings_->job == client_job::upload) {
+    current_.emplace(standard_input, settings_->name.value_or("stdin"), outgoing_file::opener{});
+  } else if (!settings_->name && fs::is_directory(argument, ec)) {
+    folder_.emplace(argument, settings_->links, ec);
+    if (ec) current_.emplace(argument, ec);
   } else {
-    const auto open = [word](std::error_code& failed) {
-      return filexfer::file_source{word, failed};
+    const auto open = [argument](std::error_code& failed) {
+      return filexfer::file_source{argument, failed};
     };
-    current_.emplace(word, chosen_->name.value_or(fs::path{word}.filename()), open);
+    current_.emplace(argument, settings_->name.value_or(fs::path{argument}.filename()), open);
   }
 }
 

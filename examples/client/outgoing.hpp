@@ -2,7 +2,7 @@
 #define PROGRAMS_CLIENT_OUTGOING_HPP
 
 /// \file
-/// The files that the user named, and those below the folders that the user named.
+/// The files that arguments name, and those in the folders that arguments name.
 
 #include "common/client_settings.hpp"
 #include "common/failure.hpp"
@@ -20,19 +20,19 @@
 
 namespace programs {
 
-/// A file of this side, as an `upload_element`.
-class outgoing {
+/// A local file: an `upload_element`.
+class outgoing_file {
  public:
   using opener = std::function<filexfer::file_source(std::error_code&)>;
 
-  outgoing(std::string path, std::string name, opener open)
+  outgoing_file(std::string path, std::string name, opener open)
       : path_{std::move(path)}, name_{std::move(name)}, open_{std::move(open)} {}
 
-  /// One that can't be sent.
-  outgoing(std::string path, std::error_code ec) : path_{std::move(path)}, error_{ec} {}
+  /// A file that can't be sent.
+  outgoing_file(std::string path, std::error_code ec) : path_{std::move(path)}, error_{ec} {}
 
-  /// An entry below a folder.
-  explicit outgoing(filexfer::tree_file entry)
+  /// An entry of a folder.
+  explicit outgoing_file(filexfer::tree_file entry)
       : path_{entry.path().string()}, name_{entry.name()}, error_{entry.error()}, is_entry_{true} {
     if (!error_) open_ = [e = std::move(entry)](std::error_code& ec) { return e.open(ec); };
   }
@@ -42,12 +42,12 @@ class outgoing {
   std::error_code error() const noexcept { return error_; }
   filexfer::file_source open(std::error_code& ec) const { return open_(ec); }
 
-  /// Whether it takes as long as somebody else likes to have it: standard input is spooled first.
+  /// Whether it is standard input, which may block indefinitely, and which `prepare` spools.
   bool may_block() const noexcept { return !open_ && !error_; }
   void prepare(std::error_code& ec);
 
-  /// Why it failed on this side.
-  failure explain_here(std::error_code ec) const {
+  /// Explains an error of this side.
+  failure explain_local_error(std::error_code ec) const {
     return is_entry_ && ec == error_ ? explain_entry(ec) : explain_local(ec);
   }
 
@@ -59,33 +59,33 @@ class outgoing {
   opener open_;
 };
 
-/// What messages call it.
+/// Standard input's name in messages.
 inline constexpr const char* standard_input = "standard input";
 
-/// A range of what the words of the command line mean, gone through once.
+/// The input range of the files that the command line's arguments mean.
 class outgoing_files {
  public:
-  explicit outgoing_files(const client_settings& chosen) : chosen_{&chosen} {}
+  explicit outgoing_files(const client_settings& settings) : settings_{&settings} {}
 
   class iterator {
    public:
     using iterator_concept = std::input_iterator_tag;
-    using value_type = outgoing;
+    using value_type = outgoing_file;
     using difference_type = std::ptrdiff_t;
 
     iterator() noexcept = default;
-    explicit iterator(outgoing_files& all) : all_{&all} {}
+    explicit iterator(outgoing_files& files) : files_{&files} {}
 
-    outgoing& operator*() const { return *all_->current_; }
+    outgoing_file& operator*() const { return *files_->current_; }
     iterator& operator++() {
-      all_->advance();
+      files_->advance();
       return *this;
     }
     void operator++(int) { ++*this; }
-    bool operator==(std::default_sentinel_t) const { return !all_->current_; }
+    bool operator==(std::default_sentinel_t) const { return !files_->current_; }
 
    private:
-    outgoing_files* all_ = nullptr;
+    outgoing_files* files_ = nullptr;
   };
 
   iterator begin() {
@@ -94,17 +94,17 @@ class outgoing_files {
   }
   static std::default_sentinel_t end() noexcept { return {}; }
 
-  /// Words that were gone through.
-  std::size_t words_seen() const noexcept { return next_; }
+  /// The number of arguments that were started.
+  std::size_t arguments_used() const noexcept { return next_; }
 
  private:
   void advance();
-  void take(const std::string& word);
+  void start_argument(const std::string& argument);
 
-  const client_settings* chosen_;
+  const client_settings* settings_;
   std::size_t next_ = 0;
-  std::optional<filexfer::tree_source> folder_;  ///< That is gone through.
-  std::optional<outgoing> current_;
+  std::optional<filexfer::tree_source> folder_;  ///< The folder that is being iterated.
+  std::optional<outgoing_file> current_;
 };
 
 }  // namespace programs

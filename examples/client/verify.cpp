@@ -5,36 +5,36 @@
 
 namespace programs {
 
-exit_code verify(job_context& at) {
-  const display shown{at.operations.context(), at.out, at.pool.progress()};
+exit_code verify(job_context& job) {
+  const progress_display progress{job.operations.context(), job.out, job.pool.progress()};
   const interruption::interruptible scope;
-  if (at.out.shows_progress()) at.pool.async_count(outgoing_files{at.chosen}, asio::detached);
+  if (job.out.shows_progress()) job.pool.async_count(outgoing_files{job.settings}, asio::detached);
   job_code code;
-  std::size_t told = 0;
-  const auto tell = [&](const filexfer::file_result<outgoing>& result) {
-    const outgoing& file = result.element;
-    const bool is_lacking = result.failure.origin == filexfer::failure_origin::peer;
-    ++told;
-    if (result.failure && !is_lacking) {
+  std::size_t reported = 0;
+  const auto on_result = [&](const filexfer::file_result<outgoing_file>& result) {
+    const outgoing_file& file = result.element;
+    const bool is_missing = result.failure.origin == filexfer::failure_origin::peer;
+    ++reported;
+    if (result.failure && !is_missing) {
       const std::error_code ec = result.failure.error;
-      code.note(result.index,
-                at.out.report(file.label(), interruption::came() ? at.explain(result.failure)
-                                                                 : file.explain_here(ec)));
+      code.note(result.index, job.out.report(file.label(), interruption::received()
+                                                               ? job.explain(result.failure)
+                                                               : file.explain_local_error(ec)));
       return;
     }
-    if (is_lacking) code.note(result.index, wrong_digest);
-    at.out.tell({is_lacking ? verdict::lacks : verdict::held,
-                 direction::up,
-                 result.computed_here.to_string(),
-                 {},
-                 file.name(),
-                 file.label(),
-                 result.size});
+    if (is_missing) code.note(result.index, wrong_digest);
+    job.out.report_file({is_missing ? outcome::lacks : outcome::held,
+                         transfer_direction::up,
+                         result.computed_here.to_string(),
+                         {},
+                         file.name(),
+                         file.label(),
+                         result.size});
   };
-  const auto [ec, totals] = at.operations.run<filexfer::transfer_totals>([&](auto handler) {
-    at.pool.async_verify(outgoing_files{at.chosen}, tell, std::move(handler));
+  const auto [ec, totals] = job.operations.run<filexfer::transfer_totals>([&](auto handler) {
+    job.pool.async_verify(outgoing_files{job.settings}, on_result, std::move(handler));
   });
-  if (ec && told == 0) return at.report_failure("list");
+  if (ec && reported == 0) return job.report_pool_failure("list");
   return code.code();
 }
 

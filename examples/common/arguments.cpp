@@ -22,21 +22,21 @@ constexpr std::array<unit, 4> size_units{
 constexpr std::array<unit, 5> time_units{
     {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}}};
 
-/// Reads a number and a unit; nothing if it is none, or more than `most`.
+/// Parses a number with a unit; nothing if `text` is not one, or is greater than `max`.
 std::optional<std::uint64_t> parse_quantity(std::string_view text, std::span<const unit> units,
-                                            std::uint64_t most) {
+                                            std::uint64_t max) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{}) return std::nullopt;
   const auto suffix = text.substr(static_cast<std::size_t>(end - text.data()));
   for (const auto& [name, factor] : units) {
-    if (suffix == name && number <= most / factor) return number * factor;
+    if (suffix == name && number <= max / factor) return number * factor;
   }
   return std::nullopt;
 }
 
-[[noreturn]] void fail(std::string_view text, const char* wanted) {
-  throw bad_argument{std::string{text} + ": " + wanted};
+[[noreturn]] void fail(std::string_view text, const char* reason) {
+  throw bad_argument{std::string{text} + ": " + reason};
 }
 
 tcp_address parse_tcp(std::string_view text) {
@@ -62,8 +62,8 @@ tcp_address parse_tcp(std::string_view text) {
 }  // namespace
 
 std::uint64_t parse_bytes(std::string_view text) {
-  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  const auto bytes = parse_quantity(text, size_units, most);
+  constexpr auto max = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const auto bytes = parse_quantity(text, size_units, max);
   if (!bytes) fail(text, "no size; write bytes, or a number with K, M or G");
   return *bytes;
 }
@@ -76,8 +76,8 @@ std::size_t parse_count(std::string_view text) {
 }
 
 std::chrono::milliseconds parse_duration(std::string_view text) {
-  constexpr std::uint64_t a_hundred_years = 100 * 366 * 24 * std::uint64_t{3'600'000};
-  const auto count = parse_quantity(text, time_units, a_hundred_years);
+  constexpr std::uint64_t max_time = 100 * 366 * 24 * std::uint64_t{3'600'000};  // 100 years
+  const auto count = parse_quantity(text, time_units, max_time);
   if (!count) fail(text, "no time; write a number with ms, s, m or h");
   return std::chrono::milliseconds{*count};
 }
@@ -121,18 +121,18 @@ std::string to_string(const asio::local::stream_protocol::endpoint& endpoint) {
   return "unix:" + endpoint.path();
 }
 
-std::vector<asio::ip::tcp::endpoint> endpoints_of(const tcp_address& where) {
+std::vector<asio::ip::tcp::endpoint> resolve_address(const tcp_address& where) {
   std::error_code ec;
   const auto numeric = asio::ip::make_address(where.host, ec);
   if (!ec) return {{numeric, where.port}};
   asio::io_context context;
   asio::ip::tcp::resolver resolver{context};
-  std::vector<asio::ip::tcp::endpoint> found;
+  std::vector<asio::ip::tcp::endpoint> endpoints;
   for (const auto& entry : resolver.resolve(where.host, std::to_string(where.port), ec)) {
-    found.push_back(entry.endpoint());
+    endpoints.push_back(entry.endpoint());
   }
   if (ec) throw std::system_error{ec, to_string(address{where})};
-  return found;
+  return endpoints;
 }
 
 }  // namespace programs

@@ -2,7 +2,7 @@
 #define PROGRAMS_ARGUMENTS_HPP
 
 /// \file
-/// What several options of the programs look like.
+/// Parsing of the sizes, times and addresses that the programs' options take.
 
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -18,21 +18,21 @@
 
 namespace programs {
 
-/// An argument that can't be read; its text says why.
+/// An argument that can't be parsed; the text says why.
 struct bad_argument : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Reads bytes: `1048576`, `1024K`, `1M`; `K`, `M` and `G` are powers of 1024.
+/// Parses a number of bytes: `1048576`, `1024K`, `1M`; `K`, `M` and `G` are powers of 1024.
 std::uint64_t parse_bytes(std::string_view text);
 
-/// Reads a number from 1 to a million.
+/// Parses a number from 1 to a million.
 std::size_t parse_count(std::string_view text);
 
-/// Reads a time: `500ms`, `10s`, `5m`, `1h`; a number alone counts seconds.
+/// Parses a time: `500ms`, `10s`, `5m`, `1h`; without a unit in seconds.
 std::chrono::milliseconds parse_duration(std::string_view text);
 
-/// The same, above zero.
+/// As `parse_duration`, but rejects zero.
 std::chrono::milliseconds parse_timeout(std::string_view text);
 
 /// `HOST:PORT` or `[::1]:PORT`.
@@ -53,16 +53,15 @@ struct tls_address {
 
 using address = std::variant<tcp_address, unix_address, tls_address>;
 
-/// Refuses what this program was built without.
+/// Rejects `tls:` if the program was built without TLS.
 address parse_address(std::string_view text);
 
 std::string to_string(const address& where);
 std::string to_string(const asio::ip::tcp::endpoint& endpoint);
 std::string to_string(const asio::local::stream_protocol::endpoint& endpoint);
 
-/// The endpoints of a host, looked up if it is a name. Waits for the answer. Throws
-/// `std::system_error`.
-std::vector<asio::ip::tcp::endpoint> endpoints_of(const tcp_address& where);
+/// Returns a host's endpoints, resolving it if it is a name; blocks. Throws `std::system_error`.
+std::vector<asio::ip::tcp::endpoint> resolve_address(const tcp_address& where);
 
 }  // namespace programs
 

@@ -2,7 +2,7 @@
 #define PROGRAMS_CLI_HPP
 
 /// \file
-/// What the programs' command lines have in common.
+/// Shared parsing of the programs' command lines, with CLI11.
 
 #include "common/arguments.hpp"
 #include "common/failure.hpp"
@@ -21,23 +21,23 @@
 
 namespace programs {
 
-/// CLI11 takes the word `[a,b]` for two. This mark before it keeps it whole.
-inline constexpr char mark = '\x01';
+/// CLI11 splits an argument `[a,b]` into two. This prefix prevents that.
+inline constexpr char no_split_prefix = '\x01';
 
-inline bool needs_mark(std::string_view word) {
-  return word.starts_with(mark) || (word.starts_with('[') && word.ends_with(']'));
+inline bool needs_prefix(std::string_view word) {
+  return word.starts_with(no_split_prefix) || (word.starts_with('[') && word.ends_with(']'));
 }
 
-/// Adds an option or an argument; `take(words)` is called with what is given for it.
-template <class Take>
-CLI::Option* add_words(CLI::App& app, const std::string& name, Take take,
+/// Adds an option or a positional argument. `on_words(words)` is called with its values.
+template <class OnWords>
+CLI::Option* add_words(CLI::App& app, const std::string& name, OnWords on_words,
                        const std::string& description) {
-  const CLI::callback_t call = [name, take](CLI::results_t words) {
+  const CLI::callback_t call = [name, on_words](CLI::results_t words) {
     for (std::string& word : words) {
-      if (word.starts_with(mark)) word.erase(0, 1);
+      if (word.starts_with(no_split_prefix)) word.erase(0, 1);
     }
     try {
-      take(words);
+      on_words(words);
     } catch (const bad_argument& e) {
       throw CLI::ValidationError{name, e.what()};
     }
@@ -46,7 +46,7 @@ CLI::Option* add_words(CLI::App& app, const std::string& name, Take take,
   return app.add_option(name, call, description)->expected(1, -1)->allow_extra_args();
 }
 
-/// Adds an option whose text `parse` reads into `target`.
+/// Adds an option whose value is parsed with `parse` and assigned to `target`.
 template <class Target, class Parse>
 CLI::Option* add_option(CLI::App& app, const std::string& name, Target& target, Parse parse,
                         const std::string& description) {
@@ -54,11 +54,11 @@ CLI::Option* add_option(CLI::App& app, const std::string& name, Target& target, 
   return add_words(app, name, read, description)->expected(1)->allow_extra_args(false);
 }
 
-/// For arguments that are taken as they stand.
-inline std::string as_it_stands(const std::string& text) { return text; }
+/// The parser of arguments that are used unchanged.
+inline std::string verbatim(const std::string& text) { return text; }
 
-/// Reads the command line. Returns how the program ends if there is nothing more to do: after
-/// `--help`, `--version` and wrong usage.
+/// Parses the command line. Returns an exit code if the program has to end: after `--help`,
+/// `--version` or wrong usage.
 inline std::optional<exit_code> parse(CLI::App& app, int argc, char** argv) {
   const std::string version = std::to_string(FILEXFER_VERSION_MAJOR) + "." +
                               std::to_string(FILEXFER_VERSION_MINOR) + "." +
@@ -66,14 +66,14 @@ inline std::optional<exit_code> parse(CLI::App& app, int argc, char** argv) {
   app.set_version_flag("--version", "filexfer " + version);
   std::vector<std::string> words(argv + 1, argv + argc);
   for (std::string& word : words) {
-    if (needs_mark(word)) word.insert(word.begin(), mark);
+    if (needs_prefix(word)) word.insert(word.begin(), no_split_prefix);
   }
-  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  std::reverse(words.begin(), words.end());  // CLI11 expects the last one first
   try {
     app.parse(std::move(words));
     return std::nullopt;
   } catch (const CLI::ParseError& e) {
-    return after_output(app.exit(e) == 0 ? done : wrong_usage);
+    return flush_output(app.exit(e) == 0 ? done : wrong_usage);
   }
 }
 

@@ -2,7 +2,7 @@
 #define PROGRAMS_FAILURE_HPP
 
 /// \file
-/// What went wrong, to what, what to do about it, and how the program then ends.
+/// The programs' error messages and exit codes.
 
 #include <filexfer/transfer_types.hpp>
 
@@ -13,51 +13,52 @@
 
 namespace programs {
 
-/// How the programs end.
+/// Exit codes of the programs.
 enum exit_code : int {
   done = 0,
-  wrong_digest = 1,  ///< What arrived is not what was sent.
+  wrong_digest = 1,  ///< The bytes that arrived are not those that were sent.
   wrong_usage = 2,
-  refused = 3,     ///< The server said no.
-  broken = 4,      ///< The connection failed or broke, or the peer broke the protocol.
-  local_file = 5,  ///< A file or a store on this side could not be read or written.
+  refused = 3,           ///< The server refused.
+  connection_error = 4,  ///< The connection failed or broke, or the peer broke the protocol.
+  local_error = 5,       ///< A file or a store on this side could not be read or written.
   interrupted = 130
 };
 
+/// A message, and the exit code that goes with it.
 struct failure {
   exit_code code = done;
   std::string text;
 };
 
-/// A file of this side could not be read or written.
+/// Explains why a local file could not be read or written.
 failure explain_local(std::error_code ec);
 
-/// An entry below a folder can't be sent; or it is skipped, which is no failure.
+/// Explains why an entry of a folder can't be sent, or is skipped; the latter with the code `done`.
 failure explain_entry(std::error_code ec);
 
-/// A transfer, or whatever else was asked of the server, has failed. `server` is its address, or
-/// empty if a command leads there.
+/// Explains why a transfer, or another request to the server, failed. `server` is the server's
+/// address; empty if the connection is a command's pipe.
 failure explain(const filexfer::transfer_failure& why, std::string_view server);
 
-/// The same in the middle of a sentence: without what to do about it.
+/// As `explain`, but only the text, without "trying again is safe".
 std::string cause(const filexfer::transfer_failure& why, std::string_view server);
 
-/// A line that says it: `subject: text`.
-std::string message(std::string_view subject, const failure& what);
+/// Returns the line `subject: text`.
+std::string format_message(std::string_view subject, const failure& failure);
 
-/// Says it on stderr. Returns the code.
-exit_code report(std::string_view subject, const failure& what);
+/// Prints the message on stderr. Returns the code.
+exit_code report(std::string_view subject, const failure& failure);
 
-/// How a program ends that would end with `code`, once all is said on standard output.
-exit_code after_output(exit_code code);
+/// Flushes standard output. Returns `code`, or `local_error` if all else succeeded but this failed.
+exit_code flush_output(exit_code code);
 
-/// Runs a program: what it could not cope with ends it with a message, not with a trace.
+/// Runs a program. An exception that escapes is reported and becomes the exit code.
 template <class Run>
-int guarded(std::string_view program, Run run) {
+int run_guarded(std::string_view program, Run run) {
   try {
     return run();
   } catch (const std::exception& e) {
-    return report(program, {local_file, e.what()});
+    return report(program, {local_error, e.what()});
   }
 }
 

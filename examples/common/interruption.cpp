@@ -14,17 +14,17 @@
 namespace programs {
 namespace {
 
-// A signal handler has nothing but globals.
-std::atomic<int> interruptible_now{0};
+// Global, because a signal handler has no other state.
+std::atomic<int> interruptible_count{0};
 int pipe_ends[2] = {-1, -1};
 
 static_assert(std::atomic<int>::is_always_lock_free);
 
 extern "C" void on_signal(int) {
-  if (interruptible_now.load() == 0) ::_exit(interrupted);
-  const int kept = errno;
+  if (interruptible_count.load() == 0) ::_exit(interrupted);
+  const int saved_errno = errno;
   [[maybe_unused]] const auto written = ::write(pipe_ends[1], "!", 1);
-  errno = kept;
+  errno = saved_errno;
 }
 
 }  // namespace
@@ -38,14 +38,14 @@ void interruption::watch() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
 }
 
-bool interruption::came() noexcept {
+bool interruption::received() noexcept {
   struct pollfd end = {pipe_ends[0], POLLIN, 0};
   return ::poll(&end, 1, 0) == 1;
 }
 
 int interruption::descriptor() noexcept { return pipe_ends[0]; }
 
-interruption::interruptible::interruptible() noexcept { ++interruptible_now; }
-interruption::interruptible::~interruptible() { --interruptible_now; }
+interruption::interruptible::interruptible() noexcept { ++interruptible_count; }
+interruption::interruptible::~interruptible() { --interruptible_count; }
 
 }  // namespace programs

@@ -2,24 +2,27 @@
 #define PROGRAMS_INTERRUPTION_HPP
 
 /// \file
-/// SIGINT, SIGTERM and SIGHUP for a program that may have something to clean up.
+/// Handling of SIGINT, SIGTERM and SIGHUP that lets a program clean up.
 
 namespace programs {
 
-/// Ends the process with code 130 at such a signal, or lets it end by itself.
+/// By default such a signal ends the process at once, with exit code 130.
 ///
-/// While an `interruptible` object lives, the first signal makes `descriptor()` readable, for ever:
-/// whoever waits for it cancels what is under way. A second signal kills.
+/// While an `interruptible` object lives, the first signal instead makes `descriptor()` permanently
+/// readable; the code that waits for it then cancels what is in flight. Another of the same signal
+/// kills the process.
 class interruption {
  public:
-  /// Begins to watch for signals. Throws `std::system_error`.
+  /// Installs the signal handlers. Throws `std::system_error`.
   static void watch();
 
-  /// Whether a signal came that did not end the process.
-  static bool came() noexcept;
+  /// Whether a signal was received that did not end the process.
+  static bool received() noexcept;
 
+  /// Readable once `received()`; remains owned by this class.
   static int descriptor() noexcept;
 
+  /// A scope in which a signal does not end the process.
   class interruptible {
    public:
     interruptible() noexcept;

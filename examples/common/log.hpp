@@ -15,18 +15,19 @@
 
 namespace programs {
 
-/// One `write` a line, so that the lines of several threads and processes stay apart.
+/// Writes each line with a single `write`, so that lines of several threads and processes don't
+/// mix.
 inline void write_log(std::string line) {
   line += '\n';
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 
 inline void log_event(const std::string& peer, const filexfer::session_event& event) {
-  if (event.verb == filexfer::command::features && !event.error) return;  // of no file
-  // Without descriptors a server asks for a connection again and again: one line tells it.
-  static std::atomic<bool> said_so = false;
-  const bool no_connection = peer.empty() && event.error;
-  if (said_so.exchange(no_connection) && no_connection) return;
+  if (event.verb == filexfer::command::features && !event.error) return;  // concerns no file
+  // Out of descriptors, a server fails to accept repeatedly: that is logged once.
+  static std::atomic<bool> was_logged = false;
+  const bool is_accept_error = peer.empty() && event.error;
+  if (was_logged.exchange(is_accept_error) && is_accept_error) return;
   write_log(format_event(std::chrono::system_clock::now(), peer, event));
 }
 

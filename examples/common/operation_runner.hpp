@@ -2,7 +2,7 @@
 #define PROGRAMS_OPERATION_RUNNER_HPP
 
 /// \file
-/// Asynchronous operations for a program that does one thing after another.
+/// Runs asynchronous operations in sequential code.
 
 #include "common/interruption.hpp"
 
@@ -24,8 +24,8 @@
 
 namespace programs {
 
-/// Runs operations one at a time, each to its end, so that a program reads from top to bottom and
-/// still has deadlines, progress and cancelling.
+/// Runs one asynchronous operation at a time until it completes. The program reads as sequential
+/// code, and still has deadlines, progress and cancellation.
 class operation_runner {
  public:
   /// `interruption::watch()` must have been called.
@@ -37,35 +37,36 @@ class operation_runner {
 
   asio::io_context& context() noexcept { return context_; }
 
-  /// Calls `start(handler)`, which starts an operation whose handler is
-  /// `void(std::error_code, Results...)`; returns what the handler got. An interruption cancels it.
+  /// Calls `start(handler)`, which starts an operation with a handler
+  /// `void(std::error_code, Results...)`. Returns the handler's arguments. An interruption cancels
+  /// the operation.
   template <class... Results, class Start>
   std::tuple<std::error_code, Results...> run(Start start) {
-    std::optional<std::tuple<std::error_code, Results...>> ended;
-    context_.restart();  // it stops where nothing is under way
+    std::optional<std::tuple<std::error_code, Results...>> result;
+    context_.restart();  // a context stops when it runs out of work
     start(asio::bind_cancellation_slot(cancel_.slot(), [&](std::error_code ec, Results... results) {
-      ended.emplace(ec, std::move(results)...);
+      result.emplace(ec, std::move(results)...);
     }));
-    if (interruption::came()) cancel_.emit(asio::cancellation_type::terminal);
-    while (!ended) context_.run_one();
-    return std::move(*ended);
+    if (interruption::received()) cancel_.emit(asio::cancellation_type::terminal);
+    while (!result) context_.run_one();
+    return std::move(*result);
   }
 
-  /// The same, with `asio::error::timed_out` if it has not ended within that time.
+  /// As `run`, but cancels the operation after `timeout`, with `asio::error::timed_out`.
   template <class... Results, class Start>
-  std::tuple<std::error_code, Results...> run_within(std::chrono::seconds time, Start start) {
-    bool late = false;
-    asio::steady_timer deadline{context_, time};
+  std::tuple<std::error_code, Results...> run_within(std::chrono::seconds timeout, Start start) {
+    bool timed_out = false;
+    asio::steady_timer deadline{context_, timeout};
     deadline.async_wait([&](std::error_code ec) {
       if (ec) return;
-      late = true;
+      timed_out = true;
       cancel_.emit(asio::cancellation_type::terminal);
     });
-    auto ended = run<Results...>(std::move(start));
+    auto result = run<Results...>(std::move(start));
     deadline.cancel();
-    context_.poll();  // the deadline's handler refers to what is here
-    if (late && std::get<0>(ended)) std::get<0>(ended) = asio::error::timed_out;
-    return ended;
+    context_.poll();  // the deadline's handler refers to local variables
+    if (timed_out && std::get<0>(result)) std::get<0>(result) = asio::error::timed_out;
+    return result;
   }
 
  private:

@@ -2,7 +2,7 @@
 #define PROGRAMS_PROCESS_HPP
 
 /// \file
-/// What a process that moves files sets right before it begins.
+/// Process-wide settings, to be made before any file is transferred.
 
 #include <csignal>
 
@@ -10,23 +10,25 @@
 
 namespace programs {
 
-/// A peer that has gone and a file that may not grow are errors of one transfer, no reason to die.
-inline void ignore_signals_of_writes() {
+/// Makes writes to a closed connection, or beyond the file size limit, fail with an error instead
+/// of a signal that ends the process.
+inline void ignore_write_signals() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-/// Every connection takes a descriptor or two; the usual soft limit of 1024 is there for `select`.
-inline void take_all_descriptors() {
+/// Raises the soft limit of open descriptors to the hard one: each connection takes one or two. The
+/// usual soft limit of 1024 exists for `select`.
+inline void raise_descriptor_limit() {
   struct rlimit limit {};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Whoever started this process may have had its own children reaped by the system. How a command
-/// has ended would not be known then.
-inline void await_children() { std::signal(SIGCHLD, SIG_DFL); }
+/// The parent process may have passed on an ignored SIGCHLD. The system would then reap this
+/// process's children, and their exit status would be lost.
+inline void reset_child_signal() { std::signal(SIGCHLD, SIG_DFL); }
 
 }  // namespace programs
 

@@ -2,7 +2,7 @@
 #define PROGRAMS_REPORTER_HPP
 
 /// \file
-/// All that a client says while it works.
+/// The output of filexfer-client: results, messages and progress.
 
 #include "common/failure.hpp"
 
@@ -20,93 +20,94 @@
 
 namespace programs {
 
-/// Whether to show how far a job is that takes a while.
-enum class show_progress { never, when_slow };
+/// Whether to show the progress of jobs that take longer than half a second.
+enum class progress_mode { never, when_slow };
 
-/// Text for people, or everything on stdout in lines of JSON, an object an event.
-enum class output_form { text, json };
+/// Text for people; or JSON lines on stdout for everything, one object per event.
+enum class output_format { text, json };
 
-/// What came of a file.
-enum class verdict { success, already_there, fail, held, lacks };
+/// The result of a file's transfer, or of its verification.
+enum class outcome { success, already_there, fail, held, lacks };
 
-/// Which way a file goes. Text shows it as it is called where it goes to.
-enum class direction { up, down };
+/// The direction of a transfer. Text output shows the file's name at its target.
+enum class transfer_direction { up, down };
 
-struct outcome {
-  verdict what;
-  direction way;
-  std::string id;        ///< The digest of the bytes here.
-  std::string id_there;  ///< That of those there, if it differs.
-  std::string name;      ///< At the server; empty if that is not known.
-  std::string path;      ///< Here.
+/// The result of one file, as it is printed.
+struct file_report {
+  outcome result;
+  transfer_direction direction;
+  std::string id;        ///< Digest of the bytes on this side.
+  std::string id_there;  ///< Digest on the server's side, if it differs.
+  std::string name;      ///< Name at the server; empty if unknown.
+  std::string path;      ///< Local path.
   std::uint64_t size;
 };
 
-/// Says what came of each file, and whatever else there is to say, apart from the line that shows
-/// how far the job is.
+/// Prints results, messages and the progress line, which it erases before other output.
 class reporter {
  public:
   using snapshot = filexfer::transfer_progress::snapshot;
 
-  reporter(output_form form, show_progress when);
+  reporter(output_format format, progress_mode mode);
 
-  void tell(const outcome& of_a_file);
+  void report_file(const file_report& file);
 
-  /// An entry of the server's list; in JSON only.
-  void tell(const filexfer::listed_file& entry);
+  /// Prints an entry of the server's list; JSON only.
+  void report_entry(const filexfer::listed_file& entry);
 
-  /// Text for standard output as it stands.
+  /// Prints text on standard output unchanged.
   void print(std::string_view text);
 
-  /// Says it: as text on stderr, `subject: text`. Returns the code.
-  exit_code report(std::string_view subject, const failure& what);
+  /// Prints a message; as text on stderr, in the form `subject: text`. Returns the code.
+  exit_code report(std::string_view subject, const failure& failure);
 
-  /// Another attempt is made, because of `why`.
-  void trying_again(std::string_view subject, std::string_view why);
+  /// Reports that another attempt is made, because of `why`.
+  void report_retry(std::string_view subject, std::string_view why);
 
-  /// Whether `show` does anything.
+  /// Whether progress is to be shown at all.
   bool shows_progress() const noexcept { return shows_progress_; }
 
-  /// How far the job is; as text, until something else is said.
-  void show(const snapshot& now, double bytes_per_second);
-  void end_show();
+  /// Shows progress; as text, in a line that stays until something else is printed.
+  void show_progress(const snapshot& now, double bytes_per_second);
+  void hide_progress();
 
-  /// How often `show` is worth it.
-  std::chrono::milliseconds period() const noexcept {
-    return std::chrono::milliseconds{form_ == output_form::json ? 500 : 200};
+  /// How often to call `show_progress`.
+  std::chrono::milliseconds progress_period() const noexcept {
+    return std::chrono::milliseconds{format_ == output_format::json ? 500 : 200};
   }
 
-  /// The job has come to its end, and the program exits with that code; in JSON only.
-  void end(const snapshot& now, exit_code code);
+  /// Prints the totals and the program's exit code at the end; JSON only.
+  void report_summary(const snapshot& now, exit_code code);
 
  private:
   using clock = std::chrono::steady_clock;
 
   void write(std::ostream& to, std::string_view text);
   void write_line(std::string_view line);
-  void erase();
+  void erase_progress_line();
 
-  output_form form_;
-  show_progress when_;
+  output_format format_;
+  progress_mode mode_;
   bool shows_progress_;
-  const clock::time_point begun_ = clock::now();
-  bool line_shown_ = false;
-  std::uint64_t good_ = 0;  ///< Files that something else than a failure was told of.
+  const clock::time_point started_at_ = clock::now();
+  bool has_progress_line_ = false;
+  std::uint64_t succeeded_ = 0;  ///< Files reported without failure, and entries.
 };
 
-/// Shows how far a job is, for as long as this lives, once it has taken half a second: in one line
-/// on the terminal, which is gone at the end; or in JSON, twice a second. The context has to run.
-class display {
+/// Shows a job's progress while this object lives, from half a second on: in a line on the
+/// terminal, which is erased at the end; or in JSON, twice a second. The context must be run.
+class progress_display {
  public:
-  display(asio::io_context& context, reporter& out, const filexfer::transfer_progress& job);
-  display(const display&) = delete;
-  display& operator=(const display&) = delete;
-  ~display();
+  progress_display(asio::io_context& context, reporter& out,
+                   const filexfer::transfer_progress& job);
+  progress_display(const progress_display&) = delete;
+  progress_display& operator=(const progress_display&) = delete;
+  ~progress_display();
 
  private:
   class progress_timer;
 
-  std::shared_ptr<progress_timer> shown_;  ///< Null if nothing is.
+  std::shared_ptr<progress_timer> timer_;  ///< Null if no progress is shown.
 };
 
 }  // namespace programs

@@ -28,52 +28,52 @@ constexpr const char* footer =
 
 constexpr const char* stdio = "stdio";
 
-/// All places to listen, or none for standard input and output, which serve one client.
+/// Returns the addresses to listen on; none for standard input and output, which serve one client.
 std::vector<address> parse_listen(const std::vector<std::string>& words) {
   if (std::count(words.begin(), words.end(), stdio) > 0) {
     if (words.size() == 1) return {};
     throw bad_argument{"stdio serves one client, and nothing beside it"};
   }
-  std::vector<address> all;
-  for (const std::string& word : words) all.push_back(parse_address(word));
-  return all;
+  std::vector<address> addresses;
+  for (const std::string& word : words) addresses.push_back(parse_address(word));
+  return addresses;
 }
 
 }  // namespace
 
-bool speaks_tls(const server_settings& chosen) {
-  return std::any_of(chosen.listen.begin(), chosen.listen.end(), [](const address& where) {
+bool uses_tls(const server_settings& settings) {
+  return std::any_of(settings.listen.begin(), settings.listen.end(), [](const address& where) {
     return std::holds_alternative<tls_address>(where);
   });
 }
 
-std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
-  filexfer::server_options& options = chosen.options;
+std::optional<exit_code> parse(server_settings& settings, int argc, char** argv) {
+  filexfer::server_options& options = settings.options;
   filexfer::session_options& session = options.session;
-  chosen.listen = {tcp_address{"127.0.0.1", 9999}};
+  settings.listen = {tcp_address{"127.0.0.1", 9999}};
 
   CLI::App app{description, "filexfer-server"};
   app.footer(footer);
-  const auto listen = [&](const auto& words) { chosen.listen = parse_listen(words); };
+  const auto listen = [&](const auto& words) { settings.listen = parse_listen(words); };
   add_words(app, "--listen", listen,
             "Where to listen; may be repeated; port 0 takes a free one; stdio serves one client on "
             "standard input and output")
       ->type_name("HOST:PORT|[::1]:PORT|tls:HOST:PORT|unix:PATH|stdio [127.0.0.1:9999]")
       ->allow_extra_args(false);
-  add_option(app, "--cert", chosen.certificate, as_it_stands,
+  add_option(app, "--cert", settings.certificate, verbatim,
              "With tls: the server's certificate, and those of its issuers behind it, PEM")
       ->type_name("FILE");
-  add_option(app, "--key", chosen.key, as_it_stands, "With tls: the certificate's key, PEM")
+  add_option(app, "--key", settings.key, verbatim, "With tls: the certificate's key, PEM")
       ->type_name("FILE");
-  add_option(app, "--store", chosen.store, as_it_stands,
+  add_option(app, "--store", settings.store, verbatim,
              "A folder, made if missing, or the word memory")
-      ->type_name("DIR|memory [" + chosen.store + "]");
-  add_option(app, "--partial-age", chosen.partial_age, parse_duration,
+      ->type_name("DIR|memory [" + settings.store + "]");
+  add_option(app, "--partial-age", settings.partial_age, parse_duration,
              "How long a folder keeps what arrived of an upload that broke, to go on with it")
       ->type_name("TIME [24h]");
-  app.add_option("--digest", chosen.digest,
+  app.add_option("--digest", settings.digest,
                  "What the files' ids are; sha256 where an attacker may choose files")
-      ->type_name("md5|sha256 [" + chosen.digest + "]")
+      ->type_name("md5|sha256 [" + settings.digest + "]")
       ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
   add_option(app, "--max-size", session.max_size, parse_bytes, "Bytes of the largest upload")
       ->type_name("SIZE");
@@ -86,14 +86,14 @@ std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv) {
   add_option(app, "--grace", options.grace, parse_duration,
              "How long transfers may go on after a signal")
       ->type_name("TIME [10s]");
-  add_option(app, "--threads", chosen.threads, parse_count,
+  add_option(app, "--threads", settings.threads, parse_count,
              "Threads for connections, and as many for hashing and the disk")
-      ->type_name("N [" + std::to_string(chosen.threads) + "]");
+      ->type_name("N [" + std::to_string(settings.threads) + "]");
   app.add_flag_callback(
       "--read-only", [&] { session.access = filexfer::access::read_only; }, "Take no uploads");
-  app.add_flag("--quiet", chosen.quiet, "No log on stderr");
+  app.add_flag("--quiet", settings.quiet, "No log on stderr");
   app.parse_complete_callback([&] {
-    if (!speaks_tls(chosen) || !(chosen.certificate.empty() || chosen.key.empty())) return;
+    if (!uses_tls(settings) || !(settings.certificate.empty() || settings.key.empty())) return;
     throw CLI::RequiredError{"With tls: --cert and --key"};
   });
   if (const auto ended = parse(app, argc, argv)) return *ended;

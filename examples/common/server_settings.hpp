@@ -20,10 +20,10 @@
 
 namespace programs {
 
-/// What the command line of filexfer-server asks for.
+/// The values of filexfer-server's command line.
 struct server_settings {
-  std::vector<address> listen;  ///< Empty where one client is served on standard input and output.
-  std::string certificate;      ///< For TLS.
+  std::vector<address> listen;  ///< Empty to serve one client on standard input and output.
+  std::string certificate;      ///< For TLS, as `key`.
   std::string key;
   std::string store = "./filexfer-store";
   filexfer::server_options options;
@@ -33,11 +33,11 @@ struct server_settings {
   bool quiet = false;
 };
 
-/// Whether it listens for TLS anywhere.
-bool speaks_tls(const server_settings& chosen);
+/// Whether any of the addresses is a TLS one.
+bool uses_tls(const server_settings& settings);
 
-/// Reads the command line; how the program ends, if it has nothing more to do.
-std::optional<exit_code> parse(server_settings& chosen, int argc, char** argv);
+/// Parses the command line; returns an exit code if the program has to end.
+std::optional<exit_code> parse(server_settings& settings, int argc, char** argv);
 
 }  // namespace programs
 

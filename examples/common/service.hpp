@@ -2,7 +2,7 @@
 #define PROGRAMS_SERVICE_HPP
 
 /// \file
-/// What filexfer-server runs, from start to signal.
+/// Runs filexfer-server's servers until a signal stops them.
 
 #include "common/log.hpp"
 #include "common/server_settings.hpp"
@@ -28,16 +28,15 @@
 
 namespace programs {
 
-/// Everything that serves one store: servers at all the addresses, or one session on standard input
-/// and output.
+/// Serves one store: with a server per address, or one session on standard input and output.
 template <class Store, filexfer::hasher Hasher>
 class service {
  public:
   /// Throws `std::system_error` if a certificate or its key can't be read.
-  service(const server_settings& chosen, Store& store) : settings_{chosen}, store_{store} {
+  service(const server_settings& settings, Store& store) : settings_{settings}, store_{store} {
 #ifdef PROGRAMS_WITH_TLS
-    if (speaks_tls(chosen)) {
-      tls_context_.emplace(filexfer::make_server_context(chosen.certificate, chosen.key));
+    if (uses_tls(settings)) {
+      tls_context_.emplace(filexfer::make_server_context(settings.certificate, settings.key));
     }
 #endif
   }
@@ -49,95 +48,96 @@ class service {
     }
   }
 
-  /// Takes `streams` over, to serve who is there. Throws `std::system_error`.
+  /// Serves the client on `streams`, which it takes ownership of. Throws `std::system_error`.
   void serve(const filexfer::standard_streams& streams) {
-    const auto one = std::make_shared<stdio_session>(*this, streams);
-    parts_.push_back({"", [one] { one->start(); }, [one] { one->stop(); },
-                      [one] { one->cancel.emit(asio::cancellation_type::terminal); }});
+    const auto session = std::make_shared<stdio_session>(*this, streams);
+    parts_.push_back({"", [session] { session->start(); }, [session] { session->stop(); },
+                      [session] { session->cancel.emit(asio::cancellation_type::terminal); }});
   }
 
-  /// Says where it listens, and serves until a signal has ended it, or the one session has ended;
-  /// returns how that did. One that a signal ended has not failed.
+  /// Prints the addresses that it listens on, and serves until a signal has stopped it, or the
+  /// session on standard input and output has ended. Returns that session's error, unless a signal
+  /// stopped it.
   std::error_code run() {
-    await_signal([this] { stop(); });
+    wait_for_signal([this] { stop(); });
     running_ = parts_.size();
-    for (const part& one : parts_) one.start();
-    std::vector<std::jthread> others;
+    for (const service_part& part : parts_) part.start();
+    std::vector<std::jthread> more_threads;
     const std::size_t threads = settings_.listen.empty() ? 1 : settings_.threads;
-    while (others.size() + 1 < threads) others.emplace_back([this] { run_context(); });
-    for (const part& one : parts_) {
-      if (!one.where.empty()) std::cout << "listening on " << one.where << std::endl;
+    while (more_threads.size() + 1 < threads) more_threads.emplace_back([this] { run_context(); });
+    for (const service_part& part : parts_) {
+      if (!part.address.empty()) std::cout << "listening on " << part.address << std::endl;
     }
     run_context();
-    return failed_;
+    return session_error_;
   }
 
  private:
   using tcp = asio::ip::tcp;
   using local = asio::local::stream_protocol;
-  /// Of whichever protocol a socket is: so sessions are compiled once for both.
+  /// A socket of either protocol, so that sessions are compiled once for both.
   using any_socket = asio::generic::stream_protocol::socket;
   template <class Protocol, class Stream>
-  using server = filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>;
+  using server_of = filexfer::server<Protocol, Store, Hasher, asio::steady_timer, Stream>;
 
-  /// Something that serves.
-  struct part {
-    std::string where;  ///< Empty where nobody is told.
+  /// A server, or the session on standard input and output.
+  struct service_part {
+    std::string address;  ///< To print; empty for standard input and output.
     std::function<void()> start;
-    std::function<void()> stop;  ///< What is under way may end.
-    std::function<void()> break_off;
+    std::function<void()> stop;  ///< Graceful: lets transfers in flight finish.
+    std::function<void()> abort;
   };
 
   struct stdio_session {
-    stdio_session(service& owner, const filexfer::standard_streams& streams)
-        : all{owner},
-          session{filexfer::any_stream{filexfer::pipe_stream{all.context_.get_executor(),
+    stdio_session(service& s, const filexfer::standard_streams& streams)
+        : owner{s},
+          session{filexfer::any_stream{filexfer::pipe_stream{owner.context_.get_executor(),
                                                              streams.input, streams.output}},
-                  all.store_, all.settings_.options.session} {
-      session.work_executor(all.work_.get_executor());
-      if (all.settings_.quiet) return;
+                  owner.store_, owner.settings_.options.session} {
+      session.work_executor(owner.work_.get_executor());
+      if (owner.settings_.quiet) return;
       session.observe([](const filexfer::session_event& event) { log_event("stdio", event); });
     }
 
     void start() {
       session.async_run(asio::bind_cancellation_slot(cancel.slot(), [this](std::error_code ec) {
-        if (!all.is_stopping_) all.failed_ = ec;
+        if (!owner.is_stopping_) owner.session_error_ = ec;
         grace.cancel();
-        all.one_has_ended();
+        owner.on_part_ended();
       }));
     }
 
     void stop() {
-      grace.expires_after(all.settings_.options.grace);
+      grace.expires_after(owner.settings_.options.grace);
       grace.async_wait([this](std::error_code ec) {
-        if (!ec && all.running_ > 0) all.break_off();
+        if (!ec && owner.running_ > 0) owner.abort();
       });
       cancel.emit(asio::cancellation_type::total);
     }
 
-    service& all;
+    service& owner;
     asio::cancellation_signal cancel;
-    asio::steady_timer grace{all.context_};
+    asio::steady_timer grace{owner.context_};
     filexfer::session<filexfer::any_stream, Store, Hasher> session;
   };
 
   void listen_on(const tcp_address& where) {
-    for (const auto& endpoint : endpoints_of(where)) add_plain<tcp>(endpoint);
+    for (const auto& endpoint : resolve_address(where)) add_plain<tcp>(endpoint);
   }
 
   void listen_on(const unix_address& where) { add_plain<local>(local::endpoint{where.path}); }
 
   template <class Protocol>
   void add_plain(const typename Protocol::endpoint& endpoint) {
-    auto& added = add<server<Protocol, any_socket>>(endpoint, "");
-    added.wrap([](typename Protocol::socket socket) { return any_socket{std::move(socket)}; });
+    auto& server = add<server_of<Protocol, any_socket>>(endpoint, "");
+    server.wrap([](typename Protocol::socket socket) { return any_socket{std::move(socket)}; });
   }
 
   void listen_on([[maybe_unused]] const tls_address& where) {
-#ifdef PROGRAMS_WITH_TLS  // or such addresses were refused before
-    for (const auto& endpoint : endpoints_of(where.tcp)) {
-      auto& added = add<server<tcp, filexfer::any_stream>>(endpoint, "tls:");
-      added.wrap([this](tcp::socket socket) {
+#ifdef PROGRAMS_WITH_TLS  // otherwise parse_address rejects TLS addresses
+    for (const auto& endpoint : resolve_address(where.tcp)) {
+      auto& server = add<server_of<tcp, filexfer::any_stream>>(endpoint, "tls:");
+      server.wrap([this](tcp::socket socket) {
         return filexfer::any_stream{filexfer::tls_stream<tcp::socket>{
             std::move(socket), *tls_context_, asio::ssl::stream_base::server}};
       });
@@ -146,23 +146,23 @@ class service {
   }
 
   template <class Server>
-  Server& add(const typename Server::endpoint_type& endpoint, const std::string& kind) try {
-    const auto made =
+  Server& add(const typename Server::endpoint_type& endpoint, const std::string& prefix) try {
+    const auto server =
         std::make_shared<Server>(context_.get_executor(), endpoint, store_, settings_.options);
-    made->work_executor(work_.get_executor());
-    if (!settings_.quiet) made->observe(log_event);
-    const auto stop = [this, &s = *made] {
-      s.async_stop(asio::bind_executor(strand_, [this](std::error_code) { one_has_ended(); }));
+    server->work_executor(work_.get_executor());
+    if (!settings_.quiet) server->observe(log_event);
+    const auto stop = [this, &s = *server] {
+      s.async_stop(asio::bind_executor(strand_, [this](std::error_code) { on_part_ended(); }));
     };
-    servers_.push_back(made);
-    parts_.push_back({kind + to_string(made->local_endpoint()), [&s = *made] { s.start(); }, stop,
-                      [this] { servers_.clear(); }});
-    return *made;
+    servers_.push_back(server);
+    parts_.push_back({prefix + to_string(server->local_endpoint()), [&s = *server] { s.start(); },
+                      stop, [this] { servers_.clear(); }});
+    return *server;
   } catch (const std::system_error& e) {
     throw std::system_error{e.code(), to_string(endpoint)};
   }
 
-  /// No exception ends the server.
+  /// Runs the context; an exception is logged and does not end the server.
   void run_context() {
     for (;;) {
       try {
@@ -174,26 +174,26 @@ class service {
     }
   }
 
-  template <class Call>
-  void await_signal(Call call) {
-    signals_.async_wait([this, call](std::error_code ec, int) {
-      if (!ec && running_ > 0) call();  // it may have come before its wait was cancelled
+  template <class OnSignal>
+  void wait_for_signal(OnSignal on_signal) {
+    signals_.async_wait([this, on_signal](std::error_code ec, int) {
+      if (!ec && running_ > 0) on_signal();  // may have been received before the wait was cancelled
     });
   }
 
   void stop() {
     is_stopping_ = true;
     if (!settings_.quiet) log_text("stopping: what is under way may end");
-    await_signal([this] { break_off(); });
-    for (const part& one : parts_) one.stop();
+    wait_for_signal([this] { abort(); });
+    for (const service_part& part : parts_) part.stop();
   }
 
-  void break_off() {
+  void abort() {
     if (!settings_.quiet) log_text("breaking off what is under way");
-    for (const part& one : parts_) one.break_off();
+    for (const service_part& part : parts_) part.abort();
   }
 
-  void one_has_ended() {
+  void on_part_ended() {
     if (--running_ == 0) signals_.cancel();
   }
 
@@ -203,14 +203,14 @@ class service {
   std::optional<asio::ssl::context> tls_context_;
 #endif
   asio::io_context context_{static_cast<int>(settings_.threads)};
-  asio::thread_pool work_{settings_.threads};  // for hashing, and for a disk that stalls
+  asio::thread_pool work_{settings_.threads};  // for hashing, and for blocking disk access
   asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
   asio::signal_set signals_{strand_, SIGINT, SIGTERM};
-  std::vector<std::shared_ptr<void>> servers_;  ///< One that is destroyed breaks off its sessions.
-  std::vector<part> parts_;
-  std::size_t running_ = 0;
+  std::vector<std::shared_ptr<void>> servers_;  ///< Destroying a server aborts its sessions.
+  std::vector<service_part> parts_;
+  std::size_t running_ = 0;  ///< Parts that have not ended.
   bool is_stopping_ = false;
-  std::error_code failed_;
+  std::error_code session_error_;
 };
 
 }  // namespace programs

@@ -2,7 +2,7 @@
 #define PROGRAMS_STDIN_SOURCE_HPP
 
 /// \file
-/// Standard input as something to upload.
+/// Standard input as a source of uploads.
 
 #include <filexfer/file.hpp>
 #include <filexfer/storage.hpp>
@@ -16,7 +16,7 @@
 
 namespace programs {
 
-/// Standard input whose size is known: read as it comes, and found out if the size is wrong.
+/// Standard input of a known size, read without spooling. Detects a wrong size.
 class stdin_source {
  public:
   explicit stdin_source(std::uint64_t size) noexcept : size_{size} {}
@@ -24,10 +24,10 @@ class stdin_source {
   std::uint64_t size() const noexcept { return size_; }
   static bool may_block() noexcept { return true; }
 
-  /// `errc::short_source` if standard input ends before its size.
-  std::size_t read(std::span<std::byte> to, std::error_code& ec);
+  /// Sets `errc::short_source` if standard input ends before `size()`.
+  std::size_t read(std::span<std::byte> buffer, std::error_code& ec);
 
-  /// `errc::bad_size` if standard input goes on behind its size. Waits for its end.
+  /// Sets `errc::bad_size` if standard input has more than `size()` bytes. Waits for its end.
   void check_unchanged(std::error_code& ec);
 
  private:
@@ -36,11 +36,11 @@ class stdin_source {
 
 static_assert(filexfer::guarded_source<stdin_source>);
 
-/// What was standard input, in a temporary file without a name, which its copies share.
-class spool {
+/// Standard input, spooled to an unlinked temporary file. Copies of this object share the file.
+class stdin_spool {
  public:
-  /// Copies standard input, so that its size gets known.
-  explicit spool(std::error_code& ec);
+  /// Copies standard input up to its end, so that its size is known.
+  explicit stdin_spool(std::error_code& ec);
 
   filexfer::file_source open(std::error_code& ec) const;
 

@@ -2,7 +2,7 @@
 #define PROGRAMS_TEMPORARY_FOLDER_HPP
 
 /// \file
-/// A folder for as long as a program runs.
+/// A temporary folder.
 
 #include <cerrno>
 #include <filesystem>
@@ -13,7 +13,8 @@
 
 namespace programs {
 
-/// Makes a folder in the system's place for such, and removes it with all that is in it.
+/// Creates a folder below the system's temporary directory, and removes it with its content on
+/// destruction.
 class temporary_folder {
  public:
   temporary_folder() : path_{(parent() / "filexfer-XXXXXX").string()} {
@@ -33,9 +34,9 @@ class temporary_folder {
  private:
   static std::filesystem::path parent() {
     std::error_code ec;
-    auto found = std::filesystem::temp_directory_path(ec);
+    auto folder = std::filesystem::temp_directory_path(ec);
     if (ec) throw std::system_error{ec, "no folder for temporary files, which TMPDIR names"};
-    return found;
+    return folder;
   }
 
   std::string path_;

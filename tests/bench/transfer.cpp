@@ -1,4 +1,4 @@
-// What a transfer costs beside the digest itself, without a network or a disk.
+// The cost of a transfer compared with that of the digest alone, without network and disk.
 
 #include <filexfer/client.hpp>
 #include <filexfer/md5.hpp>
@@ -22,12 +22,12 @@ namespace {
 
 using digest_type = filexfer::md5::digest_type;
 
-std::string bytes(const benchmark::State& state) {
+std::string make_body(const benchmark::State& state) {
   return std::string(static_cast<std::size_t>(state.range(0)), 'x');
 }
 
 void digest_alone(benchmark::State& state) {
-  const auto body = bytes(state);
+  const auto body = make_body(state);
   for (auto _ : state) {
     filexfer::md5 hash;
     hash.update(std::as_bytes(std::span{body}));
@@ -36,8 +36,8 @@ void digest_alone(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
-/// One client and one session on one thread, over a pipe in memory.
-struct dialogue {
+/// A client and a session on one thread, over an in-memory pipe.
+struct transfer_fixture {
   asio::io_context context;
   filexfer::memory_store<> store;
   std::pair<filexfer::memory_pipe, filexfer::memory_pipe> ends =
@@ -45,7 +45,7 @@ struct dialogue {
   filexfer::session<filexfer::memory_pipe&, filexfer::memory_store<>> session{ends.second, store};
   filexfer::client<filexfer::memory_pipe&> client{ends.first};
 
-  dialogue() { session.async_run(asio::detached); }
+  transfer_fixture() { session.async_run(asio::detached); }
 
   /// Runs the context until `done` is set.
   void run_until(const bool& done) {
@@ -67,24 +67,24 @@ struct dialogue {
 };
 
 void upload(benchmark::State& state) {
-  const auto body = bytes(state);
-  dialogue d;
-  for (auto _ : state) benchmark::DoNotOptimize(d.upload(body));
+  const auto body = make_body(state);
+  transfer_fixture fixture;
+  for (auto _ : state) benchmark::DoNotOptimize(fixture.upload(body));
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
 void download(benchmark::State& state) {
-  const auto body = bytes(state);
-  dialogue d;
-  const auto id = d.upload(body);
+  const auto body = make_body(state);
+  transfer_fixture fixture;
+  const auto id = fixture.upload(body);
   for (auto _ : state) {
     filexfer::memory_sink sink{body.size()};
     bool done = false;
-    d.client.async_download(id, sink, [&](std::error_code ec, const auto&) {
+    fixture.client.async_download(id, sink, [&](std::error_code ec, const auto&) {
       if (ec) throw std::system_error{ec};
       done = true;
     });
-    d.run_until(done);
+    fixture.run_until(done);
   }
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }

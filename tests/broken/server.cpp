@@ -1,9 +1,9 @@
-// filexfer-broken-server: a server over a store that is broken in one way, for the tests that have
-// to find such stores. With the defect `none` it is whole: what they find is the defect alone.
+// filexfer-broken-server: a server whose store has one defect, for the tests that have to detect
+// it. With the defect `none` the store is sound, which shows that they detect the defect alone.
 //
 //     filexfer-broken-server --listen ADDRESS --store DIR [OPTION...] DEFECT
 //
-// listens on a free port of 127.0.0.1 whatever ADDRESS is, and ignores other options.
+// Listens on a free port of 127.0.0.1, whatever ADDRESS is, and ignores other options.
 
 #include <filexfer/digest.hpp>
 #include <filexfer/directory_store.hpp>
@@ -87,33 +87,33 @@ struct descriptor {
   int value;
 };
 
-descriptor folder_at(int above, const std::string& name) {
-  if (::mkdirat(above, name.c_str(), 0755) != 0 && errno != EEXIST) check(-1);
-  return descriptor{::openat(above, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+descriptor open_folder(int parent, const std::string& name) {
+  if (::mkdirat(parent, name.c_str(), 0755) != 0 && errno != EEXIST) check(-1);
+  return descriptor{::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
 }
 
-/// Lists and reads as a `directory_store` does, and stores by itself.
+/// Lists and reads through a `directory_store`, and stores files itself, with the defect.
 class broken_store {
  public:
-  using good_store = filexfer::directory_store<>;
-  using cursor = good_store::cursor;
-  using reader = good_store::reader;
+  using sound_store = filexfer::directory_store<>;
+  using cursor = sound_store::cursor;
+  using reader = sound_store::reader;
   class upload;
 
-  broken_store(const fs::path& root, defect what)
-      : what_{what},
-        good_{opened(root, what)},
-        root_{folder_at(AT_FDCWD, root.string())},
-        incoming_{folder_at(root_.value, ".incoming")} {}
+  broken_store(const fs::path& root, defect kind)
+      : defect_{kind},
+        sound_{open_sound_store(root, kind)},
+        root_{open_folder(AT_FDCWD, root.string())},
+        incoming_{open_folder(root_.value, ".incoming")} {}
 
   cursor list(std::error_code& ec) {
-    commit_late();
-    return good_->list(ec);
+    commit_pending();
+    return sound_->list(ec);
   }
 
   auto open(const digest& id, std::error_code& ec) {
-    commit_late();
-    return good_->open(id, ec);
+    commit_pending();
+    return sound_->open(id, ec);
   }
 
   std::optional<upload> create(const filexfer::upload_details<digest>& details,
@@ -126,103 +126,108 @@ class broken_store {
   }
 
  private:
-  /// A file on its way into the store.
-  struct arriving {
-    arriving(broken_store& s, std::string n)
+  /// A file that is being uploaded.
+  struct incoming_file {
+    incoming_file(broken_store& s, std::string n)
         : store{s},
           name{std::move(n)},
           temporary{std::to_string(::getpid()) + '-' + std::to_string(++s.count_)},
           file{::openat(s.incoming_.value, temporary.c_str(), O_RDWR | O_CREAT | O_EXCL, 0644)} {}
-    arriving(const arriving&) = delete;
-    arriving& operator=(const arriving&) = delete;
-    ~arriving() {
-      if (!shown) ::unlinkat(store.incoming_.value, temporary.c_str(), 0);
+    incoming_file(const incoming_file&) = delete;
+    incoming_file& operator=(const incoming_file&) = delete;
+    ~incoming_file() {
+      if (!is_published) ::unlinkat(store.incoming_.value, temporary.c_str(), 0);
     }
     broken_store& store;
     std::string name;
     std::string temporary;
     descriptor file;
-    bool shown = false;
+    bool is_published = false;
   };
 
-  static std::unique_ptr<good_store> opened(const fs::path& root, defect what) {
-    const fs::path left = root / ".incoming";
+  /// With `no_clean_up`, hides what an earlier run left, so that opening does not remove it.
+  static std::unique_ptr<sound_store> open_sound_store(const fs::path& root, defect kind) {
+    const fs::path incoming = root / ".incoming";
     const fs::path hidden = root / ".left";
-    const bool hide = what == defect::no_clean_up && fs::exists(left);
-    if (hide) fs::rename(left, hidden);
-    auto good = std::make_unique<good_store>(root);
+    const bool hide = kind == defect::no_clean_up && fs::exists(incoming);
+    if (hide) fs::rename(incoming, hidden);
+    auto store = std::make_unique<sound_store>(root);
     if (hide) {
-      fs::remove_all(left);
-      fs::rename(hidden, left);
+      fs::remove_all(incoming);
+      fs::rename(hidden, incoming);
     }
-    return good;
+    return store;
   }
 
-  void commit(std::unique_ptr<arriving> file, const digest& id) {
-    if (what_ != defect::acknowledged_before_commit) {
-      show(*file, id);
+  void commit(std::unique_ptr<incoming_file> file, const digest& id) {
+    if (defect_ != defect::acknowledged_before_commit) {
+      publish(*file, id);
       return;
     }
     const std::lock_guard lock{mutex_};
-    late_ = [this, id, kept = std::shared_ptr<arriving>{std::move(file)}] { show(*kept, id); };
+    pending_commit_ = [this, id, pending = std::shared_ptr<incoming_file>{std::move(file)}] {
+      publish(*pending, id);
+    };
   }
 
-  void commit_late() {
+  void commit_pending() {
     const std::lock_guard lock{mutex_};
-    if (late_) std::exchange(late_, nullptr)();
+    if (pending_commit_) std::exchange(pending_commit_, nullptr)();
   }
 
-  void show(arriving& file, const digest& id) {
-    if (what_ != defect::no_flush_of_file && what_ != defect::shown_before_flush) {
+  void publish(incoming_file& file, const digest& id) {
+    if (defect_ != defect::no_flush_of_file && defect_ != defect::shown_before_flush) {
       check(::fsync(file.file.value));
     }
     std::vector<descriptor> folders;
-    folders.push_back(folder_at(root_.value, "."));
-    folders.push_back(folder_at(root_.value, id.to_string()));
+    folders.push_back(open_folder(root_.value, "."));
+    folders.push_back(open_folder(root_.value, id.to_string()));
     const fs::path name{file.name};
     for (const fs::path& part : name.parent_path()) {
-      folders.push_back(folder_at(folders.back().value, part.string()));
+      folders.push_back(open_folder(folders.back().value, part.string()));
     }
-    put(file, folders.back().value, name.filename().string());
-    if (what_ == defect::shown_before_flush) check(::fsync(file.file.value));
-    if (what_ == defect::no_flush_of_folders) return;
-    for (auto at = folders.rbegin(); at != folders.rend(); ++at) check(::fsync(at->value));
+    move_into(file, folders.back().value, name.filename().string());
+    if (defect_ == defect::shown_before_flush) check(::fsync(file.file.value));
+    if (defect_ == defect::no_flush_of_folders) return;
+    for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder) {
+      check(::fsync(folder->value));
+    }
   }
 
-  void put(arriving& file, int folder, const std::string& leaf) {
+  void move_into(incoming_file& file, int folder, const std::string& leaf) {
     const char* const from = file.temporary.c_str();
-    if (what_ == defect::written_in_place) {
+    if (defect_ == defect::written_in_place) {
       const descriptor target{::openat(folder, leaf.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644)};
       copy(file.file.value, target.value);
       check(::fsync(target.value));
-    } else if (what_ == defect::temporary_kept) {
+    } else if (defect_ == defect::temporary_kept) {
       if (::linkat(incoming_.value, from, folder, leaf.c_str(), 0) != 0 && errno != EEXIST)
         check(-1);
-      file.shown = true;
+      file.is_published = true;
     } else {
       check(::renameat(incoming_.value, from, folder, leaf.c_str()));
-      file.shown = true;
+      file.is_published = true;
     }
   }
 
   static void copy(int from, int to) {
-    std::array<char, 65536> some{};
-    for (off_t at = 0;;) {
-      const auto got = ::pread(from, some.data(), some.size(), at);
-      check(static_cast<int>(got));
-      if (got == 0) return;
-      check(static_cast<int>(::write(to, some.data(), static_cast<std::size_t>(got))));
-      at += got;
+    std::array<char, 65536> buffer{};
+    for (off_t offset = 0;;) {
+      const auto count = ::pread(from, buffer.data(), buffer.size(), offset);
+      check(static_cast<int>(count));
+      if (count == 0) return;
+      check(static_cast<int>(::write(to, buffer.data(), static_cast<std::size_t>(count))));
+      offset += count;
     }
   }
 
-  defect what_;
-  std::unique_ptr<good_store> good_;
+  defect defect_;
+  std::unique_ptr<sound_store> sound_;
   descriptor root_;
   descriptor incoming_;
   std::atomic<int> count_{0};
   std::mutex mutex_;
-  std::function<void()> late_;
+  std::function<void()> pending_commit_;
 };
 
 class broken_store::upload {
@@ -248,16 +253,16 @@ class broken_store::upload {
 
  private:
   friend class broken_store;
-  explicit upload(std::unique_ptr<arriving> file) : file_{std::move(file)} {}
+  explicit upload(std::unique_ptr<incoming_file> file) : file_{std::move(file)} {}
 
-  std::unique_ptr<arriving> file_;
+  std::unique_ptr<incoming_file> file_;
 };
 
 std::optional<broken_store::upload> broken_store::create(
     const filexfer::upload_details<digest>& details, std::error_code& ec) try {
   ec.clear();
-  commit_late();
-  return upload{std::make_unique<arriving>(*this, std::string{details.name})};
+  commit_pending();
+  return upload{std::make_unique<incoming_file>(*this, std::string{details.name})};
 } catch (const std::system_error& e) {
   ec = e.code();
   return std::nullopt;
@@ -265,9 +270,9 @@ std::optional<broken_store::upload> broken_store::create(
 
 static_assert(filexfer::file_store<broken_store, digest>);
 
-void serve(const fs::path& folder, defect what) {
+void serve(const fs::path& folder, defect kind) {
   using asio::ip::tcp;
-  broken_store store{folder, what};
+  broken_store store{folder, kind};
   asio::io_context context;
   asio::thread_pool work{1};
   filexfer::server<tcp, broken_store> server{

@@ -1,4 +1,4 @@
-// What every consumer project builds: it includes everything, and needs Crypto++'s library.
+// The program of every consumer project: includes everything, and has to link with Crypto++.
 
 #include <filexfer/filexfer.hpp>
 

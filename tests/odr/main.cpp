@@ -1,5 +1,5 @@
-// Two translation units that include everything make one program: whatever a header forgets to mark
-// `inline` fails to link, and what both of them see is one and the same.
+// A program of two translation units that both include everything. It does not link if a header
+// lacks an `inline`, and fails if the two see different objects.
 
 #include "other.hpp"
 
@@ -8,8 +8,8 @@
 #include <system_error>
 
 int main() {
-  const bool one_category = other_category() == &filexfer::error_category();
-  const std::error_code refused = filexfer::errc::not_found;
-  const bool one_digest = other_digest() == filexfer::md5{}.finish();
-  return one_category && refused == other_error() && one_digest ? 0 : 1;
+  const bool same_category = other_category() == &filexfer::error_category();
+  const std::error_code error = filexfer::errc::not_found;
+  const bool same_digest = other_digest() == filexfer::md5{}.finish();
+  return same_category && error == other_error() && same_digest ? 0 : 1;
 }
