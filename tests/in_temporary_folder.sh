@@ -1,6 +1,7 @@
 #!/bin/sh
-# in_temporary_folder.sh COMMAND...: runs COMMAND in an empty folder, which goes away with it.
-# The folder's path is short: a Unix socket's may have some 100 bytes. FILEXFER_KEEP=1 keeps it.
+# in_temporary_folder.sh COMMAND...: runs COMMAND in an empty folder, and removes it afterwards.
+# The folder's path is short, as that of a Unix socket is limited to some 100 bytes.
+# FILEXFER_KEEP=1 keeps the folder.
 folder=$(mktemp -d "${TMPDIR:-/tmp}/filexfer.XXXXXX") || exit 1
 finish() {
   cd /

@@ -1,7 +1,7 @@
 #!/bin/bash
-# tests/run.sh [PRESET [OPTION...]]: installs what is missing, builds and runs all tests.
+# tests/run.sh [PRESET [OPTION...]]: installs missing packages, builds and runs all tests.
 #
-# PRESET is release (the default), debug, asan, tsan or clang; OPTIONs are ctest's, such as -R REGEX.
+# PRESET is release (default), debug, asan, tsan or clang; OPTIONs are ctest's, such as -R REGEX.
 # FILEXFER_JOBS=N runs N tests at once (2). Ends with ctest's own closing line and its exit code.
 
 set -eu -o pipefail
@@ -19,6 +19,6 @@ status=0
 ctest --preset "$preset" --parallel "${FILEXFER_JOBS:-2}" ${options[@]+"${options[@]}"} \
   2>&1 </dev/null | tee "$log" || status=$?
 
-# After its closing line ctest lists what failed or was skipped. The closing line comes last here.
+# ctest lists failed and skipped tests after its closing line. Print that line last.
 grep -E '^[0-9]+% tests passed' "$log" | tail -n 1
 exit "$status"

@@ -4,8 +4,8 @@
 #
 #   BIN=build/release/bin SIZE_MIB=1024 RUNS=5 tests/bench/beside_curl.sh
 #
-# Everything is in RAM (/dev/shm). Needs nginx and curl; uses loopback and free ports only, and stops
-# what it started. Timings of different runs of this script can't be compared: only its ratios.
+# Everything is in RAM (/dev/shm). Needs nginx and curl; uses loopback and free ports only, and
+# stops its servers. Only the ratios of different runs can be compared, not the times.
 
 set -eu -o pipefail
 bin=${BIN:-$(dirname "$0")/../../build/release/bin}
@@ -64,7 +64,7 @@ jobs=(md5sum_alone filexfer_down curl_down filexfer_up curl_up)
 
 clean() {
   rm -f "$ram"/out/* "$ram"/up/*
-  # An upload must not find the file there.
+  # The file must not be stored before an upload.
   if [ "$1" = filexfer_up ]; then mv "$ram/store/$id" "$ram/tmp/aside.$RANDOM$RANDOM"; rm -rf "$ram"/tmp/aside.*; fi
 }
 

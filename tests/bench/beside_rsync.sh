@@ -1,11 +1,11 @@
 #!/bin/bash
-# beside_rsync.sh: many small files up and down, by filexfer-client and by rsync from and to its daemon,
-# with MD5 of each whole file, in turns. Prints the median rate of each and the ratios.
+# beside_rsync.sh: many small files up and down, by filexfer-client and by rsync from and to its
+# daemon, with MD5 of each whole file, in turns. Prints the median rate of each and the ratios.
 #
 #   BIN=build/release/bin FILES=10000 SIZE=4096 RUNS=5 tests/bench/beside_rsync.sh
 #
-# Everything is in RAM (/dev/shm). Needs rsync; uses loopback and free ports only, and stops what it
-# started. Timings of different runs of this script can't be compared: only its ratios.
+# Everything is in RAM (/dev/shm). Needs rsync; uses loopback and free ports only, and stops its
+# servers. Only the ratios of different runs can be compared, not the times.
 
 set -eu -o pipefail
 bin=${BIN:-$(dirname "$0")/../../build/release/bin}
@@ -54,7 +54,7 @@ until rsync "rsync://127.0.0.1:$rsync_port/" >/dev/null 2>&1; do
 done
 theirs() { rsync -aW --checksum-choice=md5 "$@"; }
 
-# serve STORE: starts a server on it and sets `client`.
+# serve STORE: starts a server on STORE and sets `client`.
 serve() {
   : > "$ram/ready"
   "$bin/filexfer-server" --listen 127.0.0.1:0 --store "$1" --quiet > "$ram/ready" & server_pid=$!
@@ -76,15 +76,15 @@ timed() {
 }
 
 for ((run = 0; run < runs; ++run)); do
-  for how in "" "--parallel 2"; do
+  for options in "" "--parallel 2"; do
     rm -rf "$ram"/out/* "$ram/store"
     serve "$ram/store"
     # shellcheck disable=SC2086
-    timed "filexfer-client upload $how" "${client[@]}" upload $how "$ram/src"
+    timed "filexfer-client upload $options" "${client[@]}" upload $options "$ram/src"
     # shellcheck disable=SC2086
-    timed "filexfer-client download --all $how" "${client[@]}" download --all $how -o "$ram/out/ours"
+    timed "filexfer-client download --all $options" "${client[@]}" download --all $options -o "$ram/out/ours"
     # shellcheck disable=SC2086
-    timed "filexfer-client upload --skip-existing $how" "${client[@]}" upload --skip-existing $how "$ram/src"
+    timed "filexfer-client upload --skip-existing $options" "${client[@]}" upload --skip-existing $options "$ram/src"
     diff -r "$ram/src" "$ram/out/ours"
     kill "$server_pid"
     wait "$server_pid" || true

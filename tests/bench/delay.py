@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""delay.py: a tree of small files up and down, at once and over a way of 25 ms in each direction.
+"""delay.py: a tree of small files up and down, without and with a delay of 25 ms in each direction.
 
     BIN=build/release/bin FILES=10000 MILLISECONDS=25 tests/bench/delay.py
 
-Prints the seconds of each. A client that waits for an answer for every file takes at least FILES times
-50 ms longer over that way: who is in a hurry sets FILES=500. Everything is in RAM (/dev/shm), uses
-loopback and free ports only, and goes away with the end.
+Prints the seconds of each. A client that waits for a reply for every file takes at least FILES
+times 50 ms longer with the delay: FILES=500 is faster. Everything is in RAM (/dev/shm), uses
+loopback and free ports only, and is removed at the end.
 """
 
 import os
@@ -19,8 +19,8 @@ import time
 here = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(here.parent / "integration"))
 
-from places import folder_with  # noqa: E402
-from relays import Delaying  # noqa: E402
+from places import folder_with_space  # noqa: E402
+from relays import DelayingRelay  # noqa: E402
 
 programs = pathlib.Path(os.environ.get("BIN", here.parent.parent / "build/release/bin")).resolve()
 files = int(os.environ.get("FILES", "10000"))
@@ -29,7 +29,7 @@ BYTES = 4096
 
 
 def run(folder, *arguments):
-    """Seconds that the client took."""
+    """Runs the client; returns the seconds that it took."""
     begin = time.monotonic()
     subprocess.run([programs / "filexfer-client", "--quiet", *arguments], cwd=folder, check=True,
                    stdout=subprocess.DEVNULL)
@@ -37,11 +37,12 @@ def run(folder, *arguments):
 
 
 def up_and_down(folder, delay):
-    server = subprocess.Popen([programs / "filexfer-server", "--listen", "127.0.0.1:0", "--store", "store", "--quiet"],
+    server = subprocess.Popen([programs / "filexfer-server", "--listen", "127.0.0.1:0", "--store",
+                               "store", "--quiet"],
                               cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         address = server.stdout.readline().split()[-1]
-        relay = Delaying(address, delay) if delay else None
+        relay = DelayingRelay(address, delay) if delay else None
         address = relay.address if relay else address
         up = run(folder, "--server", address, "upload", "tree")
         down = run(folder, "--server", address, "download", "--all", "-o", "copy")
@@ -57,20 +58,21 @@ def up_and_down(folder, delay):
 
 
 def main():
-    folder = folder_with(4 * files * 3 * BYTES)
+    folder = folder_with_space(4 * files * 3 * BYTES)
     if not folder:
         sys.exit("delay.py: no room for %d files" % files)
     try:
-        chance = random.Random(1)
+        rng = random.Random(1)
         for number in range(files):
             path = os.path.join(folder, "tree", "%d" % (number // 100), "%d" % number)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
-                file.write(chance.randbytes(BYTES))
+                file.write(rng.randbytes(BYTES))
         print("%d files of %d bytes" % (files, BYTES))
         for delay in (0, seconds):
             up, down = up_and_down(folder, delay)
-            print("%4.0f ms each way: %7.2f s up, %7.2f s down" % (1000 * delay, up, down), flush=True)
+            print("%4.0f ms each way: %7.2f s up, %7.2f s down" % (1000 * delay, up, down),
+                  flush=True)
     finally:
         shutil.rmtree(folder)
 

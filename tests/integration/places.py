@@ -1,4 +1,4 @@
-"""Room for tests that move much."""
+"""Temporary folders for tests that need much space."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tempfile
 from typing import Optional
 
 
-def folder_with(size: int) -> Optional[str]:
-    """A new folder where so many bytes are free, in memory if it can be; else None."""
+def folder_with_space(size: int) -> Optional[str]:
+    """Creates a folder with `size` bytes free, in memory if possible; None if there is none."""
     for place in ("/dev/shm", tempfile.gettempdir()):
         try:
             if os.access(place, os.W_OK) and shutil.disk_usage(place).free >= size:

@@ -1,9 +1,9 @@
-"""What stands between a client and a server, and counts, cuts, holds or delays what passes.
+"""Relays between a client and a server that count, cut, hold or delay the bytes.
 
-Relay     passes on what comes, and cuts each connection after so many bytes.
-Holding   stops at a byte, until the test tells it how to go on.
-Lockstep  passes on only when both ends have no more to say, and counts how often.
-Delaying  makes every byte take its time.
+Relay          forwards bytes, and closes each connection after a given number of them.
+HoldingRelay   stops at a given byte until the test releases or cuts the connection.
+LockstepRelay  forwards only when both ends are silent, and counts the rounds.
+DelayingRelay  delays every byte by a given time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KIB = 1024
 
 
 def connect(address: str) -> socket.socket:
-    """To HOST:PORT or unix:PATH."""
+    """Connects to HOST:PORT or unix:PATH."""
     if address.startswith("unix:"):
         end = socket.socket(socket.AF_UNIX)
         end.connect(address[len("unix:"):])
@@ -31,14 +31,14 @@ def connect(address: str) -> socket.socket:
 
 
 class Relay:
-    """Passes on what comes, both ways, and cuts each connection after so many bytes in all."""
+    """Forwards bytes both ways, and closes each connection after a given number in total."""
 
-    receive_buffer: Optional[int] = 64 * KIB  # of what the client sends; None is the system's own choice
+    receive_buffer: Optional[int] = 64 * KIB  # for bytes from the client; None: system default
 
-    def __init__(self, to: str, path: Optional[str] = None):
-        """Leads to that address. Listens on the Unix socket `path`, or on a port of the loopback."""
-        self.to = to
-        self.cut_after: List[int] = []  # of the connections to come; then none is cut
+    def __init__(self, server_address: str, path: Optional[str] = None):
+        """Listens on the Unix socket `path`, or else on a loopback port."""
+        self.server_address = server_address
+        self.cut_after: List[int] = []  # for the next connections in turn; later ones are not cut
         self.passed = 0
         self.connections = 0
         if path:
@@ -50,7 +50,7 @@ class Relay:
             self.listener = socket.create_server(("127.0.0.1", 0))
             if self.receive_buffer:
                 self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-            self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections', too
+            self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited
             self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -73,27 +73,28 @@ class Relay:
     def serve(self, client, plan) -> None:
         with client:
             try:
-                server = connect(self.to)
+                server = connect(self.server_address)
             except OSError:
                 return
             with server:
-                self.talk(client, server, plan)
+                self.forward_both(client, server, plan)
 
-    def talk(self, client, server, plan) -> None:
-        back = threading.Thread(target=self.move, args=(server, client, "down", plan), daemon=True)
+    def forward_both(self, client, server, plan) -> None:
+        back = threading.Thread(target=self.forward, args=(server, client, "down", plan),
+                                daemon=True)
         back.start()
-        self.move(client, server, "up", plan)
+        self.forward(client, server, "up", plan)
         back.join()
 
-    def move(self, source, target, way, plan) -> None:
+    def forward(self, source, target, direction, plan) -> None:
         try:
             while True:
-                most = self.room(way, plan)
-                size = source.recv(most) if most > 0 else b""
-                if not size:
+                max_size = self.allowance(direction, plan)
+                data = source.recv(max_size) if max_size > 0 else b""
+                if not data:
                     break
-                self.count(way, plan, len(size))  # before anybody can have them
-                target.sendall(size)
+                self.count(direction, plan, len(data))  # before the receiver can read them
+                target.sendall(data)
         except OSError:
             pass
         for end in (source, target):
@@ -102,143 +103,144 @@ class Relay:
             except OSError:
                 pass
 
-    # What is planned for a connection
+    # The plan of a connection
 
     def plan(self):
         return [self.cut_after.pop(0) if self.cut_after else None]
 
-    def room(self, way, plan) -> int:
-        """How many bytes may pass now; 0 cuts the connection."""
+    def allowance(self, direction, plan) -> int:
+        """How many bytes may be forwarded now; 0 closes the connection."""
         return 64 * KIB if plan[0] is None else min(64 * KIB, plan[0])
 
-    def count(self, way, plan, size) -> None:
+    def count(self, direction, plan, size) -> None:
         self.passed += size
         if plan[0] is not None:
             plan[0] -= size
 
 
 class Hold:
-    """A place in a connection: `bytes` have passed, which way is "up" (to the server) or "down"."""
+    """A point in a connection: `size` bytes forwarded "up" (to the server) or "down"."""
 
-    def __init__(self, way: str, size: int):
-        self.way, self.left = way, size
+    def __init__(self, direction: str, size: int):
+        self.direction, self.left = direction, size
         self.held = False
-        self.settled = threading.Event()  # the place was reached, or the connection has ended before it
-        self.told = threading.Event()
-        self.cuts = False
+        self.settled = threading.Event()  # the point was reached, or the connection ended before it
+        self.decided = threading.Event()
+        self.cut_requested = False
 
-    def go_on(self) -> None:
-        self.told.set()
+    def release(self) -> None:
+        self.decided.set()
 
     def cut(self) -> None:
-        self.cuts = True
-        self.told.set()
+        self.cut_requested = True
+        self.decided.set()
 
 
-class Holding(Relay):
-    """Stops the bytes that go one way at a place in it, and takes no more from their sender."""
+class HoldingRelay(Relay):
+    """Stops forwarding in one direction at a given byte, and reads no more from the sender."""
 
-    def __init__(self, to: str, path: Optional[str] = None):
-        self.holds: List[Hold] = []  # of the connections to come; then none is held
-        self.went = {"up": 0, "down": 0}
-        super().__init__(to, path)
+    def __init__(self, server_address: str, path: Optional[str] = None):
+        self.holds: List[Hold] = []  # for the next connections in turn; later ones are not held
+        self.bytes_by_direction = {"up": 0, "down": 0}
+        super().__init__(server_address, path)
 
-    def hold(self, way: str, size: int) -> Hold:
-        """In the next connection for which none is planned."""
-        self.holds.append(Hold(way, size))
+    def hold(self, direction: str, size: int) -> Hold:
+        """Adds a hold for the next connection that has none."""
+        self.holds.append(Hold(direction, size))
         return self.holds[-1]
 
     def plan(self):
         return self.holds.pop(0) if self.holds else None
 
-    def talk(self, client, server, plan) -> None:
-        super().talk(client, server, plan)
+    def forward_both(self, client, server, plan) -> None:
+        super().forward_both(client, server, plan)
         if plan:
             plan.settled.set()
 
-    def room(self, way, plan) -> int:
-        if not plan or plan.way != way:
+    def allowance(self, direction, plan) -> int:
+        if not plan or plan.direction != direction:
             return 64 * KIB
         if plan.left > 0:
             return min(64 * KIB, plan.left)
         plan.held = True
         plan.settled.set()
-        plan.told.wait()
-        return 0 if plan.cuts else 64 * KIB
+        plan.decided.wait()
+        return 0 if plan.cut_requested else 64 * KIB
 
-    def count(self, way, plan, size) -> None:
-        self.went[way] += size
-        if plan and plan.way == way and not plan.held:
+    def count(self, direction, plan, size) -> None:
+        self.bytes_by_direction[direction] += size
+        if plan and plan.direction == direction and not plan.held:
             plan.left -= size
 
 
-class Lockstep(Relay):
-    """Neither end hears anything before both have said all that they can, as if the way were endless.
+class LockstepRelay(Relay):
+    """Forwards nothing until both ends have sent all that they can, as with unlimited latency.
 
-    `rounds` counts how often what the client said was passed on: how often it had to wait for an answer
-    before it could go on. Who pauses for longer than `quiet` seconds in the middle is taken to have
-    finished, so that there may be more rounds than it needs, never fewer. After `most` of them everything
-    passes at once, and they are still counted.
+    `rounds` counts how often bytes of the client were forwarded, that is, how often it had to wait
+    for a reply. An end that pauses for longer than `quiet_time` seconds is taken to be waiting, so
+    there may be more rounds than necessary, never fewer. After `max_rounds` of them bytes are
+    forwarded at once, and rounds are still counted.
     """
 
     receive_buffer = None
 
-    def __init__(self, to: str, quiet: float, most: int):
-        self.quiet, self.most = quiet, most
+    def __init__(self, server_address: str, quiet_time: float, max_rounds: int):
+        self.quiet_time, self.max_rounds = quiet_time, max_rounds
         self.rounds = 0
-        super().__init__(to)
+        super().__init__(server_address)
 
-    def talk(self, client, server, plan) -> None:
+    def forward_both(self, client, server, plan) -> None:
         other = {client: server, server: client}
-        heard = {client: bytearray(), server: bytearray()}
+        received = {client: bytearray(), server: bytearray()}
         passing = {client: bytearray(), server: bytearray()}
-        ended = set()  # whoever says no more
-        told = set()  # whose end the other one knows
+        ended = set()  # ends that have shut down their sending side
+        notified = set()  # ends whose shutdown was forwarded
         for end in other:
             end.setblocking(False)
         try:
-            while len(told) < 2:
-                idle = not any(heard.values()) and not any(passing.values()) and ended == told
-                quiet = None if idle else self.quiet if self.rounds < self.most else 0
+            while len(notified) < 2:
+                idle = (not any(received.values()) and not any(passing.values())
+                        and ended == notified)
+                timeout = None if idle else self.quiet_time if self.rounds < self.max_rounds else 0
                 readable, writable, _ = select.select(
                     [end for end in other if end not in ended],
-                    [other[end] for end in other if passing[end]], [], quiet)
+                    [other[end] for end in other if passing[end]], [], timeout)
                 for end in readable:
-                    size = end.recv(1024 * KIB)
-                    heard[end] += size
-                    if not size:
+                    data = end.recv(1024 * KIB)
+                    received[end] += data
+                    if not data:
                         ended.add(end)
                 for end in writable:
                     sent = end.send(passing[other[end]])
                     del passing[other[end]][:sent]
                 if readable or writable or any(passing.values()):
                     continue
-                self.rounds += bool(heard[client])
-                passing, heard = heard, passing
-                for end in ended - told:
+                self.rounds += bool(received[client])
+                passing, received = received, passing
+                for end in ended - notified:
                     if not passing[end]:
                         other[end].shutdown(socket.SHUT_WR)
-                        told.add(end)
+                        notified.add(end)
         except OSError:
-            pass  # one end has gone away; the other one sees it now
+            pass  # one end closed; the other is closed by the caller
 
 
-class Delaying(Relay):
-    """Every byte takes `seconds` from end to end, and any number of them may be on their way."""
+class DelayingRelay(Relay):
+    """Delays every byte by `seconds`; any number of bytes may be in flight."""
 
     receive_buffer = None
 
-    def __init__(self, to: str, seconds: float):
+    def __init__(self, server_address: str, seconds: float):
         self.seconds = seconds
-        super().__init__(to)
+        super().__init__(server_address)
 
-    def talk(self, client, server, plan) -> None:
+    def forward_both(self, client, server, plan) -> None:
         client.setblocking(False)
         server.setblocking(False)
-        super().talk(client, server, plan)
+        super().forward_both(client, server, plan)
 
-    def move(self, source, target, way, plan) -> None:
-        due: Deque[Tuple[float, memoryview]] = collections.deque()  # when they arrive; none is the end
+    def forward(self, source, target, direction, plan) -> None:
+        due: Deque[Tuple[float, memoryview]] = collections.deque()  # (arrival, data); no data: end
         ended = False
         try:
             while not ended or due:
@@ -249,17 +251,18 @@ class Delaying(Relay):
                     target.shutdown(socket.SHUT_WR)
                     continue
                 readable, writable, _ = select.select(
-                    [] if ended else [source], [target] if arrived else [], [], None if arrived else pause)
+                    [] if ended else [source], [target] if arrived else [], [],
+                    None if arrived else pause)
                 if readable:
-                    size = source.recv(1024 * KIB)
-                    due.append((time.monotonic() + self.seconds, memoryview(size)))
-                    ended = not size
+                    data = source.recv(1024 * KIB)
+                    due.append((time.monotonic() + self.seconds, memoryview(data)))
+                    ended = not data
                 if writable:
-                    when, size = due.popleft()
-                    sent = target.send(size)
+                    when, data = due.popleft()
+                    sent = target.send(data)
                     self.passed += sent
-                    if sent < len(size):
-                        due.appendleft((when, size[sent:]))
+                    if sent < len(data):
+                        due.appendleft((when, data[sent:]))
         except OSError:
             for end in (source, target):
                 try:

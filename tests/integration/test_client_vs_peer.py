@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The filexfer-client of this project against a server of another make.
+"""The filexfer-client of this project against an independent server.
 
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
@@ -24,14 +24,15 @@ HELLO_ID = md5(HELLO)
 
 SIZES = (0, 1, 5, 65535, 65536, 65537, 3 * 2**20 + 1)
 
-NAMES = ("plain.txt", "a b", " leading", "a;b%c", "100%;", "%41", "\u00e9t\u00e9.txt", "\u65e5\u672c\u8a9e.txt",
-         "line\nfeed", "tab\there", "a\x7fb", "back\\slash", "C:\\x", "'quoted \"", "$HOME `id`", ".hidden", "...",
-         "ERROR io", "EOF", "[brackets]", "{a,b}", "0" * 31)
+NAMES = ("plain.txt", "a b", " leading", "a;b%c", "100%;", "%41", "\u00e9t\u00e9.txt",
+         "\u65e5\u672c\u8a9e.txt", "line\nfeed", "tab\there", "a\x7fb", "back\\slash", "C:\\x",
+         "'quoted \"", "$HOME `id`", ".hidden", "...", "ERROR io", "EOF", "[brackets]", "{a,b}",
+         "0" * 31)
 
-# As they stand on the wire. Each is `bad-name` to who decodes it.
-HOSTILE_NAMES = (b"../x", b"..", b".", b"/tmp/filexfer-hostile", b"a/../../x", b"a/..", b"./x", b"a//x", b"x/", b"",
-                 b"%2E%2E/x", b"%2e%2e%2fx", b"..%2Fx", b"a%2F..%2F..%2Fx", b"x%00y", b"%", b"x%4", b"\xff", b"%C3",
-                 b"n" * 256)
+# As written on the wire. Each is `bad-name` once decoded.
+HOSTILE_NAMES = (b"../x", b"..", b".", b"/tmp/filexfer-hostile", b"a/../../x", b"a/..", b"./x",
+                 b"a//x", b"x/", b"", b"%2E%2E/x", b"%2e%2e%2fx", b"..%2Fx", b"a%2F..%2F..%2Fx",
+                 b"x%00y", b"%", b"x%4", b"\xff", b"%C3", b"n" * 256)
 
 
 def make_data(size, seed=0):
@@ -39,7 +40,7 @@ def make_data(size, seed=0):
 
 
 class ClientCase(unittest.TestCase):
-    """A folder to work in, inside of one to escape to."""
+    """Runs the client in a folder inside of another, so that an escape from it is noticed."""
 
     def setUp(self):
         self.outside = tempfile.mkdtemp(prefix="filexfer-")
@@ -52,10 +53,10 @@ class ClientCase(unittest.TestCase):
         self.addCleanup(server.stop)
         return server
 
-    def misbehaving(self, **how):
-        """A server that has no FEATURES, one that has; each holds hello.txt."""
+    def misbehaving(self, **faults):
+        """A server without FEATURES, then one with them; each stores hello.txt."""
         for features in (False, True):
-            server = self.serve(features, Behaviour(**how))
+            server = self.serve(features, Behaviour(**faults))
             server.store.add("hello.txt", HELLO)
             yield server
             server.stop()
@@ -63,11 +64,13 @@ class ClientCase(unittest.TestCase):
     def start(self, server, *arguments, **keywords):
         address = server if isinstance(server, str) else server.address
         return subprocess.Popen(
-            [peer.program("filexfer-client"), "--server", address, "--retry-for", "0", *arguments], cwd=self.folder,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=peer.restore_signals, **keywords)
+            [peer.program("filexfer-client"), "--server", address, "--retry-for", "0", *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=peer.restore_signals,
+            **keywords)
 
     def run_client(self, server, *arguments, expect=DONE, stdin=None):
-        """What it wrote to stdout, and all it wrote in `self.said`. `expect` is a code or some."""
+        """Returns stdout; `self.output` has stderr, too. `expect` is an exit code or several."""
         with self.start(server, *arguments,
                         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE) as process:
             try:
@@ -75,19 +78,21 @@ class ClientCase(unittest.TestCase):
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        self.said = (out + err).decode("utf-8", "backslashreplace")
+        self.output = (out + err).decode("utf-8", "backslashreplace")
         self.assertIn(process.returncode, expect if isinstance(expect, tuple) else (expect,),
-                      "filexfer-client %s %s said:\n%s" % (arguments, self.scene(server), self.said))
+                      "filexfer-client %s %s said:\n%s"
+                      % (arguments, self.describe(server), self.output))
         return out
 
-    def scene(self, server):
-        """What is odd about the server, for messages."""
+    def describe(self, server):
+        """How the server differs from a default one, for messages."""
         if isinstance(server, str):
             return "to " + server
-        plain = Behaviour()
-        odd = ["%s=%r" % (key, value) for key, value in vars(server.behaviour).items()
-               if value != getattr(plain, key)]
-        return "to a server with %s%s" % ("FEATURES" if server.features else "none", " ".join([""] + odd))
+        default = Behaviour()
+        differences = ["%s=%r" % (key, value) for key, value in vars(server.behaviour).items()
+                       if value != getattr(default, key)]
+        return "to a server with %s%s" % ("FEATURES" if server.features else "none",
+                                          " ".join([""] + differences))
 
     def write(self, name, data):
         path = os.path.join(self.folder, name)
@@ -101,7 +106,7 @@ class ClientCase(unittest.TestCase):
             return file.read()
 
     def tree(self):
-        """Every file below the outer folder with its bytes, every folder with None."""
+        """Bytes of every file below the outer folder, None for every folder."""
         found = {}
         for path, folders, files in os.walk(self.outside):
             for name in folders:
@@ -111,17 +116,17 @@ class ClientCase(unittest.TestCase):
                     found[os.path.relpath(os.path.join(path, name), self.outside)] = file.read()
         return found
 
-    def fails(self, server, *arguments, expect, stdin=None):
-        """It fails so, and every file is as it was."""
+    def assert_fails(self, server, *arguments, expect, stdin=None):
+        """Checks that the client fails with that code, and that no file changes."""
         before = self.tree()
         out = self.run_client(server, *arguments, expect=expect, stdin=stdin)
-        self.assertEqual(self.tree(), before, self.scene(server))
-        self.assertNotIn("Success", self.said)
+        self.assertEqual(self.tree(), before, self.describe(server))
+        self.assertNotIn("Success", self.output)
         return out
 
-    def kept_to_protocol(self, server):
+    def assert_no_violations(self, server):
         server.wait()
-        self.assertEqual(server.violations, [], self.scene(server))
+        self.assertEqual(server.violations, [], self.describe(server))
 
 
 class Transfers(ClientCase):
@@ -131,9 +136,9 @@ class Transfers(ClientCase):
         for features in (False, True):
             server = self.serve(features)
             yield server
-            self.kept_to_protocol(server)
+            self.assert_no_violations(server)
 
-    def test_upload_of_every_size(self):
+    def test_files_of_every_size_are_uploaded(self):
         for server in self.servers():
             for size in SIZES:
                 data = make_data(size)
@@ -143,7 +148,7 @@ class Transfers(ClientCase):
                 self.assertIn("Success  %s  %s" % (md5(data), name), out.decode().splitlines())
                 self.assertEqual(server.store.content()[name.encode()], data)
 
-    def test_download_of_every_size(self):
+    def test_files_of_every_size_are_downloaded(self):
         for server in self.servers():
             for size in SIZES:
                 data = make_data(size, server.features)
@@ -153,67 +158,72 @@ class Transfers(ClientCase):
                 self.assertEqual(self.read(name), data)
         self.assertEqual(len(os.listdir(self.folder)), 2 * len(SIZES))
 
-    def test_several_files_in_one_run(self):
+    def test_one_run_transfers_several_files(self):
         for server in self.servers():
             files = {"many-%d" % number: make_data(1000, number) for number in range(5)}
             for name, data in files.items():
                 self.write(name, data)
             out = self.run_client(server, "upload", *files)
             self.assertEqual(out.decode().splitlines(),
-                             ["Success  %s  %s" % (md5(data), name) for name, data in files.items()])
+                             ["Success  %s  %s" % (md5(data), name)
+                              for name, data in files.items()])
             os.mkdir(os.path.join(self.folder, "out-%d" % server.features))
             self.run_client(server, "download", "many-0", md5(files["many-1"]), "many-4",
                             "-o", "out-%d" % server.features)
             self.assertEqual({name: self.read("out-%d/%s" % (server.features, name))
-                              for name in os.listdir(os.path.join(self.folder, "out-%d" % server.features))},
+                              for name in os.listdir(os.path.join(self.folder,
+                                                                  "out-%d" % server.features))},
                              {name: files[name] for name in ("many-0", "many-1", "many-4")})
 
-    def test_the_first_failure_makes_the_exit_code_and_all_are_tried(self):
+    def test_the_first_failure_sets_the_exit_code_and_the_other_files_are_tried(self):
         for server in self.servers():
             self.write("here", HELLO)
             self.run_client(server, "upload", "missing", "here", expect=LOCAL_FILE)
-            self.assertIn("Success  %s  here" % HELLO_ID, self.said)
+            self.assertIn("Success  %s  here" % HELLO_ID, self.output)
             self.assertEqual(server.store.content(), {b"here": HELLO})
             os.remove(os.path.join(self.folder, "here"))
             self.run_client(server, "download", "nowhere", "here", expect=REFUSED)
             self.assertEqual(self.read("here"), HELLO)
             os.remove(os.path.join(self.folder, "here"))
 
-    def test_what_is_held_can_be_uploaded_again(self):
+    def test_a_stored_file_can_be_uploaded_again(self):
         for server in self.servers():
             for name in ("one", "two", "one"):
                 self.write(name, HELLO)
                 out = self.run_client(server, "upload", name)
                 self.assertIn("Success  %s  %s" % (HELLO_ID, name), out.decode().splitlines())
-            self.assertEqual(sorted(name for _, name, _ in server.store.entries()), [b"one", b"two"])
+            self.assertEqual(sorted(name for _, name, _ in server.store.entries()),
+                             [b"one", b"two"])
 
-    def test_upload_of_every_name(self):
+    def test_files_with_special_names_are_uploaded(self):
         for server in self.servers():
             for number, name in enumerate(NAMES):
                 self.write(name, b"content %d" % number)
             self.run_client(server, "upload", *NAMES)
             self.assertEqual(server.store.content(),
-                             {name.encode(): b"content %d" % number for number, name in enumerate(NAMES)})
+                             {name.encode(): b"content %d" % number
+                              for number, name in enumerate(NAMES)})
 
-    def test_download_of_every_name(self):
+    def test_files_with_special_names_are_downloaded(self):
         for server in self.servers():
             os.mkdir(os.path.join(self.folder, "%d" % server.features))
             for number, name in enumerate(NAMES):
                 server.store.add(name, b"content %d" % number)
-            self.run_client(server, "download", *(md5(b"content %d" % number) for number in range(len(NAMES))),
+            self.run_client(server, "download",
+                            *(md5(b"content %d" % number) for number in range(len(NAMES))),
                             "-o", "%d" % server.features)
             self.assertEqual(
                 {name: self.read("%d/%s" % (server.features, name))
                  for name in os.listdir(os.path.join(self.folder, "%d" % server.features))},
                 {name: b"content %d" % number for number, name in enumerate(NAMES)})
 
-    def test_the_name_can_be_chosen(self):
+    def test_an_upload_can_be_given_a_name(self):
         for server in self.servers():
             self.write("local", HELLO)
             self.run_client(server, "upload", "local", "--name", "photos/2021/a;b.jpg")
             self.assertEqual(server.store.content(), {b"photos/2021/a;b.jpg": HELLO})
 
-    def test_a_path_is_uploaded_under_a_name_without_the_way_to_it(self):
+    def test_a_path_is_uploaded_under_its_last_component(self):
         for server in self.servers():
             path = self.write("sub/local.txt", HELLO)
             self.run_client(server, "upload", path)
@@ -231,19 +241,20 @@ class Transfers(ClientCase):
             self.run_client(server, "upload", "-", "--name", "sized", "--size", "5", stdin=HELLO)
             self.assertEqual(server.store.content()[b"sized"], HELLO)
 
-    def test_stdin_shorter_than_its_size_leaves_nothing(self):
+    def test_stdin_shorter_than_its_size_stores_nothing(self):
         for features in (False, True):
             server = self.serve(features)
-            self.run_client(server, "upload", "-", "--name", "sized", "--size", "6", stdin=HELLO, expect=LOCAL_FILE)
+            self.run_client(server, "upload", "-", "--name", "sized", "--size", "6", stdin=HELLO,
+                            expect=LOCAL_FILE)
             server.wait()
             self.assertEqual(server.store.content(), {})
 
-    def test_a_list_of_nothing_is_empty(self):
+    def test_the_list_of_an_empty_store_is_empty(self):
         for server in self.servers():
             self.assertEqual(self.run_client(server, "list"), b"")
             self.assertEqual(self.run_client(server, "list", "--md5sum"), b"")
 
-    def test_a_list_in_a_pipe_is_the_lines_of_the_wire(self):
+    def test_a_list_in_a_pipe_has_the_lines_that_the_server_sent(self):
         for server in self.servers():
             lines = []
             for number, name in enumerate(NAMES + ("photos/2021/cat.jpg",)):
@@ -257,22 +268,24 @@ class Transfers(ClientCase):
             self.assertEqual(sorted(out[:-1].split(b"\n")), sorted(lines))
 
     @unittest.skipUnless(shutil.which("md5sum"), "there is no md5sum")
-    def test_md5sum_reads_the_list(self):
+    def test_md5sum_accepts_the_list(self):
         for server in self.servers():
             for number, name in enumerate(NAMES + ("photos/2021/cat.jpg",)):
                 self.write(name, b"content %d" % number)
                 server.store.add(name, b"content %d" % number)
             sums = self.run_client(server, "list", "--md5sum")
             command = ["md5sum", "--check", "--strict", "--quiet"]
-            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=60)
+            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True,
+                                     timeout=60)
             self.assertEqual(checked.returncode, 0, checked)
             self.assertEqual(sums.count(b"\n"), len(NAMES) + 1)
-            # And would find a difference.
+            # It also detects a difference.
             self.write("line\nfeed", b"other content")
-            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True, timeout=60)
+            checked = subprocess.run(command, cwd=self.folder, input=sums, capture_output=True,
+                                     timeout=60)
             self.assertNotEqual(checked.returncode, 0)
 
-    def test_ids_and_names_to_download(self):
+    def test_a_file_can_be_downloaded_by_name_or_id(self):
         for server in self.servers():
             server.store.add("by name.txt", HELLO)
             for word in ("by name.txt", HELLO_ID, HELLO_ID.upper()):
@@ -280,27 +293,27 @@ class Transfers(ClientCase):
                 self.assertEqual(self.read("by name.txt"), HELLO)
                 os.remove(os.path.join(self.folder, "by name.txt"))
 
-    def test_a_name_of_several_ids_is_an_error_that_lists_them(self):
+    def test_a_name_with_several_ids_is_an_error_that_lists_them(self):
         for server in self.servers():
             server.store.add("twice", HELLO)
             server.store.add("twice", b"other")
-            self.fails(server, "download", "twice", expect=USAGE)
-            self.assertIn(HELLO_ID, self.said)
-            self.assertIn(md5(b"other"), self.said)
+            self.assert_fails(server, "download", "twice", expect=USAGE)
+            self.assertIn(HELLO_ID, self.output)
+            self.assertIn(md5(b"other"), self.output)
             self.run_client(server, "download", HELLO_ID)
             self.assertEqual(self.read("twice"), HELLO)
             os.remove(os.path.join(self.folder, "twice"))
 
-    def test_a_name_or_an_id_of_nothing_is_refused(self):
+    def test_an_unknown_name_or_id_is_refused(self):
         for server in self.servers():
             server.store.add("hello.txt", HELLO)
-            self.fails(server, "download", "no such name", expect=REFUSED)
-            self.fails(server, "download", "hello.tx", expect=REFUSED)
-            self.fails(server, "download", "HELLO.TXT", expect=REFUSED)
-            self.fails(server, "download", "0" * 32, expect=REFUSED)
-            self.assertIn("not-found", self.said)
+            self.assert_fails(server, "download", "no such name", expect=REFUSED)
+            self.assert_fails(server, "download", "hello.tx", expect=REFUSED)
+            self.assert_fails(server, "download", "HELLO.TXT", expect=REFUSED)
+            self.assert_fails(server, "download", "0" * 32, expect=REFUSED)
+            self.assertIn("not-found", self.output)
 
-    def test_download_to_a_file_a_folder_and_stdout(self):
+    def test_a_file_can_be_downloaded_to_a_file_a_folder_or_stdout(self):
         data = make_data(100000)
         for server in self.servers():
             id = server.store.add("wire name", data).decode()
@@ -316,21 +329,22 @@ class Transfers(ClientCase):
             shutil.rmtree(os.path.join(self.folder, "into"))
             os.remove(os.path.join(self.folder, "chosen"))
 
-    def test_a_name_with_folders_stays_below_the_folder(self):
+    def test_a_name_with_folders_is_created_below_the_target_folder(self):
         for server in self.servers():
             id = server.store.add("photos/2021/cat.jpg", HELLO).decode()
             into = "into %d" % server.features
             os.mkdir(os.path.join(self.folder, into))
             self.run_client(server, "download", id, "-o", into)
-            files = {path: data for path, data in self.tree().items() if data is not None and into in path}
+            files = {path: data for path, data in self.tree().items()
+                     if data is not None and into in path}
             self.assertEqual(files, {"folder/%s/photos/2021/cat.jpg" % into: HELLO})
 
-    def test_an_existing_file_is_replaced_by_force_only(self):
+    def test_an_existing_file_is_replaced_only_with_force(self):
         for server in self.servers():
             id = server.store.add("mine", HELLO).decode()
             self.write("mine", b"my own")
-            self.fails(server, "download", id, expect=LOCAL_FILE)
-            self.fails(server, "download", id, "-o", "mine", expect=LOCAL_FILE)
+            self.assert_fails(server, "download", id, expect=LOCAL_FILE)
+            self.assert_fails(server, "download", id, "-o", "mine", expect=LOCAL_FILE)
             self.run_client(server, "download", id, "--force")
             self.assertEqual(self.read("mine"), HELLO)
             self.write("mine", b"my own")
@@ -338,31 +352,33 @@ class Transfers(ClientCase):
             self.assertEqual(self.read("mine"), HELLO)
             self.assertEqual(os.listdir(self.folder), ["mine"])
 
-    def test_local_files_that_cannot_be_read_or_written(self):
+    def test_a_local_file_that_cannot_be_read_or_written_is_an_error(self):
         for server in self.servers():
             id = server.store.add("here", HELLO).decode()
-            self.fails(server, "upload", "missing", expect=LOCAL_FILE)
-            self.fails(server, "upload", "--name", "folder", ".", expect=LOCAL_FILE)
-            self.fails(server, "download", id, "-o", "no/such/folder/file", expect=LOCAL_FILE)
+            self.assert_fails(server, "upload", "missing", expect=LOCAL_FILE)
+            self.assert_fails(server, "upload", "--name", "folder", ".", expect=LOCAL_FILE)
+            self.assert_fails(server, "download", id, "-o", "no/such/folder/file",
+                              expect=LOCAL_FILE)
             self.assertEqual(list(server.store.content()), [b"here"])
 
-    def test_names_that_are_none_do_not_leave(self):
+    def test_an_invalid_name_is_refused(self):
         self.write("local", HELLO)
         for features in (False, True):
             server = self.serve(features)
             for name in ("../x", "/x", "a//b", "", "x/.", "n" * 256):
-                self.fails(server, "upload", "local", "--name", name, expect=(USAGE, REFUSED))
+                self.assert_fails(server, "upload", "local", "--name", name,
+                                  expect=(USAGE, REFUSED))
             self.assertEqual(server.store.content(), {})
 
-    def test_simulate(self):
+    def test_simulate_uploads_and_downloads_a_file(self):
         for server in self.servers():
             data = make_data(100000)
             server.store.add("there before", HELLO)
             self.write("image.jpg", data)
             before = self.tree()
             self.run_client(server, "simulate", "image.jpg")
-            self.assertIn("Success", self.said)
-            self.assertIn(md5(data), self.said)
+            self.assertIn("Success", self.output)
+            self.assertIn(md5(data), self.output)
             self.assertEqual(self.tree(), before)
             self.assertEqual(server.store.content()[b"image.jpg"], data)
             self.run_client(server, "simulate", "image.jpg", "-o", "copy.jpg")
@@ -371,16 +387,16 @@ class Transfers(ClientCase):
 
 
 class Variety(ClientCase):
-    """Against servers that do what a client has to put up with."""
+    """Against servers with variations that a client must accept."""
 
-    def test_words_line_ends_cases_and_segments_do_not_matter(self):
+    def test_the_client_accepts_any_words_line_ends_id_case_and_segmentation(self):
         data = make_data(3000)
-        for how in ({"other_words": True}, {"crlf": True}, {"upper_ids": True}, {"byte_by_byte": True},
-                    {"extra_parameters": b";later=1;and-more"},
-                    {"extra_features": (b"later", b"more=2", b"version-2=x;y", b"0dd")}):
+        for faults in ({"other_words": True}, {"crlf": True}, {"upper_ids": True},
+                       {"byte_by_byte": True}, {"extra_parameters": b";later=1;and-more"},
+                       {"extra_features": (b"later", b"more=2", b"version-2=x;y", b"0dd")}):
             for features in (False, True):
-                with self.subTest(features=features, how=how):
-                    server = self.serve(features, Behaviour(**how))
+                with self.subTest(features=features, faults=faults):
+                    server = self.serve(features, Behaviour(**faults))
                     self.assertEqual(self.run_client(server, "list"), b"")
                     self.write("local", data)
                     out = self.run_client(server, "upload", "local")
@@ -388,177 +404,191 @@ class Variety(ClientCase):
                     self.assertEqual(server.store.content(), {b"local": data})
                     self.run_client(server, "download", "local", "-o", "copy")
                     self.assertEqual(self.read("copy"), data)
-                    self.assertEqual(self.run_client(server, "list"), b"%s;local;3000\n" % md5(data).encode())
+                    self.assertEqual(self.run_client(server, "list"),
+                                     b"%s;local;3000\n" % md5(data).encode())
                     os.remove(os.path.join(self.folder, "copy"))
-                    self.kept_to_protocol(server)
+                    self.assert_no_violations(server)
 
-    def test_errors_show_their_code_and_words(self):
+    def test_the_code_and_text_of_an_error_are_printed(self):
         self.write("local", HELLO)
-        for code in (b"too-large at most 3 bytes; not more", b"no-space", b"read-only this server takes no uploads",
-                     b"collision", b"io the disk is broken", b"bad-name", b"of-tomorrow unknown as yet"):
+        for code in (b"too-large at most 3 bytes; not more", b"no-space",
+                     b"read-only this server takes no uploads",
+                     b"collision", b"io the disk is broken", b"bad-name",
+                     b"of-tomorrow unknown as yet"):
             for server in self.misbehaving(refuse_upload=code):
-                self.fails(server, "upload", "local", expect=REFUSED)
+                self.assert_fails(server, "upload", "local", expect=REFUSED)
                 for word in code.decode().split(" ", 1):
-                    self.assertIn(word, self.said)
+                    self.assertIn(word, self.output)
         for code in (b"not-found it was there", b"io", b"of-tomorrow"):
             for server in self.misbehaving(refuse_download=code):
-                self.fails(server, "download", HELLO_ID, expect=REFUSED)
+                self.assert_fails(server, "download", HELLO_ID, expect=REFUSED)
                 for word in code.decode().split(" ", 1):
-                    self.assertIn(word, self.said)
+                    self.assertIn(word, self.output)
 
     def test_a_file_over_max_size_is_refused(self):
         server = self.serve(max_size=4)
         self.write("local", HELLO)
-        self.fails(server, "upload", "local", expect=REFUSED)
-        self.assertIn("too-large", self.said)
+        self.assert_fails(server, "upload", "local", expect=REFUSED)
+        self.assertIn("too-large", self.output)
         self.assertEqual(server.store.content(), {})
-        self.kept_to_protocol(server)
+        self.assert_no_violations(server)
 
-    def test_busy(self):
+    def test_a_busy_server_is_reported(self):
         self.write("local", HELLO)
         for server in self.misbehaving(busy=True):
             for arguments in (("list",), ("upload", "local"), ("download", HELLO_ID)):
-                self.fails(server, *arguments, expect=REFUSED)
-                self.assertIn("busy", self.said)
+                self.assert_fails(server, *arguments, expect=REFUSED)
+                self.assertIn("busy", self.output)
 
-    def test_an_error_in_the_middle_of_a_list(self):
+    def test_an_error_in_the_middle_of_a_list_is_reported(self):
         for after in (0, 1):
             for server in self.misbehaving(fail_list_after=after):
-                self.fails(server, "list", expect=REFUSED)
-                self.assertIn("io", self.said)
-                self.fails(server, "list", "--md5sum", expect=REFUSED)
-                self.fails(server, "download", "hello.txt", expect=REFUSED)
+                self.assert_fails(server, "list", expect=REFUSED)
+                self.assertIn("io", self.output)
+                self.assert_fails(server, "list", "--md5sum", expect=REFUSED)
+                self.assert_fails(server, "download", "hello.txt", expect=REFUSED)
 
     def test_an_error_in_the_middle_of_an_upload_is_reported(self):
         with open(os.path.join(self.folder, "large"), "wb") as file:
             file.truncate(64 * 2**20)
         for server in self.misbehaving(fail_upload_after=100000):
             self.run_client(server, "upload", "large", expect=REFUSED)
-            self.assertIn("no-space", self.said)
-            self.assertNotIn("Success", self.said)
+            self.assertIn("no-space", self.output)
+            self.assertNotIn("Success", self.output)
 
 
 class Breaches(ClientCase):
     """Against servers that break the protocol, or damage files."""
 
-    def test_a_wrong_id_for_an_upload(self):
+    def test_a_wrong_id_after_an_upload_fails(self):
         self.write("local", b"bytes")
         for server in self.misbehaving(wrong_id=True):
-            self.fails(server, "upload", "local", expect=WRONG_DIGEST)
-            self.assertIn("Fail", self.said)
-            self.assertIn(md5(b"bytes"), self.said)
-            self.assertIn(md5(b"wrong " + md5(b"bytes").encode()), self.said)
-            self.run_client(server, "upload", "-", "--name", "stdin", stdin=b"bytes", expect=WRONG_DIGEST)
-            self.fails(server, "simulate", "local", expect=WRONG_DIGEST)
+            self.assert_fails(server, "upload", "local", expect=WRONG_DIGEST)
+            self.assertIn("Fail", self.output)
+            self.assertIn(md5(b"bytes"), self.output)
+            self.assertIn(md5(b"wrong " + md5(b"bytes").encode()), self.output)
+            self.run_client(server, "upload", "-", "--name", "stdin", stdin=b"bytes",
+                            expect=WRONG_DIGEST)
+            self.assert_fails(server, "simulate", "local", expect=WRONG_DIGEST)
 
-    def test_a_byte_of_a_download_changed(self):
+    def test_a_changed_byte_in_a_download_fails(self):
         for server in self.misbehaving(flip_byte=0):
-            for arguments in ((HELLO_ID,), ("hello.txt",), (HELLO_ID, "-o", "chosen"), (HELLO_ID, "-o", ".")):
-                self.fails(server, "download", *arguments, expect=WRONG_DIGEST)
-                self.assertIn(HELLO_ID, self.said)
-                self.assertIn(md5(b"iello"), self.said)
-            self.assertEqual(self.fails(server, "download", HELLO_ID, "-o", "-", expect=WRONG_DIGEST), b"iello")
+            for arguments in ((HELLO_ID,), ("hello.txt",), (HELLO_ID, "-o", "chosen"),
+                              (HELLO_ID, "-o", ".")):
+                self.assert_fails(server, "download", *arguments, expect=WRONG_DIGEST)
+                self.assertIn(HELLO_ID, self.output)
+                self.assertIn(md5(b"iello"), self.output)
+            self.assertEqual(self.assert_fails(server, "download", HELLO_ID, "-o", "-",
+                                               expect=WRONG_DIGEST), b"iello")
             self.write("hello.txt", b"my own")
-            self.fails(server, "download", HELLO_ID, "--force", expect=WRONG_DIGEST)
+            self.assert_fails(server, "download", HELLO_ID, "--force", expect=WRONG_DIGEST)
             os.remove(os.path.join(self.folder, "hello.txt"))
 
-    def test_a_download_cut_short(self):
+    def test_a_truncated_download_leaves_at_most_a_part_file(self):
         for data in (0, 1, 4):
             for server in self.misbehaving(truncate_download=data):
                 for arguments in ((HELLO_ID,), (HELLO_ID, "-o", "chosen"), (HELLO_ID, "-o", "-")):
-                    self.leaves_a_part(server, *arguments)
+                    self.assert_leaves_part(server, *arguments)
         self.write("hello.txt", b"my own")
         for server in self.misbehaving(truncate_download=3):
-            self.leaves_a_part(server, HELLO_ID, "--force")
+            self.assert_leaves_part(server, HELLO_ID, "--force")
 
-    def leaves_a_part(self, server, *arguments):
-        """A download that breaks leaves what has come, to go on with, and nothing else."""
+    def assert_leaves_part(self, server, *arguments):
+        """Checks that a broken download leaves at most a part file with correct bytes."""
         before = self.tree()
         self.run_client(server, "download", *arguments, expect=BROKEN)
         after = self.tree()
-        for path in [path for path in after if os.path.basename(path) == ".filexfer-%s.part" % HELLO_ID]:
+        for path in [path for path in after
+                     if os.path.basename(path) == ".filexfer-%s.part" % HELLO_ID]:
             self.assertTrue(HELLO.startswith(after.pop(path)))
             os.remove(os.path.join(self.outside, path))
-        self.assertEqual(after, before, self.scene(server))
-        self.assertNotIn("Success", self.said)
+        self.assertEqual(after, before, self.describe(server))
+        self.assertNotIn("Success", self.output)
 
-    def test_a_connection_closed_at_any_line(self):
+    def test_a_connection_closed_at_any_line_is_an_error(self):
         self.write("local", b"bytes")
         points = {("list",): ("connect", "list-entry", "list-end"),
                   ("upload", "local"): ("connect", "upload-prompt", "ready", "id"),
                   ("download", HELLO_ID): ("connect", "download-prompt", "entry")}
-        for arguments, at in points.items():
-            for point in at:
+        for arguments, command_points in points.items():
+            for point in command_points:
                 for server in self.misbehaving(close_at=point):
-                    self.fails(server, *arguments, expect=BROKEN)
+                    self.assert_fails(server, *arguments, expect=BROKEN)
                 if point != "connect":
                     for server in self.misbehaving(cut_at=point):
-                        self.fails(server, *arguments, expect=BROKEN)
+                        self.assert_fails(server, *arguments, expect=BROKEN)
 
-    def test_a_connection_closed_in_the_features(self):
-        for how in ({"close_at": "feature"}, {"cut_at": "feature"}, {"overlong_at": "feature"}):
-            server = self.serve(behaviour=Behaviour(**how))
+    def test_a_connection_closed_during_features_is_an_error(self):
+        for faults in ({"close_at": "feature"}, {"cut_at": "feature"}, {"overlong_at": "feature"}):
+            server = self.serve(behaviour=Behaviour(**faults))
             self.run_client(server, "list", expect=(DONE, BROKEN))
             asked = b"FEATURES" in server.logged("command")
             self.run_client(server, "list", expect=BROKEN if asked else DONE)
 
-    def test_a_line_longer_than_4096_bytes(self):
+    def test_a_line_longer_than_4096_bytes_is_an_error(self):
         self.write("local", b"bytes")
-        points = {("list",): ("list-entry", "list-end"), ("upload", "local"): ("upload-prompt", "ready", "id"),
+        points = {("list",): ("list-entry", "list-end"),
+                  ("upload", "local"): ("upload-prompt", "ready", "id"),
                   ("download", HELLO_ID): ("download-prompt", "entry")}
-        for arguments, at in points.items():
-            for point in at:
+        for arguments, command_points in points.items():
+            for point in command_points:
                 for server in self.misbehaving(overlong_at=point):
-                    self.fails(server, *arguments, expect=BROKEN)
+                    self.assert_fails(server, *arguments, expect=BROKEN)
 
-    def test_names_that_would_leave_the_folder(self):
+    def test_a_name_that_leads_out_of_the_folder_is_rejected(self):
         for name in HOSTILE_NAMES:
             for server in self.misbehaving(hostile_name=name):
-                self.fails(server, "download", HELLO_ID, expect=BROKEN)
-                self.fails(server, "download", HELLO_ID, "-o", ".", expect=BROKEN)
-                self.fails(server, "list", expect=BROKEN)
+                self.assert_fails(server, "download", HELLO_ID, expect=BROKEN)
+                self.assert_fails(server, "download", HELLO_ID, "-o", ".", expect=BROKEN)
+                self.assert_fails(server, "list", expect=BROKEN)
                 self.assertFalse(os.path.exists("/tmp/filexfer-hostile"))
 
-    def test_entries_that_are_none(self):
+    def test_a_malformed_entry_is_rejected(self):
         id = HELLO_ID.encode()
         good = id + b";hello.txt;5"
-        for bad in (b"words", b"", id + b";hello.txt", id + b";hello.txt;", id + b";hello.txt;05", id + b";hello.txt;-5",
-                    id + b";hello.txt;9223372036854775808", id + b";hello.txt;5x", id[1:] + b";hello.txt;5",
-                    id + b"0;hello.txt;5", b"g" + id[1:] + b";hello.txt;5", good + b";", good + b";;x", good + b";x;x",
-                    good + b";X=1", good + b";x=", id + b";hel\x01lo.txt;5", id + b";hello.txt;5\t"):
-            for server in self.misbehaving(rewrite=lambda point, line: bad if line == good else line):
-                self.fails(server, "download", HELLO_ID, expect=BROKEN)
+        for bad in (b"words", b"", id + b";hello.txt", id + b";hello.txt;", id + b";hello.txt;05",
+                    id + b";hello.txt;-5", id + b";hello.txt;9223372036854775808",
+                    id + b";hello.txt;5x", id[1:] + b";hello.txt;5", id + b"0;hello.txt;5",
+                    b"g" + id[1:] + b";hello.txt;5", good + b";", good + b";;x", good + b";x;x",
+                    good + b";X=1", good + b";x=", id + b";hel\x01lo.txt;5",
+                    id + b";hello.txt;5\t"):
+            for server in self.misbehaving(
+                    rewrite=lambda point, line: bad if line == good else line):
+                self.assert_fails(server, "download", HELLO_ID, expect=BROKEN)
                 if bad not in (b"", b"words"):
-                    self.fails(server, "list", expect=BROKEN)
+                    self.assert_fails(server, "list", expect=BROKEN)
         for extra in (b"words", b"more words"):
-            for server in self.misbehaving(rewrite=lambda point, line: extra if point == "list-end" else line):
-                self.fails(server, "list", expect=BROKEN)
+            for server in self.misbehaving(
+                    rewrite=lambda point, line: extra if point == "list-end" else line):
+                self.assert_fails(server, "list", expect=BROKEN)
 
-    def test_another_file_than_the_one_asked_for(self):
+    def test_an_entry_with_another_id_is_rejected(self):
         for server in self.misbehaving(wrong_entry_id=True):
-            self.fails(server, "download", HELLO_ID, expect=BROKEN)
+            self.assert_fails(server, "download", HELLO_ID, expect=BROKEN)
 
-    def test_an_id_that_is_none_for_an_upload(self):
+    def test_a_malformed_id_after_an_upload_is_rejected(self):
         self.write("local", b"bytes")
         good = md5(b"bytes").encode()
         for bad in (b"", b"Done", good[1:], good + b"0", b"g" + good[1:], good + b" ", b" " + good):
-            for server in self.misbehaving(rewrite=lambda point, line: bad if point == "id" else line):
-                self.fails(server, "upload", "local", expect=BROKEN)
+            for server in self.misbehaving(
+                    rewrite=lambda point, line: bad if point == "id" else line):
+                self.assert_fails(server, "upload", "local", expect=BROKEN)
 
 
 class Connections(ClientCase):
-    def test_a_server_that_is_not_there(self):
+    def test_an_unreachable_server_is_reported(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = "127.0.0.1:%d" % listener.getsockname()[1]
         self.write("local", HELLO)
-        for arguments in (("list",), ("upload", "local"), ("download", HELLO_ID), ("simulate", "local")):
-            self.fails(address, *arguments, expect=BROKEN)
-        self.assertNotEqual(self.said, "")
+        for arguments in (("list",), ("upload", "local"), ("download", HELLO_ID),
+                          ("simulate", "local")):
+            self.assert_fails(address, *arguments, expect=BROKEN)
+        self.assertNotEqual(self.output, "")
 
-    def test_a_server_of_another_protocol(self):
+    def test_a_server_that_speaks_another_protocol_is_an_error(self):
         self.write("local", HELLO)
-        for greeting in (b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n", b"\x15\x03\x01\0\x02\x02\x0a",
-                         b"SSH-2.0-x\r\n", b"\0" * 100000):
+        for greeting in (b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n",
+                         b"\x15\x03\x01\0\x02\x02\x0a", b"SSH-2.0-x\r\n", b"\0" * 100000):
             for arguments in (("list",), ("upload", "local"), ("download", HELLO_ID)):
                 with self.subTest(greeting=greeting[:20], arguments=arguments):
                     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -573,21 +603,21 @@ class Connections(ClientCase):
                                     sock.sendall(greeting)
                                     sock.shutdown(socket.SHUT_WR)
                                 except OSError:
-                                    pass  # the client has seen enough
+                                    pass  # the client has closed already
                                 process.communicate(timeout=60)
                         self.assertEqual(process.returncode, BROKEN)
 
-    def test_wrong_usage(self):
+    def test_wrong_arguments_are_usage_errors(self):
         self.write("a", HELLO)
         self.write("b", HELLO)
         with self.serve() as server:
-            for arguments in ((), ("nonsense",), ("--nonsense",), ("upload",), ("download",), ("list", "--nonsense"),
-                              ("upload", "a", "b", "--name", "one")):
+            for arguments in ((), ("nonsense",), ("--nonsense",), ("upload",), ("download",),
+                              ("list", "--nonsense"), ("upload", "a", "b", "--name", "one")):
                 with self.subTest(arguments=arguments):
-                    self.fails(server, *arguments, expect=USAGE)
+                    self.assert_fails(server, *arguments, expect=USAGE)
             self.assertEqual(server.store.content(), {})
 
-    def test_help_tells_the_exit_codes(self):
+    def test_help_lists_the_commands_and_exit_codes(self):
         out = self.run_client("127.0.0.1:1", "--help").decode()
         for word in ("list", "upload", "download", "simulate", "130"):
             self.assertIn(word, out)
@@ -601,9 +631,10 @@ class Connections(ClientCase):
             finally:
                 if process.poll() is None:
                     process.kill()
-        self.assertEqual(process.returncode, INTERRUPTED, (out + err).decode("utf-8", "backslashreplace"))
+        self.assertEqual(process.returncode, INTERRUPTED,
+                         (out + err).decode("utf-8", "backslashreplace"))
 
-    def test_an_interrupted_download_leaves_nothing(self):
+    def test_an_interrupted_download_leaves_no_files(self):
         data = make_data(300000)
         for features in (False, True):
             for arguments in ((), ("-o", "chosen"), ("-o", "mine", "--force")):
@@ -615,7 +646,7 @@ class Connections(ClientCase):
                     self.interrupt(server, "download", md5(data), *arguments)
                     self.assertEqual(self.tree(), before)
 
-    def test_an_interrupted_upload_leaves_nothing(self):
+    def test_an_interrupted_upload_stores_nothing(self):
         for features in (False, True):
             with self.subTest(features=features):
                 server = self.serve(features, Behaviour(stall_upload_after=200000))

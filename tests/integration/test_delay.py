@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Many small files over a long way: a client that waits for each of them takes for ever.
+"""Many small files over a connection of high latency: the client must not wait for each of them.
 
-No time is measured: a relay passes on what one end says only when both have no more to say, and counts
-how often the client waited for an answer. tests/bench/delay.py measures.
+No time is measured: a relay forwards bytes only when both ends are silent, and counts how often the
+client waited for a reply. tests/bench/delay.py measures times.
 
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
@@ -10,40 +10,42 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 import subprocess
 
 import peer
-from relays import Lockstep
-from test_programs import PATIENCE, SANITIZED, Case, make_data
+from relays import LockstepRelay
+from test_programs import SANITIZED, TIMEOUT, Case, make_data
 
 FILES = 500
-ROUNDS = FILES // 10 + 10  # what is asked of the client: tens of files for each time that it waits
+ROUNDS = FILES // 10 + 10  # the limit: about ten files per round trip
 
 
 class Rounds(Case):
-    in_memory = 64 * 2**20
+    space_in_memory = 64 * 2**20
 
-    def relay(self, address, most=ROUNDS):
-        """Long enough to know that nobody speaks, for programs that have nothing to wait for."""
-        relay = Lockstep(address, quiet=0.25 if SANITIZED else 0.05, most=most)
+    def relay(self, address, max_rounds=ROUNDS):
+        """Its quiet time is long enough for programs that have nothing to wait for."""
+        relay = LockstepRelay(address, quiet_time=0.25 if SANITIZED else 0.05,
+                              max_rounds=max_rounds)
         self.addCleanup(relay.close)
         return relay
 
-    def test_the_relay_counts_each_wait_for_an_answer(self):
+    def test_the_relay_counts_each_wait_for_a_reply(self):
         relay = self.relay(self.serve().address)
-        with peer.Client(relay.address, timeout=PATIENCE) as client:
+        with peer.Client(relay.address, timeout=TIMEOUT) as client:
             for number in range(5):
                 client.upload("%d" % number, make_data(100000, number))  # command, details, bytes
         self.assertGreaterEqual(relay.rounds, 15)
-        self.assertLess(relay.rounds, 30)  # who is not run for a while seems to wait
+        # A process that is not scheduled for a while seems to wait.
+        self.assertLess(relay.rounds, 30)
 
-    def test_it_counts_lines_that_are_sent_at_once_together(self):
+    def test_the_relay_counts_pipelined_lines_together(self):
         relay = self.relay(self.serve().address)
-        with peer.Client(relay.address, timeout=PATIENCE) as client:
+        with peer.Client(relay.address, timeout=TIMEOUT) as client:
             client.send(b"LIST_FILES\n" * 1000)
             for _ in range(1000):
                 self.assertEqual(client.read_list(), [])
         self.assertGreaterEqual(relay.rounds, 1)
         self.assertLess(relay.rounds, 10)
 
-    def test_a_tree_of_small_files_goes_up_and_comes_down_in_few_rounds(self):
+    def test_a_tree_of_small_files_is_transferred_in_few_round_trips(self):
         for number in range(FILES):
             self.write("tree/%d/%d" % (number % 10, number), make_data(4096, number))
         server = self.serve()
@@ -55,10 +57,11 @@ class Rounds(Case):
         self.assertEqual(out.count(b"Already there  "), FILES)
         out = self.client(down, "download", "--all", "-o", "copy")
         self.assertEqual(out.count(b"Success  "), FILES)
-        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder, capture_output=True)
+        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder,
+                                capture_output=True)
         self.assertEqual((result.returncode, result.stdout), (0, b""), result)
-        for way, relay in (("up", up), ("up again", again), ("down", down)):
-            with self.subTest(way=way):
+        for direction, relay in (("up", up), ("up again", again), ("down", down)):
+            with self.subTest(direction=direction):
                 self.assertLess(relay.rounds, ROUNDS)
 
 

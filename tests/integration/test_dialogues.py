@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Plays dialogues, as a person would with `nc`, against filexfer-server.
 
-Those of .github/PROTOCOL.md are played: a document whose examples are not tried lies sooner
-or later. FILEXFER_SOURCE_DIR is the root of the sources, FILEXFER_BIN that of the
-programs. Exits with 77 where they are absent.
+Among them are those of .github/PROTOCOL.md, so that its examples stay correct.
+FILEXFER_SOURCE_DIR is the root of the sources, FILEXFER_BIN the folder of the programs.
+Exits with 77 where they are absent.
 
 A dialogue is a fenced block with the info string `dialogue`. Each is played in one
 connection to a server of its own with an empty store. Its lines:
@@ -12,10 +12,10 @@ connection to a server of its own with an empty store. Its lines:
     S: TEXT     the server sends exactly TEXT and LF; `S:` alone an empty line
     C> TEXT     the client sends the bytes TEXT, without a line end
     S> TEXT     the server sends exactly the bytes TEXT, without a line end
-    S~ TEXT     the server sends a line that begins with TEXT, for errors' words
+    S~ TEXT     the server sends a line that begins with TEXT, as errors end in free text
 
-Behind the last line the client ends its sending side, and the server closes without
-a word more. Blank lines do not count.
+After the last line the client ends its sending side, and the server closes without
+sending more. Blank lines are ignored.
 """
 
 import os
@@ -26,9 +26,10 @@ import unittest
 import peer
 from peer import ServerProcess, md5
 
-SOURCE_DIR = os.environ.get("FILEXFER_SOURCE_DIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+SOURCE_DIR = os.environ.get("FILEXFER_SOURCE_DIR") or os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
-# Bytes of a file are written as they stand: these end in no line end.
+# The bytes of the files here have no line end.
 BUILT_IN = {
     "an empty store": """
 C: LIST_FILES
@@ -179,7 +180,8 @@ def dialogues_of(markdown):
             fence = match.group(1)
             lines = [] if match.group(2).split()[:1] == ["dialogue"] else None
             begin = number + 1
-        elif fence is not None and match and match.group(1).startswith(fence) and not match.group(2):
+        elif (fence is not None and match and match.group(1).startswith(fence)
+              and not match.group(2)):
             if lines is not None:
                 found.append((begin, "\n".join(lines)))
             fence = None
@@ -191,7 +193,7 @@ def dialogues_of(markdown):
 
 
 def parse(text):
-    """(who, how, bytes) of each line of a dialogue."""
+    """(line number, kind, bytes) of each line of a dialogue."""
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -204,84 +206,90 @@ def parse(text):
 
 
 class Player:
-    """Keeps what was said, so that a failure shows how far it came."""
+    """Plays a dialogue, and keeps a transcript for the message of a failure."""
 
     def __init__(self, client):
         self.client = client
-        self.said = []
+        self.transcript = []
 
     def play(self, steps):
         for number, kind, data in steps:
             try:
-                came = self.step(kind, data)
+                received = self.step(kind, data)
             except (peer.EndOfStream, peer.Violation, OSError) as error:
-                came = "%s: %s" % (type(error).__name__, error)
-            if came is not None:
-                raise AssertionError("line %d of the dialogue, after\n%s\nexpected %s %r\nbut came %r" % (
-                    number, "\n".join(self.said), kind, data, came))
-            self.said.append("    %s %s" % (kind, data.decode()))
+                received = "%s: %s" % (type(error).__name__, error)
+            if received is not None:
+                raise AssertionError(
+                    "line %d of the dialogue, after\n%s\nexpected %s %r\nbut came %r" % (
+                    number, "\n".join(self.transcript), kind, data, received))
+            self.transcript.append("    %s %s" % (kind, data.decode()))
 
     def step(self, kind, data):
-        """None, or what came instead."""
+        """None, or the bytes that were received instead."""
         if kind.startswith("C"):
             self.client.send(data + (b"\n" if kind == "C:" else b""))
             return None
         if kind == "S>":
-            came = b""
-            while len(came) < len(data) and data.startswith(came):
-                came += self.client.channel.some(len(data) - len(came))
-            return None if came == data else came
-        came = self.client.line()
-        return None if came == data or kind == "S~" and came.startswith(data) else came
+            received = b""
+            while len(received) < len(data) and data.startswith(received):
+                received += self.client.channel.read_some(len(data) - len(received))
+            return None if received == data else received
+        received = self.client.line()
+        return None if received == data or kind == "S~" and received.startswith(data) else received
 
 
 class Dialogues(unittest.TestCase):
     def play(self, text):
-        """In a store in memory and in one in a folder."""
+        """With a store in memory and one in a folder."""
         steps = parse(text)
-        self.assertTrue(any(kind.startswith("S") for _, kind, _ in steps), "nothing is answered in this dialogue")
+        self.assertTrue(any(kind.startswith("S") for _, kind, _ in steps),
+                        "nothing is answered in this dialogue")
         with tempfile.TemporaryDirectory(prefix="filexfer-") as folder:
             for store in ("memory", os.path.join(folder, "store")):
                 with ServerProcess(store=store) as server, server.client() as client:
-                    # A store in memory keeps nothing to go on with, and says so.
-                    Player(client).play([step for step in steps if store != "memory" or step[2] != b"resume"])
+                    # A store in memory keeps no partial uploads, and does not announce `resume`.
+                    Player(client).play([step for step in steps
+                                         if store != "memory" or step[2] != b"resume"])
                     client.end_sending()
                     self.assertEqual(client.rest(), b"", "came after the end of the dialogue")
 
-    def test_the_dialogues_of_the_protocol_s_page(self):
+    def test_the_server_follows_the_dialogues_of_the_protocol_page(self):
         path = os.path.join(SOURCE_DIR, ".github", "PROTOCOL.md")
         with open(path, encoding="utf-8") as file:
             dialogues = dialogues_of(file.read())
-        self.assertNotEqual(dialogues, [], "%s has no fenced block with the info string `dialogue`" % path)
+        self.assertNotEqual(dialogues, [],
+                            "%s has no fenced block with the info string `dialogue`" % path)
         for number, text in dialogues:
             with self.subTest(line=number):
                 self.play(text)
 
-    def test_the_built_in_dialogues(self):
+    def test_the_server_follows_the_built_in_dialogues(self):
         for name, text in BUILT_IN.items():
             with self.subTest(name=name):
                 self.play(text)
 
 
 class Parsing(unittest.TestCase):
-    def test_blocks_are_found(self):
-        markdown = "x\n```dialogue\nC: a\n\nS:\n```\n```sh\nC: b\n```\n~~~~ dialogue\nS> c\n~~~\n~~~~\n"
+    def test_dialogue_blocks_are_found(self):
+        markdown = ("x\n```dialogue\nC: a\n\nS:\n```\n```sh\nC: b\n```\n"
+                    "~~~~ dialogue\nS> c\n~~~\n~~~~\n")
         self.assertEqual(dialogues_of(markdown), [(3, "C: a\n\nS:"), (11, "S> c\n~~~")])
         self.assertEqual(dialogues_of("```text\ndialogue\n```\n"), [])
         self.assertRaises(AssertionError, dialogues_of, "```dialogue\nC: a\n")
 
-    def test_lines_are_read(self):
+    def test_dialogue_lines_are_parsed(self):
         self.assertEqual(parse("C: a\n\nS:\nS> b \nS: \n"),
                          [(1, "C:", b"a"), (3, "S:", b""), (4, "S>", b"b "), (5, "S:", b"")])
         self.assertRaises(AssertionError, parse, "D: a")
 
-    def test_the_ids_are_true(self):
+    def test_the_ids_in_the_dialogues_are_correct(self):
         for data in (b"hello world", b"", b"hello", b"0123456789", b"ok"):
             self.assertTrue(any("S: %s\n" % md5(data) in text for text in BUILT_IN.values()), data)
 
-    def test_a_difference_fails(self):
+    def test_an_unexpected_reply_fails_the_dialogue(self):
         with peer.Server() as server:
-            for text in ("C: LIST_FILES\nS: No files\n", "C: LIST_FILES\nS> No file\nS: s\n", "C: NO\nS~ ERROR io\n",
+            for text in ("C: LIST_FILES\nS: No files\n", "C: LIST_FILES\nS> No file\nS: s\n",
+                         "C: NO\nS~ ERROR io\n",
                          "C: LIST_FILES\nS: No files available at the moment\nS: x\n"):
                 with peer.Client(server.address, timeout=30) as client:
                     self.assertRaises(AssertionError, Player(client).play, parse(text))

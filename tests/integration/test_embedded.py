@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The examples that need servers beside them: a folder is backed up, a server is mirrored."""
+"""The examples that need running servers: backing up a folder, mirroring a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 class Embedded(Case):
-    def plant(self):
+    def write_tree(self):
         files = {"a": b"hello", "sub/b": b"", "sub/deeper/large": make_data(3 * MIB)}
         files.update({"many/f%03d" % number: make_data(2000, number) for number in range(100)})
         for name, data in files.items():
@@ -28,7 +28,7 @@ class Embedded(Case):
         return self.run_program(name, *words, expect=expect).decode()
 
     def test_a_folder_is_backed_up_once(self):
-        files = self.plant()
+        files = self.write_tree()
         server = self.serve()
         for sent in (len(files), 0):
             out = self.run_embedded("embed_backup", "tree", server)
@@ -37,46 +37,49 @@ class Embedded(Case):
         os.symlink("a", self.path("tree/link"))
         out = self.run_embedded("embed_backup", "tree", server, expect=FAILED)
         self.assertTrue(out.endswith(" 1 failed\n"), out)
-        self.assertIn("link", self.said)
+        self.assertIn("link", self.stderr)
 
-    def test_a_backup_goes_on_after_breaks(self):
-        files = self.plant()
+    def test_a_backup_continues_after_broken_connections(self):
+        files = self.write_tree()
         relay = Relay(self.serve().address)
         self.addCleanup(relay.close)
         relay.cut_after = [5000, 100000, 2 * MIB, 10]
         out = self.run_embedded("embed_backup", "tree", relay)
-        # One whose reply was cut off is there when it is sent again.
-        sent, there, failed = (int(word) for word in out.split() if word.isdigit())
-        self.assertEqual((sent + there, failed), (len(files), 0))
+        # A file whose reply was cut off is already stored when it is sent again.
+        sent, held, failed = (int(word) for word in out.split() if word.isdigit())
+        self.assertEqual((sent + held, failed), (len(files), 0))
         self.assertNotIn("Lacks", self.client(relay.address, "verify", "tree").decode())
 
     def test_a_server_is_mirrored_once(self):
-        files = self.plant()
-        one, other = self.serve(), self.serve(store="store")
-        self.client(one, "upload", "tree")
-        relay = Relay(one.address)
+        files = self.write_tree()
+        source, target = self.serve(), self.serve(store="store")
+        self.client(source, "upload", "tree")
+        relay = Relay(source.address)
         self.addCleanup(relay.close)
         for copied in (len(files), 0):
             if copied:
                 relay.cut_after = [MIB, MIB]
-            out = self.run_embedded("embed_mirror", relay, other)
+            out = self.run_embedded("embed_mirror", relay, target)
             numbers = [int(word) for word in out.split() if word.isdigit()]
             self.assertEqual((sum(numbers), numbers[2]), (len(files), 0))
             self.assertEqual(bool(numbers[0]), bool(copied))
-        self.assertEqual(*(sorted(self.client(server, "list").splitlines()) for server in (one, other)))
+        self.assertEqual(*(sorted(self.client(server, "list").splitlines())
+                           for server in (source, target)))
         sha256 = self.serve("--digest", "sha256")
-        self.run_embedded("embed_mirror", one, sha256, expect=FAILED)
-        self.assertIn("digest", self.said)
+        self.run_embedded("embed_mirror", source, sha256, expect=FAILED)
+        self.assertIn("digest", self.stderr)
 
-    def test_what_is_wrong_is_told(self):
+    def test_failures_are_reported(self):
         nobody = ("127.0.0.1", "1")
         server = self.serve()
         os.mkdir(self.path("tree"))
         self.write("tree/a", b"hello")
-        for name, words in (("embed_backup", ("tree", *nobody)), ("embed_backup", ("missing", server)),
-                            ("embed_mirror", (*nobody, server)), ("embed_mirror", (server, *nobody))):
+        for name, words in (("embed_backup", ("tree", *nobody)),
+                            ("embed_backup", ("missing", server)),
+                            ("embed_mirror", (*nobody, server)),
+                            ("embed_mirror", (server, *nobody))):
             self.assertEqual(self.run_embedded(name, *words, expect=FAILED), "")
-            self.assertNotEqual(self.said, "")
+            self.assertNotEqual(self.stderr, "")
         for name in ("embed_backup", "embed_mirror"):
             self.run_embedded(name, "too few", expect=USAGE)
 

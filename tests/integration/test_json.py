@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""filexfer-client --json: what it says to programs.
+"""filexfer-client --json: its output for programs.
 
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
@@ -13,8 +13,8 @@ import unittest
 import peer
 from peer import Behaviour, md5
 from relays import KIB, Relay
-from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, PATIENCE, REFUSED, USAGE,
-                           WRONG_DIGEST, Case, make_data, unread, until)
+from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, REFUSED,
+                           TIMEOUT, USAGE, WRONG_DIGEST, Case, make_data, unread, wait_until)
 
 MIB = 1024 * KIB
 
@@ -32,10 +32,10 @@ OPTIONAL = {"mtime", "name", "id_there"}
 class Json(Case):
     def setUp(self):
         super().setUp()
-        self.latest = []  # events but the summary, which has been looked at
+        self.latest = []  # events without the summary
 
     def parse(self, out, expect):
-        """The events but the last, and the last; all are as they have to be."""
+        """The events without the summary, and the summary; checks the form of all."""
         text = out.decode()  # strictly UTF-8
         self.assertTrue(text.endswith("\n"), text)
         events = []
@@ -46,47 +46,52 @@ class Json(Case):
             self.assertLessEqual(set(event) - MEMBERS[event["event"]], OPTIONAL, line)
             self.assertEqual(list(event)[0], "event")
             events.append(event)
-        self.assertEqual([event["event"] == "summary" for event in events], [False] * (len(events) - 1) + [True], text)
+        self.assertEqual([event["event"] == "summary" for event in events],
+                         [False] * (len(events) - 1) + [True], text)
         self.assertEqual(events[-1]["exit_code"], expect)
         return events[:-1], events[-1]
 
     def client(self, server, *arguments, expect=DONE, **keywords):
-        """Nothing goes to stderr."""
+        """Runs the client, and checks that nothing is written to stderr."""
         address = server if isinstance(server, str) else server.address
         process = self.start_client_at(address, *arguments, **keywords)
-        out, said = process.communicate(timeout=PATIENCE)
-        self.assertEqual(process.returncode, expect, (out, said))
-        self.assertEqual(said, b"")
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, expect, (out, err))
+        self.assertEqual(err, b"")
         self.latest, summary = self.parse(out, expect)
         return summary
 
     def start_client_at(self, address, *arguments, **keywords):
-        class At:
+        class Address:
             pass
 
-        At.address = address
-        return self.start_client(At, "--json", *arguments, **keywords)
+        Address.address = address
+        return self.start_client(Address, "--json", *arguments, **keywords)
 
     def files(self):
         return [(event["outcome"], event["id"], event.get("name"), event["path"], event["size"])
                 for event in self.latest if event["event"] == "file"]
 
     def messages(self):
-        return [(event["subject"], event["exit_code"]) for event in self.latest if event["event"] == "message"]
+        return [(event["subject"], event["exit_code"]) for event in self.latest
+                if event["event"] == "message"]
 
-    def test_there_and_back(self):
+    def test_each_command_reports_its_files(self):
         os.utime(self.write("tree/a", HELLO), ns=(0, 1_700_000_000_500_000_000))
         self.write("tree/b/c", b"other")
         server = self.serve(store="store")
-        for outcome, data, options in (("success", 10, ()), ("already-there", 0, ("--skip-existing",))):
+        for outcome, data, options in (("success", 10, ()),
+                                       ("already-there", 0, ("--skip-existing",))):
             summary = self.client(server, "upload", "tree", *options)
             self.assertEqual(self.files(), [(outcome, HELLO_ID, "a", "tree/a", 5),
                                             (outcome, md5(b"other"), "b/c", "tree/b/c", 5)])
             self.assertEqual((summary["files"], summary["bytes"]), (2, data))
         self.assertEqual(self.client(server, "list")["files"], 2)
-        self.assertEqual(sorted((entry["event"], entry["id"], entry["name"], entry["size"]) for entry in self.latest),
+        self.assertEqual(sorted((entry["event"], entry["id"], entry["name"], entry["size"])
+                                for entry in self.latest),
                          [("entry", HELLO_ID, "a", 5), ("entry", md5(b"other"), "b/c", 5)])
-        self.assertEqual([entry["mtime"] for entry in self.latest if entry["name"] == "a"], ["1700000000.5"])
+        self.assertEqual([entry["mtime"] for entry in self.latest if entry["name"] == "a"],
+                         ["1700000000.5"])
         self.client(server, "list", "b/")
         self.assertEqual([entry["name"] for entry in self.latest], ["b/c"])
         for outcome, data in (("success", 10), ("already-there", 0)):
@@ -96,12 +101,14 @@ class Json(Case):
             self.assertEqual((summary["files"], summary["bytes"]), (2, data))
         self.client(server, "download", "a", md5(b"other"), "-o", "copy")
         self.assertEqual([file[:3] for file in self.files()],
-                         [("already-there", HELLO_ID, "a"), ("already-there", md5(b"other"), "b/c")])
+                         [("already-there", HELLO_ID, "a"),
+                          ("already-there", md5(b"other"), "b/c")])
         self.write("tree/d", b"new")
         self.assertEqual(self.client(server, "verify", "tree", expect=WRONG_DIGEST)["files"], 2)
-        self.assertEqual([(file[0], file[2]) for file in self.files()], [("held", "a"), ("held", "b/c"), ("lacks", "d")])
+        self.assertEqual([(file[0], file[2]) for file in self.files()],
+                         [("held", "a"), ("held", "b/c"), ("lacks", "d")])
 
-    def test_names_and_paths_are_utf8_whatever_they_are(self):
+    def test_names_and_paths_are_always_utf8(self):
         server = self.serve()
         for name in NAMES:
             self.write("tree/" + name, HELLO)
@@ -113,7 +120,7 @@ class Json(Case):
         self.client(server, "list")
         self.assertEqual(sorted(entry["name"] for entry in self.latest), sorted(NAMES))
 
-    def test_what_goes_wrong(self):
+    def test_failures_are_reported_as_messages(self):
         self.write("a", HELLO)
         server = self.serve()
         os.symlink("a", self.path("link"))
@@ -126,10 +133,10 @@ class Json(Case):
         self.assertEqual(self.messages(), [("list", BROKEN)])
         damaging = peer.Server(behaviour=Behaviour(wrong_id=True, flip_byte=0))
         self.addCleanup(damaging.stop)
-        there = md5(b"wrong " + md5(b"mine").encode())
+        server_id = md5(b"wrong " + md5(b"mine").encode())
         self.client(damaging, "upload", "a", expect=WRONG_DIGEST)
         self.assertEqual(self.files(), [("fail", md5(b"mine"), "a", "a", 4)])
-        self.assertEqual(self.latest[0]["id_there"], there)
+        self.assertEqual(self.latest[0]["id_there"], server_id)
         self.assertEqual(self.messages(), [("a", WRONG_DIGEST)])
         damaging.store.add("hello", HELLO)
         summary = self.client(damaging, "download", "hello", expect=WRONG_DIGEST)
@@ -137,12 +144,13 @@ class Json(Case):
         self.assertEqual(self.latest[0]["id_there"], HELLO_ID)
         self.assertEqual(summary["files"], 0)
 
-    def test_wrong_usage(self):
-        for arguments in (("download", "a", "-o", "-"), ("list", "--md5sum"), ("simulate", "a"), ("nonsense",)):
+    def test_incompatible_arguments_are_usage_errors(self):
+        for arguments in (("download", "a", "-o", "-"), ("list", "--md5sum"), ("simulate", "a"),
+                          ("nonsense",)):
             for words in (("--json", *arguments), (*arguments, "--json")):
                 self.assertEqual(self.run_program("filexfer-client", *words, expect=USAGE), b"")
 
-    def test_progress_of_what_takes_a_while(self):
+    def test_a_long_transfer_reports_progress_unless_quiet(self):
         for name, size in (("a", 100000), ("b", 300000), ("c", 100001)):
             self.write("tree/" + name, make_data(size))
         for options in ((), ("--quiet",)):
@@ -153,46 +161,49 @@ class Json(Case):
             if not options:
                 while b'"progress"' not in out.splitlines()[-1]:
                     out += client.stdout.readline()
-            self.assertTrue(server.stalled.wait(PATIENCE))
+            self.assertTrue(server.stalled.wait(TIMEOUT))
             server.release.set()
-            rest, said = client.communicate(timeout=PATIENCE)
+            rest, err = client.communicate(timeout=TIMEOUT)
             events, summary = self.parse(out + rest, DONE)
-            self.assertEqual(said, b"")
+            self.assertEqual(err, b"")
             self.assertEqual((summary["files"], summary["bytes"]), (3, 500001))
             progress = [event for event in events if event["event"] == "progress"]
             for event in progress:
-                self.assertEqual((event["files_known"], event["bytes_known"], event["all_known"]), (3, 500001, True))
+                self.assertEqual((event["files_known"], event["bytes_known"], event["all_known"]),
+                                 (3, 500001, True))
                 self.assertLessEqual(event["bytes"], 500001)
                 self.assertLessEqual(event["files"], 3)
             self.assertEqual(bool(progress), not options)
 
-    def test_what_is_sent_again_counts_once(self):
+    def test_bytes_that_are_sent_again_are_counted_once(self):
         data = make_data(4 * MIB)
         self.write("file", data)
         server = self.serve(store="store")
         relay = Relay(server.address)
         self.addCleanup(relay.close)
-        self.patience = ("--retry-for", "30s")
+        self.retry_options = ("--retry-for", "30s")
         for job in (("upload", "file"), ("download", "file", "-o", "copy")):
             relay.cut_after = [1 * MIB, 1 * MIB]
             summary = self.client(relay.address, *job)
-            self.assertEqual([event["subject"] for event in self.latest if event["event"] == "retry"], ["file", "file"])
-            # What a part held needs no moving; what was lost on the way was counted when it was read.
+            self.assertEqual([event["subject"] for event in self.latest
+                              if event["event"] == "retry"], ["file", "file"])
+            # Bytes in a part file are not moved; bytes lost on the way were counted when read.
             self.assertLessEqual(summary["bytes"], len(data))
             self.assertGreater(summary["bytes"], 2 * MIB)
 
     def test_an_interrupted_job_ends_with_its_summary(self):
         self.write("large", bytes(64 * MIB))
-        for how, job in ((Behaviour(stall_upload_after=200000), ("upload", "large")),
-                         (Behaviour(stall_download_after=200000), ("download", md5(make_data(300000)), "-o", "copy"))):
-            server = peer.Server(behaviour=how)
+        for behaviour, job in ((Behaviour(stall_upload_after=200000), ("upload", "large")),
+                               (Behaviour(stall_download_after=200000),
+                                ("download", md5(make_data(300000)), "-o", "copy"))):
+            server = peer.Server(behaviour=behaviour)
             self.addCleanup(server.stop)
             server.store.add("file", make_data(300000))
             client = self.start_client_at(server.address, *job)
-            self.assertTrue(server.stalled.wait(PATIENCE))
+            self.assertTrue(server.stalled.wait(TIMEOUT))
             client.send_signal(signal.SIGINT)
-            out, said = client.communicate(timeout=PATIENCE)
-            self.assertEqual((client.returncode, said), (INTERRUPTED, b""))
+            out, err = client.communicate(timeout=TIMEOUT)
+            self.assertEqual((client.returncode, err), (INTERRUPTED, b""))
             self.latest, _ = self.parse(out, INTERRUPTED)
             self.assertEqual([code for _, code in self.messages()], [INTERRUPTED])
             self.assertFalse(os.path.exists(self.path("copy")))
@@ -201,12 +212,13 @@ class Json(Case):
                      "ThreadSanitizer does not deliver a signal to a thread that waits in poll()")
     def test_an_interruption_ends_the_wait_for_standard_input(self):
         for arguments in ((), ("--size", "10"), ("--size", "1000000")):
-            client = self.start_client_at(self.serve().address, "upload", "-", *arguments, stdin=subprocess.PIPE)
+            client = self.start_client_at(self.serve().address, "upload", "-", *arguments,
+                                          stdin=subprocess.PIPE)
             client.stdin.write(b"12345")
             client.stdin.flush()
-            until(lambda: unread(client.stdin) == 0, "the client to read its input")
+            wait_until(lambda: unread(client.stdin) == 0, "the client to read its input")
             client.send_signal(signal.SIGINT)
-            client.wait(PATIENCE)
+            client.wait(TIMEOUT)
             self.assertEqual(client.returncode, INTERRUPTED)
             self.parse(client.stdout.read(), INTERRUPTED)
 

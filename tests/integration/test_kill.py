@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Kills filexfer-server at every system call of an upload, and looks what is left.
+"""Kills filexfer-server at every system call of an upload, and checks the store it leaves.
 
-One upload is traced first. Then, for each thread of the server, each kind of call
-and each N, a server is killed as that thread is about to make its Nth such call
-since the connection came. What has to hold whenever that is:
+One upload is traced first. Then, for each thread of the server, each kind of call and each
+N, a server is killed as that thread is about to make its Nth such call since the connection
+was made. Each time:
 
-  - every regular file under an id has that digest, on the disk and in the list
-    of the next server;
-  - what was acknowledged is listed;
+  - every regular file under an id has that digest, on the disk and in the list of the
+    next server;
+  - an acknowledged upload is listed;
   - the next server removes what the killed one left in .incoming;
-  - the same upload then succeeds, and the list shows it.
+  - the same upload then succeeds, and is listed.
 
-The same is done to servers whose stores are broken on purpose, each in one way: every
-time something must be found not to hold.
+The same is done to servers whose stores are broken on purpose, each in one way: the check
+must find each defect.
 
 Exits with 77 where strace is missing or may not attach.
 """
@@ -42,30 +42,30 @@ ID = md5(BYTES)
 NAME = "folder/file.bin"
 
 
-# The server that is killed: its program, and the arguments behind its store's.
-# One thread for the network and one for the disk: few, so that each is the same in every run.
+# The server that is killed: its program, and its arguments after the store.
+# One thread for the network and one for the disk, so that their calls are the same in every run.
 killed_program = ["filexfer-server", "--threads", "1"]
 
 
-def serving(store: str) -> ServerProcess:
+def start_server(store: str) -> ServerProcess:
     return ServerProcess(*killed_program[1:], store=store, name=killed_program[0])
 
 
 @contextlib.contextmanager
 def with_defect(defect: str) -> Iterator[None]:
-    """Another server meanwhile: one whose store has that defect."""
-    whole = killed_program[:]
+    """Uses a server whose store has that defect meanwhile."""
+    original = killed_program[:]
     killed_program[:] = ["filexfer-broken-server", defect]
     try:
         yield
     finally:
-        killed_program[:] = whole
+        killed_program[:] = original
 
 
 def all_threads_of(server: ServerProcess) -> List[int]:
-    """Its two threads; the one for the disk may come after it has said that it listens."""
-    patience = time.monotonic() + 60
-    while time.monotonic() < patience:
+    """Its two threads; the one for the disk may start after the server printed its address."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         threads = threads_of(server.process.pid)
         if len(threads) == 2:
             return threads
@@ -73,11 +73,11 @@ def all_threads_of(server: ServerProcess) -> List[int]:
     raise AssertionError("the server has the threads %r, not two" % threads)
 
 
-# What may go wrong, and is looked for
+# Checks
 
 
 def wrong_files(store: str) -> List[str]:
-    """What is under an id and has another digest."""
+    """Files under an id that have another digest."""
     wrong = []
     for id in os.listdir(store):
         if id.startswith("."):
@@ -92,7 +92,7 @@ def wrong_files(store: str) -> List[str]:
 
 
 def wrong_entries(server: ServerProcess) -> Tuple[List[str], List[Tuple[str, bytes]]]:
-    """What the list shows that can't be had as it says, and the (id, name) pairs of the list."""
+    """Listed files that can't be downloaded as listed, and the (id, name) pairs of the list."""
     wrong = []
     with server.client() as client:
         entries = client.list_files()
@@ -106,10 +106,10 @@ def wrong_entries(server: ServerProcess) -> Tuple[List[str], List[Tuple[str, byt
 
 
 def check_store(store: str, acknowledged: bool, before: int) -> List[str]:
-    """What does not hold in a store whose server was killed, with `before` files there before."""
+    """The errors in the store of a killed server; `before` files were stored before the upload."""
     pair = (ID, NAME.encode())
     wrong = wrong_files(store)
-    with serving(store) as server:
+    with start_server(store) as server:
         if os.listdir(os.path.join(store, ".incoming")):
             wrong.append("what the killed server left in .incoming is still there")
         bad, entries = wrong_entries(server)
@@ -139,15 +139,15 @@ class KillPoint(NamedTuple):
     count: int
 
 
-# What the store does: as often in every run. How often threads wait for each other, how the network
-# cuts what arrives, and what the allocator does, differ from run to run, and the more so under load.
-STORE_CALLS = {"fchmod", "flock", "fsync", "getdents64", "linkat", "mkdirat", "newfstatat", "openat",
-               "renameat", "unlinkat"}
+# Calls of the store, whose number is the same in every run. Those of thread synchronization, the
+# network and the allocator vary from run to run, and more so under load.
+STORE_CALLS = {"fchmod", "flock", "fsync", "getdents64", "linkat", "mkdirat", "newfstatat",
+               "openat", "renameat", "unlinkat"}
 
 
 class Scenario(NamedTuple):
     title: str
-    before: int  # files that are listed before
+    before: int  # files stored before
     prepare: Callable[[str], None]
 
 
@@ -156,7 +156,7 @@ def prepare_nothing(store: str) -> None:
 
 
 def prepare_other_name(store: str) -> None:
-    with serving(store) as server, server.client() as client:
+    with start_server(store) as server, server.client() as client:
         client.upload("another name", BYTES)
 
 
@@ -174,7 +174,7 @@ def kill_points(folder: str) -> List[KillPoint]:
     store = os.path.join(folder, "traced")
     shutil.copytree(os.path.join(folder, "before"), store)
     trace = os.path.join(folder, "trace")
-    with serving(store) as server:
+    with start_server(store) as server:
         threads = all_threads_of(server)
         with Strace(threads, ["-o", trace]):
             assert upload(server)
@@ -186,10 +186,10 @@ def kill_points(folder: str) -> List[KillPoint]:
 
 
 def kill_at(point: KillPoint, folder: str, scenario: Scenario) -> Tuple[bool, List[str]]:
-    """Whether the server was killed there, and what does not hold then."""
+    """Whether the server was killed there, and the errors found then."""
     store = os.path.join(folder, "%d-%s-%d" % point)
     shutil.copytree(os.path.join(folder, "before"), store)
-    with serving(store) as server:
+    with start_server(store) as server:
         thread = all_threads_of(server)[point.thread]
         inject = "inject=%s:signal=SIGKILL:when=%d" % (point.call, point.count)
         with Strace([thread], ["-o", os.devnull, "-e", "trace=" + point.call, "-e", inject]):
@@ -200,34 +200,38 @@ def kill_at(point: KillPoint, folder: str, scenario: Scenario) -> Tuple[bool, Li
         server.kill()
     wrong = check_store(store, acknowledged, scenario.before)
     shutil.rmtree(store)
-    return killed, ["killed before %s number %d of thread %d: %s" % (point.call, point.count, point.thread, text)
+    return killed, ["killed before %s number %d of thread %d: %s"
+                    % (point.call, point.count, point.thread, text)
                     for text in wrong]
 
 
 def kill_after_answer(folder: str, scenario: Scenario) -> Tuple[bool, List[str]]:
-    """The same for a server that is killed once it has answered."""
+    """The same for a server that is killed after its reply."""
     store = os.path.join(folder, "answered")
     shutil.copytree(os.path.join(folder, "before"), store)
-    with serving(store) as server:
+    with start_server(store) as server:
         acknowledged = upload(server)
         server.kill()
-    return True, ["killed after the answer: " + text for text in check_store(store, acknowledged, scenario.before)]
+    return True, ["killed after the answer: " + text
+                  for text in check_store(store, acknowledged, scenario.before)]
 
 
 def kill_everywhere(scenario: Scenario) -> Tuple[int, List[str]]:
-    """At how many calls of the store the server was killed, and what did not hold at any call."""
+    """At how many calls of the store the server was killed, and the errors found after any call."""
     with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
         scenario.prepare(os.path.join(folder, "before"))
         points = kill_points(folder)
         with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
             results = list(pool.map(lambda point: kill_at(point, folder, scenario), points))
         after_answer = kill_after_answer(folder, scenario)
-    of_the_store = [(point, killed) for point, (killed, _) in zip(points, results) if point.call in STORE_CALLS]
-    missed = [point for point, killed in of_the_store if not killed]
-    print("%s: %d kill points, %d of them reached" % (scenario.title, len(points), sum(r[0] for r in results)),
+    store_points = [(point, killed) for point, (killed, _) in zip(points, results)
+                    if point.call in STORE_CALLS]
+    missed = [point for point, killed in store_points if not killed]
+    print("%s: %d kill points, %d of them reached"
+          % (scenario.title, len(points), sum(r[0] for r in results)),
           flush=True)
     assert not missed, "these kill points were not reached: %r" % missed
-    return len(of_the_store), [text for _, wrong in [*results, after_answer] for text in wrong]
+    return len(store_points), [text for _, wrong in [*results, after_answer] for text in wrong]
 
 
 class KillTest(unittest.TestCase):
@@ -236,16 +240,16 @@ class KillTest(unittest.TestCase):
         self.assertEqual([], wrong)
         self.assertGreater(killed, 20)
 
-    def test_a_server_killed_while_it_takes_a_new_file(self) -> None:
+    def test_a_kill_during_the_upload_of_a_new_file_leaves_a_consistent_store(self) -> None:
         self.killed_everywhere(Scenario("a new file", 0, prepare_nothing))
 
-    def test_a_server_killed_while_it_adds_a_second_name(self) -> None:
+    def test_a_kill_while_a_second_name_is_added_leaves_a_consistent_store(self) -> None:
         self.killed_everywhere(Scenario("a second name", 1, prepare_other_name))
 
 
 @unittest.skipUnless(peer.program("filexfer-broken-server"), "filexfer-broken-server was not built")
 class DefectTest(unittest.TestCase):
-    """What has to be found if it is there, and nothing where the same store has no defect."""
+    """Each defect must be found, and nothing in the same store without a defect."""
 
     DEFECTS = {
         "none": None,
@@ -255,7 +259,7 @@ class DefectTest(unittest.TestCase):
         "no-clean-up": "in .incoming is still there",
     }
 
-    def test_defects_are_found(self) -> None:
+    def test_broken_stores_are_detected(self) -> None:
         for defect, expected in self.DEFECTS.items():
             with self.subTest(defect), with_defect(defect):
                 _, wrong = kill_everywhere(Scenario("the defect " + defect, 0, prepare_nothing))
@@ -266,10 +270,10 @@ class DefectTest(unittest.TestCase):
 
 
 class CheckTest(unittest.TestCase):
-    """The check finds what it looks for."""
+    """check_store finds errors."""
 
     def stored(self, store: str) -> None:
-        with serving(store) as server:
+        with start_server(store) as server:
             self.assertTrue(upload(server))
         self.assertEqual([], check_store(store, True, 0))
 
@@ -277,13 +281,13 @@ class CheckTest(unittest.TestCase):
         wrong = check_store(store, acknowledged, before)
         self.assertTrue(any(expected in text for text in wrong), wrong)
 
-    def test_what_is_broken_is_found(self) -> None:
+    def test_the_check_detects_a_broken_store(self) -> None:
         with tempfile.TemporaryDirectory(prefix="filexfer-kill-") as folder:
             store = os.path.join(folder, "store")
             self.stored(store)
             path = os.path.join(store, ID, NAME)
             os.chmod(path, 0o644)
-            with open(path, "ab") as file:  # as if it had been shown before it was whole
+            with open(path, "ab") as file:  # as if it had been committed before it was complete
                 file.truncate(1000)
             self.check(store, True, "has the digest")
             shutil.rmtree(store)
@@ -294,7 +298,7 @@ class CheckTest(unittest.TestCase):
             self.check(store, True, "acknowledged, and is not listed", before=1)
             self.check(store, False, "files after", before=4)
 
-            # As if no server removed what another one left.
+            # As if the next server did not remove temporary files.
             with open(os.path.join(store, ".incoming", "left"), "wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 self.check(store, False, "is still there", before=2)

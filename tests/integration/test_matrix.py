@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import unittest
 
 import peer
 from sshd import Sshd
@@ -23,7 +22,7 @@ from test_trees import Trees
 SIZES = 0, 1, 65536, 65537, 700001, 3 * 2**20 + 1
 
 
-# Each starts a server, or says what will, and returns the client's arguments that lead to it.
+# Each starts a server or has the client start one, and returns the client's arguments for it.
 
 
 def tcp(test):
@@ -35,48 +34,50 @@ def tcp_over_ipv6(test):
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
         test.skipTest("no IPv6 here: %s" % error)
-    return "--server", test.serve("--digest", test.digest, store="store", listen=("[::1]:0",)).address
+    return "--server", test.serve("--digest", test.digest, store="store",
+                                  listen=("[::1]:0",)).address
 
 
 def unix(test):
-    return "--server", test.serve("--digest", test.digest, store="store", listen=("unix:socket",)).address
+    return "--server", test.serve("--digest", test.digest, store="store",
+                                  listen=("unix:socket",)).address
 
 
 def tls(test):
     if WITHOUT_TLS:
         test.skipTest("the programs were built without TLS, or there is no openssl command")
     certificate(test.path("server"), "IP:127.0.0.1")
-    server = test.serve("--digest", test.digest, "--cert", "server.crt", "--key", "server.key", store="store",
-                        listen=("tls:127.0.0.1:0",))
+    server = test.serve("--digest", test.digest, "--cert", "server.crt", "--key", "server.key",
+                        store="store", listen=("tls:127.0.0.1:0",))
     return "--server", server.address, "--ca", "server.crt"
 
 
-def serving_stdio(test):
+def stdio_server(test):
     return "%s --listen stdio --digest %s --store %s" % (
         shlex.quote(peer.program("filexfer-server")), test.digest, shlex.quote(test.path("store")))
 
 
 def a_command(test):
-    return "--via", "sh -c " + shlex.quote(serving_stdio(test))
+    return "--via", "sh -c " + shlex.quote(stdio_server(test))
 
 
 def ssh(test):
-    return "--via", test.daemon().command + shlex.quote(serving_stdio(test))
+    return "--via", test.daemon().command + shlex.quote(stdio_server(test))
 
 
 class Jobs:
-    """What is done in each cell of the table: a `transport`, with a `digest`."""
+    """The tests for each combination of a `transport` and a `digest`."""
 
-    in_memory = 64 * 2**20
+    space_in_memory = 64 * 2**20
 
     def setUp(self):
         super().setUp()
         self.hash = getattr(hashlib, self.digest)
-        self.reach = type(self).transport(self)
+        self.connection_options = type(self).transport(self)
 
     @classmethod
     def daemon(cls):
-        """One for all tests of a cell."""
+        """One sshd for all tests of a combination."""
         if not hasattr(cls, "its_daemon"):
             folder = tempfile.mkdtemp(prefix="filexfer-sshd-")
             cls.addClassCleanup(shutil.rmtree, folder)
@@ -85,24 +86,27 @@ class Jobs:
         return cls.its_daemon
 
     def client(self, *arguments, **keywords):
-        return self.run_program("filexfer-client", *self.reach, *arguments, **keywords)
+        return self.run_program("filexfer-client", *self.connection_options, *arguments, **keywords)
 
-    def said_of(self, outcome, names):
-        return "".join("%s  %s  %s\n" % (outcome, self.hash(self.files[name]).hexdigest(), name) for name in names)
+    def lines_of(self, outcome, names):
+        return "".join("%s  %s  %s\n" % (outcome, self.hash(self.files[name]).hexdigest(), name)
+                       for name in names)
 
-    def same(self, name, copy):
+    def assert_same(self, name, copy):
         self.assertEqual(self.read(copy), self.files[name])
         self.assertEqual(os.stat(self.path(copy)).st_mtime_ns, os.stat(self.path(name)).st_mtime_ns)
 
-    def test_files_of_all_sizes_go_up_once_and_come_down_by_id_and_by_name(self):
+    def test_files_of_all_sizes_are_uploaded_once_and_downloaded_by_id_and_by_name(self):
         self.assertEqual(self.client("list"), b"")
         self.files = {"size %d" % size: make_data(size) for size in SIZES}
         for number, (name, data) in enumerate(self.files.items()):
             os.utime(self.write(name, data), ns=(0, (-1)**number * number * 123456789012345678))
         ids = {name: self.hash(data).hexdigest() for name, data in self.files.items()}
-        listed = sorted("%s;%s;%d" % (ids[name], name, len(data)) for name, data in self.files.items())
-        for outcome, how in (("Success", ()), ("Already there", ("--skip-existing",))):
-            self.assertEqual(self.client("upload", *self.files, *how).decode(), self.said_of(outcome, self.files))
+        listed = sorted("%s;%s;%d" % (ids[name], name, len(data))
+                        for name, data in self.files.items())
+        for outcome, options in (("Success", ()), ("Already there", ("--skip-existing",))):
+            self.assertEqual(self.client("upload", *self.files, *options).decode(),
+                             self.lines_of(outcome, self.files))
             self.assertEqual(sorted(self.client("list").decode().splitlines()), listed)
         os.mkdir(self.path("by id"))
         os.mkdir(self.path("by name"))
@@ -110,15 +114,16 @@ class Jobs:
         self.client("download", *ids, "-o", "by name")
         for name, data in self.files.items():
             self.assertEqual(self.read("store/%s/%s" % (ids[name], name)), data)
-            self.same(name, "by id/" + name)
-            self.same(name, "by name/" + name)
-        self.no_temporaries()
+            self.assert_same(name, "by id/" + name)
+            self.assert_same(name, "by name/" + name)
+        self.check_no_temporaries()
 
-    def test_a_tree_goes_up_and_comes_down_the_same_and_verify_sees_a_change(self):
-        self.files = self.plant("tree")
+    def test_a_downloaded_tree_equals_the_uploaded_one_and_verify_detects_a_change(self):
+        self.files = self.write_tree("tree")
         self.assertEqual(self.client("upload", "tree").count(b"Success  "), len(self.files))
         self.client("download", "--all", "-o", "copy")
-        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder, capture_output=True)
+        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder,
+                                capture_output=True)
         self.assertEqual((result.returncode, result.stdout), (0, b""), result)
         for name in self.files:
             self.assertEqual(os.stat(self.path("copy", name)).st_mtime_ns,
@@ -128,14 +133,15 @@ class Jobs:
         self.write("tree/large", self.files["large"])
         out = self.client("verify", "tree", expect=WRONG_DIGEST).decode().splitlines(keepends=True)
         self.assertEqual(len(out), len(self.files))
-        self.assertEqual([line for line in out if not line.startswith("Held  ")], [self.said_of("Lacks", ["large"])])
+        self.assertEqual([line for line in out if not line.startswith("Held  ")],
+                         [self.lines_of("Lacks", ["large"])])
 
-    def test_an_id_that_is_not_there_is_refused(self):
+    def test_an_unknown_id_is_refused(self):
         self.write("a", b"a")
         self.client("upload", "a")
         id = self.hash(b"b").hexdigest()
         self.client("download", id, "-o", "copy", expect=REFUSED)
-        self.assertIn(id, self.said)
+        self.assertIn(id, self.stderr)
         self.assertFalse(os.path.exists(self.path("copy")))
 
 

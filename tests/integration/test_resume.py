@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Uploads that go on where a broken one stopped: what a server keeps, for whom, and what it drops."""
+"""Resumed uploads: what a server keeps, who may resume it, and when it is removed."""
 
 import hashlib
 import os
@@ -9,32 +9,32 @@ import struct
 import time
 
 import peer
-from test_programs import Case, make_data, until
+from test_programs import Case, make_data, wait_until
 
 KIB = 1024
 TOKEN = "token-of-this-upload"
 
 
 class Dialogue:
-    """A connection that is spoken to by hand."""
+    """A connection driven by hand."""
 
     def __init__(self, server):
         host, port = server.address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=30)
         self.lines = self.socket.makefile("rb")
 
-    def say(self, text):
+    def send(self, text):
         self.socket.sendall(text if isinstance(text, bytes) else text.encode() + b"\n")
 
-    def hear(self):
+    def read_line(self):
         return self.lines.readline().decode().rstrip("\n")
 
     def upload(self, details):
         """The reply to a details line."""
-        self.say("UPLOAD")
-        self.hear()
-        self.say(details)
-        return self.hear()
+        self.send("UPLOAD")
+        self.read_line()
+        self.send(details)
+        return self.read_line()
 
     def offset(self, details):
         ready = self.upload(details)
@@ -42,13 +42,13 @@ class Dialogue:
             raise AssertionError(ready)
         return int(ready.partition(";offset=")[2] or 0)
 
-    def leave(self):
+    def close(self):
         self.lines.close()
         self.socket.close()
 
-    def break_off(self):
+    def reset(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.leave()
+        self.close()
 
 
 class Resume(Case):
@@ -56,165 +56,167 @@ class Resume(Case):
         super().setUp()
         self.data = make_data(2000 * KIB)
         self.id = hashlib.md5(self.data).hexdigest()
-        self.plain = "file;%d;resume=%s" % (len(self.data), TOKEN)
-        self.again = self.plain + ";id=" + self.id
+        self.details = "file;%d;resume=%s" % (len(self.data), TOKEN)
+        self.resume_details = self.details + ";id=" + self.id
 
-    def talk(self, server):
-        one = Dialogue(server)
-        self.addCleanup(one.leave)
-        return one
+    def connect(self, server):
+        client = Dialogue(server)
+        self.addCleanup(client.close)
+        return client
 
     def partials(self):
         folder = self.path("store", ".partial")
         return os.listdir(folder) if os.path.isdir(folder) else []
 
     def kept(self):
-        return sum(os.stat(self.path("store", ".partial", name)).st_size for name in self.partials())
+        return sum(os.stat(self.path("store", ".partial", name)).st_size
+                   for name in self.partials())
 
-    def until_kept(self, count):
-        """A server writes whole chunks of 256 KiB."""
-        until(lambda: self.kept() >= count, "the server has written %d bytes" % count)
+    def wait_until_kept(self, count):
+        """Waits until `count` bytes are stored; the server writes whole chunks of 256 KiB."""
+        wait_until(lambda: self.kept() >= count, "the server has written %d bytes" % count)
 
-    def broken(self, server, count, details=None):
-        """An upload of which `count` bytes arrive."""
-        one = self.talk(server)
-        begin = one.offset(details or self.plain)
-        one.say(self.data[begin:count])
-        one.socket.shutdown(socket.SHUT_WR)
-        self.assertEqual(one.hear(), "")  # the server has closed
+    def interrupt_upload(self, server, count, details=None):
+        """Starts an upload, and breaks it after `count` bytes."""
+        client = self.connect(server)
+        begin = client.offset(details or self.details)
+        client.send(self.data[begin:count])
+        client.socket.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.read_line(), "")  # the server has closed
         self.assertEqual(self.kept(), count)
 
-    def finish(self, one, offset):
-        one.say(self.data[offset:])
-        self.assertEqual(one.hear(), self.id)
+    def finish(self, client, offset):
+        client.send(self.data[offset:])
+        self.assertEqual(client.read_line(), self.id)
         self.assertEqual(self.read("store/%s/file" % self.id), self.data)
         self.assertEqual(self.partials(), [])
-        self.no_temporaries()
+        self.check_no_temporaries()
 
-    def test_it_goes_on_where_it_stopped(self):
+    def test_a_broken_upload_resumes_where_it_stopped(self):
         server = self.serve(store="store")
-        self.broken(server, 700 * KIB)
-        one = self.talk(server)
-        offset = one.offset(self.again)
+        self.interrupt_upload(server, 700 * KIB)
+        client = self.connect(server)
+        offset = client.offset(self.resume_details)
         self.assertEqual(offset, 700 * KIB)
-        one.say("")  # an empty line is a part of the file now
-        one.leave()
-        one = self.talk(server)
-        # What the line brought is wrong, and nobody can know before the end.
-        offset = one.offset(self.again)
-        one.say(self.data[offset:])
-        self.assertTrue(one.hear().startswith("ERROR mismatch"))
+        client.send("")  # the empty line is stored as a byte of the file
+        client.close()
+        client = self.connect(server)
+        # That byte is wrong, which is detected only at the end.
+        offset = client.offset(self.resume_details)
+        client.send(self.data[offset:])
+        self.assertTrue(client.read_line().startswith("ERROR mismatch"))
         self.assertEqual(self.partials(), [])
-        self.assertEqual(one.offset(self.again), 0)
-        self.finish(one, 0)
+        self.assertEqual(client.offset(self.resume_details), 0)
+        self.finish(client, 0)
 
-    def test_bytes_that_follow_at_once_begin_afresh_and_drop_what_was_left(self):
+    def test_a_nowait_upload_starts_over_and_discards_the_partial_one(self):
         for known in ("", ";id=" + self.id):
             server = self.serve(store="store")
-            self.broken(server, 700 * KIB)
-            one = self.talk(server)
-            one.say("UPLOAD\n" + self.plain + known + ";nowait")
-            one.say(self.data)
-            one.hear()
-            self.assertEqual(one.hear(), "Ready to receive the file")
-            self.assertEqual(one.hear(), self.id)
+            self.interrupt_upload(server, 700 * KIB)
+            client = self.connect(server)
+            client.send("UPLOAD\n" + self.details + known + ";nowait")
+            client.send(self.data)
+            client.read_line()
+            self.assertEqual(client.read_line(), "Ready to receive the file")
+            self.assertEqual(client.read_line(), self.id)
             self.assertEqual(self.read("store/%s/file" % self.id), self.data)
             self.assertEqual(self.partials(), [])
-            self.no_temporaries()
+            self.check_no_temporaries()
             shutil.rmtree(self.path("store", self.id))
 
-    def test_what_came_of_bytes_that_followed_at_once_can_be_gone_on_with(self):
+    def test_a_broken_nowait_upload_can_be_resumed(self):
         server = self.serve(store="store")
-        one = self.talk(server)
-        one.say("UPLOAD\n" + self.plain + ";nowait")
-        one.say(self.data[:900 * KIB])
-        one.socket.shutdown(socket.SHUT_WR)
-        self.assertTrue(one.hear() and one.hear())
-        self.assertEqual(one.hear(), "")
-        one = self.talk(server)
-        offset = one.offset(self.again)
+        client = self.connect(server)
+        client.send("UPLOAD\n" + self.details + ";nowait")
+        client.send(self.data[:900 * KIB])
+        client.socket.shutdown(socket.SHUT_WR)
+        self.assertTrue(client.read_line() and client.read_line())
+        self.assertEqual(client.read_line(), "")
+        client = self.connect(server)
+        offset = client.offset(self.resume_details)
         self.assertEqual(offset, 900 * KIB)
-        self.finish(one, offset)
+        self.finish(client, offset)
 
-    def test_many_breaks_send_nothing_twice(self):
+    def test_repeated_breaks_send_no_byte_twice(self):
         server = self.serve(store="store")
-        self.broken(server, 1)
+        self.interrupt_upload(server, 1)
         sent = 1
         for count in (2, 300 * KIB, 300 * KIB + 1, 1999 * KIB, 2000 * KIB):
-            one = self.talk(server)
-            offset = one.offset(self.again)
+            client = self.connect(server)
+            offset = client.offset(self.resume_details)
             self.assertEqual(offset, sent)
-            one.say(self.data[offset:count])
+            client.send(self.data[offset:count])
             sent = count
             if count < len(self.data):
-                one.socket.shutdown(socket.SHUT_WR)
-                self.assertEqual(one.hear(), "")
-                one.leave()
-        self.assertEqual(one.hear(), self.id)
+                client.socket.shutdown(socket.SHUT_WR)
+                self.assertEqual(client.read_line(), "")
+                client.close()
+        self.assertEqual(client.read_line(), self.id)
         self.assertEqual(self.read("store/%s/file" % self.id), self.data)
 
-    def test_a_killed_server_has_kept_it(self):
+    def test_a_partial_upload_survives_a_kill(self):
         server = self.serve(store="store")
-        self.broken(server, 900 * KIB)
-        one = self.talk(server)
-        one.offset(self.again)
+        self.interrupt_upload(server, 900 * KIB)
+        client = self.connect(server)
+        client.offset(self.resume_details)
         server.kill()
         server = self.serve(store="store")
-        one = self.talk(server)
-        self.finish(one, one.offset(self.again))
+        client = self.connect(server)
+        self.finish(client, client.offset(self.resume_details))
 
-    def test_a_stopped_server_has_kept_it(self):
+    def test_a_partial_upload_survives_a_shutdown(self):
         server = self.serve("--grace", "0s", store="store")
-        one = self.talk(server)
-        one.offset(self.plain)
-        one.say(self.data[:900 * KIB])
-        self.until_kept(768 * KIB)
+        client = self.connect(server)
+        client.offset(self.details)
+        client.send(self.data[:900 * KIB])
+        self.wait_until_kept(768 * KIB)
         server.terminate()
         self.assertEqual(server.wait(), 0)
         server = self.serve(store="store")
-        one = self.talk(server)
-        offset = one.offset(self.again)
+        client = self.connect(server)
+        offset = client.offset(self.resume_details)
         self.assertGreaterEqual(offset, 768 * KIB)
-        self.finish(one, offset)
+        self.finish(client, offset)
 
-    def test_what_is_kept_is_for_the_same_token_and_size_and_with_an_id(self):
+    def test_a_partial_upload_is_resumed_only_with_its_token_and_size_and_an_id(self):
         server = self.serve(store="store")
-        self.broken(server, 500 * KIB)
-        other = self.talk(server)
-        self.assertEqual(other.offset("file;%d;resume=%s;id=%s" % (len(self.data), TOKEN + "x", self.id)), 0)
-        other.break_off()
-        shorter = self.talk(server)
+        self.interrupt_upload(server, 500 * KIB)
+        other = self.connect(server)
+        self.assertEqual(other.offset("file;%d;resume=%s;id=%s"
+                                      % (len(self.data), TOKEN + "x", self.id)), 0)
+        other.reset()
+        shorter = self.connect(server)
         self.assertEqual(shorter.offset("file;600000;resume=%s;id=%s" % (TOKEN, self.id)), 0)
-        shorter.break_off()
-        afresh = self.talk(server)
-        self.assertEqual(afresh.offset(self.plain), 0)
-        afresh.say(self.data)
-        self.assertEqual(afresh.hear(), self.id)
+        shorter.reset()
+        restarted = self.connect(server)
+        self.assertEqual(restarted.offset(self.details), 0)
+        restarted.send(self.data)
+        self.assertEqual(restarted.read_line(), self.id)
 
-    def test_the_newest_takes_over(self):
+    def test_the_newest_connection_takes_over_an_upload(self):
         server = self.serve(store="store")
-        older = self.talk(server)
-        older.offset(self.plain)
-        older.say(self.data[:400 * KIB])
-        self.until_kept(256 * KIB)
-        newer = self.talk(server)
-        offset = newer.offset(self.again)
+        older = self.connect(server)
+        older.offset(self.details)
+        older.send(self.data[:400 * KIB])
+        self.wait_until_kept(256 * KIB)
+        newer = self.connect(server)
+        offset = newer.offset(self.resume_details)
         self.assertGreaterEqual(offset, 256 * KIB)
-        self.assertTrue(older.hear().startswith("ERROR superseded"))
-        self.assertEqual(older.hear(), "")
+        self.assertTrue(older.read_line().startswith("ERROR superseded"))
+        self.assertEqual(older.read_line(), "")
         self.finish(newer, offset)
 
-    def test_what_the_server_holds_is_not_sent(self):
+    def test_a_stored_file_is_not_sent_again(self):
         server = self.serve(store="store")
-        one = self.talk(server)
-        one.offset(self.plain)
-        self.finish(one, 0)
-        self.assertEqual(one.offset(self.again), len(self.data))
-        self.assertEqual(one.hear(), self.id)
+        client = self.connect(server)
+        client.offset(self.details)
+        self.finish(client, 0)
+        self.assertEqual(client.offset(self.resume_details), len(self.data))
+        self.assertEqual(client.read_line(), self.id)
 
-    def test_old_ones_are_dropped(self):
+    def test_old_partial_uploads_are_removed(self):
         server = self.serve(store="store")
-        self.broken(server, 500 * KIB)
+        self.interrupt_upload(server, 500 * KIB)
         server.stop()
         long_ago = time.time() - 7200
         for name in self.partials():
@@ -224,25 +226,26 @@ class Resume(Case):
         self.serve("--partial-age", "1h", store="store").stop()
         self.assertEqual(self.partials(), [])
 
-    def test_a_bad_token_is_refused_and_the_dialogue_goes_on(self):
+    def test_a_bad_token_is_refused_and_the_connection_stays_open(self):
         server = self.serve(store="store")
-        one = self.talk(server)
+        client = self.connect(server)
         for token in ("short", "x" * 65, "with/a/slash/in/it", "=" * 16):
-            self.assertTrue(one.upload("f;1;resume=" + token).startswith("ERROR bad-request"), token)
-        self.assertEqual(one.offset(self.plain), 0)
+            self.assertTrue(client.upload("f;1;resume=" + token).startswith("ERROR bad-request"),
+                            token)
+        self.assertEqual(client.offset(self.details), 0)
 
-    def test_a_store_in_memory_keeps_nothing(self):
+    def test_a_store_in_memory_keeps_no_partial_uploads(self):
         server = self.serve(store="memory")
-        one = self.talk(server)
-        one.say("FEATURES")
-        told = []
-        while not told or told[-1]:
-            told.append(one.hear())
-        self.assertNotIn("resume", told)
-        one.offset(self.plain)
-        one.say(self.data[:1000])
-        one.break_off()
-        self.assertEqual(self.talk(server).offset(self.again), 0)
+        client = self.connect(server)
+        client.send("FEATURES")
+        features = []
+        while not features or features[-1]:
+            features.append(client.read_line())
+        self.assertNotIn("resume", features)
+        client.offset(self.details)
+        client.send(self.data[:1000])
+        client.reset()
+        self.assertEqual(self.connect(server).offset(self.resume_details), 0)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The simulation of the dialogue, with the files that file transfers stumble over.
+"""The simulation of the dialogue, with files that are difficult to transfer.
 
 An image, an empty file, one of 1 GiB, one that ends in EOF, and names with blanks, `;`,
-`%` and letters beyond ASCII: each goes there and back over a pipe in memory, TCP and a
-Unix socket, in one process and against a server. Every time the output has to show all
-steps and three equal digests, and the copy has to be the file.
+`%` and non-ASCII letters: each is uploaded and downloaded over a pipe in memory, TCP and a
+Unix socket, in one process and against a server. Each time the output must show all steps
+and three equal digests, and the copy must equal the file.
 """
 
 import filecmp
@@ -14,11 +14,10 @@ import random
 import re
 import shutil
 import struct
-import unittest
 import zlib
 
 import peer
-from places import folder_with
+from places import folder_with_space
 from test_programs import SANITIZED, Case
 
 GIB = 2**30
@@ -27,11 +26,14 @@ GIB = 2**30
 def png(width=300, height=200):
     """A valid image: noise on a ramp."""
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (struct.pack(">I", len(data)) + kind + data
+                + struct.pack(">I", zlib.crc32(kind + data)))
 
     noise = random.Random(1)
-    rows = (b"\0" + bytes((x + noise.randrange(32)) % 256 for x in range(3 * width)) for _ in range(height))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    rows = (b"\0" + bytes((x + noise.randrange(32)) % 256 for x in range(3 * width))
+            for _ in range(height))
+    return (b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b""))
 
 
@@ -56,56 +58,59 @@ class Simulations(Case):
 
     def check(self, out, name, size, id, steps):
         text = out.decode()
-        self.assertEqual(sorted({int(n) for n in re.findall(r"^ ?(\d+)  (?:client|server) ", text, re.M)}), list(steps))
+        self.assertEqual(sorted({int(n) for n in re.findall(r"^ ?(\d+)  (?:client|server) ", text,
+                                                            re.M)}), list(steps))
         self.assertEqual(re.findall(r"^MD5 of the file +(\S+)$", text, re.M), [id])
         self.assertEqual(re.findall(r"^MD5 that the server has +(\S+)$", text, re.M), [id])
         self.assertEqual(re.findall(r"^MD5 of the copy +(\S+)$", text, re.M), [id])
         self.assertEqual(text.rstrip("\n").rsplit("\n", 1)[-1], "Success")
         self.assertNotIn("Fail", text)
-        # What is shown is what went over the wire.
+        # The lines shown are those sent on the wire.
         wire = peer.escape(name).decode()
         self.assertIn(" 7  client says: %s;%d\n" % (wire, size), text)
         self.assertIn("11  server says: %s\n" % id, text)
         self.assertIn("server says: %s;%s;%d\n" % (id, wire, size), text)
         self.assertIn("19  server sends the file: %d bytes\n" % size, text)
 
-    def test_in_one_process(self):
+    def test_a_simulation_in_one_process_shows_all_steps_and_equal_digests(self):
         for name, data in FILES.items():
             for transport in ("memory", "tcp", "unix"):
                 with self.subTest(name=name, transport=transport):
-                    out = self.run_program("filexfer-simulation", "--transport", transport, "files/" + name)
+                    out = self.run_program("filexfer-simulation", "--transport", transport,
+                                           "files/" + name)
                     self.check(out, name, len(data), hashlib.md5(data).hexdigest(), range(1, 23))
 
-    def test_against_a_server(self):
+    def test_a_simulation_against_a_server_returns_the_file(self):
         for store in ("memory", "store"):
             server = self.serve(store=store, listen=("127.0.0.1:0", "unix:socket"))
             for name, data in FILES.items():
                 for address in server.addresses:
                     with self.subTest(name=name, store=store, address=address):
                         out = self.client(address, "simulate", "files/" + name, "-o", "copy")
-                        self.check(out, name, len(data), hashlib.md5(data).hexdigest(), range(3, 23))
+                        self.check(out, name, len(data), hashlib.md5(data).hexdigest(),
+                                   range(3, 23))
                         self.assertEqual(self.read("copy"), data)
                         os.remove(self.path("copy"))
             listed = [line.split(b";")[1] for line in self.client(server, "list").splitlines()]
             self.assertEqual(sorted(listed), sorted(peer.escape(name) for name in FILES))
             server.stop()
-        self.no_temporaries()
+        self.check_no_temporaries()
 
 
 class Large(Case):
-    """1 GiB, which is more than any buffer and, in signed 32 bits, the half of what there is."""
+    """1 GiB: more than any buffer, and half of the range of a signed 32-bit integer."""
 
     SIZE = GIB // 16 if SANITIZED else GIB
     check = Simulations.check
 
     def setUp(self):
         super().setUp()
-        # The copy and what the server stores take their room; the file itself is sparse.
-        roomy = folder_with(3 * self.SIZE)
-        if not roomy:
+        # The copy and the stored file need space; the original is sparse.
+        folder = folder_with_space(3 * self.SIZE)
+        if not folder:
             self.skipTest("no folder with 3 GiB free")
-        self.addCleanup(shutil.rmtree, roomy)
-        self.folder = roomy
+        self.addCleanup(shutil.rmtree, folder)
+        self.folder = folder
         self.temporary = self.path("tmp")
         os.mkdir(self.temporary)
         self.environment["TMPDIR"] = self.temporary
@@ -118,14 +123,15 @@ class Large(Case):
             file.write(b"\nEOF")
         self.id = hashlib.md5()
         with open(self.path("large;1 GiB"), "rb") as file:
-            while some := file.read(2**20):
-                self.id.update(some)
+            while chunk := file.read(2**20):
+                self.id.update(chunk)
         self.id = self.id.hexdigest()
 
-    def test_there_and_back(self):
+    def test_a_file_of_1_gib_is_returned_unchanged(self):
         for transport in ("memory", "tcp", "unix"):
             with self.subTest(transport=transport):
-                out = self.run_program("filexfer-simulation", "--transport", transport, "large;1 GiB")
+                out = self.run_program("filexfer-simulation", "--transport", transport,
+                                       "large;1 GiB")
                 self.check(out, "large;1 GiB", self.SIZE, self.id, range(1, 23))
         out = self.client(self.serve(store="store"), "simulate", "large;1 GiB", "-o", "copy")
         self.check(out, "large;1 GiB", self.SIZE, self.id, range(3, 23))

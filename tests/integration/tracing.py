@@ -1,4 +1,4 @@
-"""strace, attached to a running server: what test_kill.py and test_flush_order.py share."""
+"""strace, attached to a running server; used by test_kill.py and test_flush_order.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 
 def skip_without_strace() -> None:
-    """Exits with 77 where nothing can be traced."""
+    """Exits with 77 where strace can't be used."""
     if os.environ.get("FILEXFER_SANITIZE"):
         print("skipped: the system calls of a sanitizer's own would be traced too")
         sys.exit(77)
@@ -33,28 +33,28 @@ def skip_without_strace() -> None:
 
 
 def threads_of(pid: int) -> List[int]:
-    """The thread ids of a process. The main one is first, though ids begin again at the bottom."""
+    """The thread ids of a process, the main thread first, although ids can wrap around."""
     return sorted((int(tid) for tid in os.listdir("/proc/%d/task" % pid)),
                   key=lambda tid: (tid != pid, tid))
 
 
 class Strace:
-    """strace, attached to these threads and to no others; detached at the end."""
+    """strace, attached to these threads only, and detached at the end."""
 
     def __init__(self, tids: Sequence[int], options: Sequence[str]):
         attach = [word for tid in tids for word in ("-p", str(tid))]
         self.process = subprocess.Popen(["strace", *options, *attach], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert self.process.stderr
-        told = []
+        messages = []
         for _ in tids:
-            told.append(self.process.stderr.readline())
-            if b" attached" not in told[-1]:
+            messages.append(self.process.stderr.readline())
+            if b" attached" not in messages[-1]:
                 self.process.kill()
                 self.process.wait()
                 self.process.stderr.close()
-                raise AssertionError(b"".join(told).decode("ascii", "replace").strip())
-        # It would stop at a full pipe.
+                raise AssertionError(b"".join(messages).decode("ascii", "replace").strip())
+        # strace would block on a full pipe.
         self.drain = threading.Thread(target=self.process.stderr.read, daemon=True)
         self.drain.start()
 
@@ -71,7 +71,7 @@ class Strace:
 
 
 class Call(NamedTuple):
-    """A system call: the lines on which it begins and ends, and what strace says of it."""
+    """A system call: the trace lines where it begins and ends, and its details."""
 
     begin: int
     end: int
@@ -87,7 +87,7 @@ _RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (.*)$")
 
 
 def calls_in(trace: str) -> List[Call]:
-    """The calls of a trace of several threads, in the order in which they ended."""
+    """The calls in a trace of several threads, in the order of their ends."""
     calls = []
     open_calls: Dict[int, Call] = {}
     for number, line in enumerate(trace.splitlines()):
