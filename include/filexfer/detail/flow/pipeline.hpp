@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <deque>
 #include <exception>
@@ -41,6 +42,9 @@ class pipelined_requests {
 
   /// Whether the server owes a reply.
   bool expects_reply() const noexcept { return !in_flight_.empty(); }
+
+  /// Holds after each `on_sent`.
+  bool within_window() const noexcept { return in_flight_.size() <= window_; }
 
   /// Called when no whole reply is left in the buffer.
   flow<void> on_drained(std::error_code&) { co_return; }
@@ -136,6 +140,7 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
       std::swap(sending, preparing);
       prepared = false;
       requests.on_sent();
+      assert(requests.within_window());
       writing = !sending->empty();
       continues_wait = false;
     }
