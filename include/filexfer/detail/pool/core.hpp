@@ -4,6 +4,7 @@
 // State shared by a pool and its jobs: the connector, settings, idle connections.
 
 #include <filexfer/detail/pool/digests.hpp>
+#include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>

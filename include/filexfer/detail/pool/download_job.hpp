@@ -6,6 +6,7 @@
 
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/digests.hpp>
+#include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/job.hpp>
 #include <filexfer/detail/pool/result_taker.hpp>

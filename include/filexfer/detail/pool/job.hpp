@@ -9,6 +9,7 @@
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/descriptors.hpp>
+#include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/detail/pool/worker.hpp>

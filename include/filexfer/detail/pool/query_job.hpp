@@ -7,6 +7,7 @@
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/digests.hpp>
+#include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/any_digest.hpp>

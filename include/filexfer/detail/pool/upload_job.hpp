@@ -6,10 +6,12 @@
 
 #include <filexfer/detail/pool/counted.hpp>
 #include <filexfer/detail/pool/digests.hpp>
+#include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/job.hpp>
 #include <filexfer/detail/pool/result_taker.hpp>
 #include <filexfer/detail/pool/routine.hpp>
+#include <filexfer/detail/pool/upload_record.hpp>
 #include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/batch.hpp>
@@ -25,7 +27,6 @@
 #include <deque>
 #include <exception>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <set>
@@ -45,61 +46,6 @@ enum class upload_scope {
 
 /// Bytes that are hashed before the server is asked for their files. It waits meanwhile.
 inline constexpr std::uint64_t max_hashed_size = std::uint64_t{64} * 1024 * 1024;
-
-/// An upload job's state of a file.
-template <class Clock>
-struct upload_record : file_record<any_upload, Clock> {
-  std::uint64_t size = 0;
-  std::string token{};
-  any_digest digest{};           ///< Empty if unknown.
-  bool digest_was_read = false;  ///< `digest` is from an earlier read of the file, or the cache.
-  bool digest_was_wrong = false;
-  bool restarted = false;  ///< Once, after a mismatch or a change of the file.
-
-  /// Always false: bytes that were sent don't prove that the server received them.
-  static bool has_received() noexcept { return false; }
-
-  void finish(transfer_outcome& outcome) {
-    if (outcome.size == 0) outcome.size = size;
-    this->progress.reset();
-  }
-};
-
-/// An element of `opened_files`.
-template <class Source, class Digest>
-struct batched_upload {
-  Source& source;
-  upload_request<Digest> request;
-};
-
-/// The files of a batch. Each is opened when it is its turn, and closed after its last byte.
-template <class Item>
-class opened_files {
- public:
-  /// \param open_next  Closes the current file and returns the next one; null at the end.
-  explicit opened_files(std::function<Item*()> open_next) : open_next_{std::move(open_next)} {}
-
-  class iterator {
-   public:
-    explicit iterator(opened_files& all) : all_{&all}, item_{all.open_next_()} {}
-    Item& operator*() const { return *item_; }
-    iterator& operator++() {
-      item_ = all_->open_next_();
-      return *this;
-    }
-    bool operator==(std::default_sentinel_t) const { return item_ == nullptr; }
-
-   private:
-    opened_files* all_;
-    Item* item_;
-  };
-
-  iterator begin() { return iterator{*this}; }
-  std::default_sentinel_t end() const { return {}; }
-
- private:
-  std::function<Item*()> open_next_;
-};
 
 template <class Core>
 class upload_job : public transfer_job<Core, upload_record<typename Core::clock>> {
