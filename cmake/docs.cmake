@@ -4,6 +4,10 @@
 #
 # A public name, parameter or result without a comment is an error.
 
+if(NOT PROJECT_IS_TOP_LEVEL)
+  return()  # the project that includes this one may have a target of that name
+endif()
+
 find_package(Doxygen QUIET)
 if(NOT DOXYGEN_FOUND)
   message(STATUS "filexfer: no target docs, for Doxygen was not found (Debian: doxygen)")
