@@ -2,7 +2,8 @@
 #
 # Taken in this order: a target of one of the usual names that is there already, a package manager's
 # CMake package, a plain header and library (Debian names the library crypto++ and cryptopp, others
-# only one of them). Hint: CryptoPP_ROOT, a prefix with include/cryptopp/md5.h.
+# only one of them). Hints: CryptoPP_ROOT, a prefix with include/cryptopp/md5.h;
+# CryptoPP_USE_STATIC_LIBS, to take an archive rather than a shared library, if there is one.
 
 include(FindPackageHandleStandardArgs)
 
@@ -29,7 +30,13 @@ if(CryptoPP_TARGET)
   find_package_handle_standard_args(CryptoPP REQUIRED_VARS CryptoPP_TARGET)
 else()
   find_path(CryptoPP_INCLUDE_DIR cryptopp/md5.h DOC "Folder of Crypto++'s folder cryptopp")
+  set(_CryptoPP_suffixes ${CMAKE_FIND_LIBRARY_SUFFIXES})
+  if(CryptoPP_USE_STATIC_LIBS)
+    list(PREPEND CMAKE_FIND_LIBRARY_SUFFIXES ${CMAKE_STATIC_LIBRARY_SUFFIX})
+  endif()
   find_library(CryptoPP_LIBRARY NAMES cryptopp crypto++ cryptlib DOC "Crypto++'s library")
+  set(CMAKE_FIND_LIBRARY_SUFFIXES ${_CryptoPP_suffixes})
+  unset(_CryptoPP_suffixes)
   mark_as_advanced(CryptoPP_INCLUDE_DIR CryptoPP_LIBRARY)
   find_package_handle_standard_args(CryptoPP
     REQUIRED_VARS CryptoPP_LIBRARY CryptoPP_INCLUDE_DIR

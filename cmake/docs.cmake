@@ -2,7 +2,8 @@
 #
 #     cmake --build --preset release --target docs
 #
-# A public name, parameter or result without a comment is an error.
+# A public name, parameter or result without a comment is an error, and so is a \snippet that does not
+# exist. The examples are parts of tests/snippets/, which the test `snippets` runs.
 
 if(NOT PROJECT_IS_TOP_LEVEL)
   return()  # the project that includes this one may have a target of that name
@@ -17,6 +18,7 @@ endif()
 set(DOXYGEN_PROJECT_NAME filexfer)
 set(DOXYGEN_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/docs")
 set(DOXYGEN_STRIP_FROM_INC_PATH "${PROJECT_SOURCE_DIR}/include")
+set(DOXYGEN_EXAMPLE_PATH "${PROJECT_SOURCE_DIR}/tests/snippets")
 set(DOXYGEN_EXCLUDE_SYMBOLS "filexfer::detail*")
 set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
 set(DOXYGEN_RECURSIVE NO)  # detail/ is not for users

@@ -13,6 +13,9 @@ wanted=
 
 have_program() { command -v "$1" >/dev/null 2>&1; }
 
+# A program for root, whose folder need not be in PATH.
+have_tool() { have_program "$1" || [ -x "/usr/sbin/$1" ]; }
+
 have_compiler() {
   for compiler in ${CXX:-c++ g++ clang++}; do
     if have_program "$compiler"; then return 0; fi
@@ -27,6 +30,12 @@ have_header() {
     if [ -e "$prefix/include/$1" ]; then return 0; fi
   done
   return 1
+}
+
+# Sanitizers and libFuzzer are in a package of their own.
+have_fuzzer() {
+  have_program clang++ &&
+    ls "$(clang++ -print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a >/dev/null 2>&1
 }
 
 find_missing() {
@@ -46,14 +55,18 @@ find_missing() {
   have_program python3 || wanted="$wanted python3"
   have_program nc || wanted="$wanted netcat-openbsd"
   have_program strace || wanted="$wanted strace"
+  have_tool mkfs.ext4 || wanted="$wanted e2fsprogs"
+  have_tool mkfs.xfs || wanted="$wanted xfsprogs"
+  have_tool mkfs.btrfs || wanted="$wanted btrfs-progs"
   if [ "$1" = all ]; then
     have_program clang++ || wanted="$wanted clang"
+    have_fuzzer || wanted="$wanted libclang-rt-dev"
     have_program clang-format-16 || wanted="$wanted clang-format-16"
     have_program clang-tidy || wanted="$wanted clang-tidy"
     have_program doxygen || wanted="$wanted doxygen"
     have_header benchmark/benchmark.h || wanted="$wanted libbenchmark-dev"
     have_program ssh || wanted="$wanted openssh-client"
-    have_program sshd || [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
+    have_tool sshd || wanted="$wanted openssh-server"
   fi
 }
 

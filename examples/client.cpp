@@ -1,4 +1,4 @@
-// filexfer-client: lists, uploads, downloads and verifies files.
+// filexfer-client: lists, uploads, downloads, verifies and removes files.
 
 #include "client/job_context.hpp"
 #include "common/process.hpp"
@@ -12,8 +12,13 @@ namespace {
 using snapshot = filexfer::transfer_progress::snapshot;
 
 failure explain_cache(std::error_code ec) {
-  if (ec == std::errc::is_a_directory || ec == std::errc::not_supported) {
-    return {local_error, "is no regular file that can be read"};
+  if (ec == std::errc::is_a_directory || is_not_regular(ec)) {
+    return {local_error, "is not a readable regular file"};
+  }
+  if (ec == filexfer::errc::not_private) {
+    return {local_error,
+            "could be changed by others, who could make wrong digests believed; it must be your "
+            "file, with one link, writable by you only. Remove it, or name another one"};
   }
   return {local_error, "can't be opened: " + ec.message()};
 }
@@ -24,6 +29,7 @@ exit_code run(job_context& job) {
     case client_job::upload: return upload(job);
     case client_job::download: return download(job);
     case client_job::verify: return verify(job);
+    case client_job::remove: return remove(job);
     case client_job::simulate: break;  // has no pool; started elsewhere
   }
   return wrong_usage;
@@ -42,6 +48,13 @@ exit_code run(const client_settings& settings, reporter& out, snapshot& totals) 
   if (cache) job.pool.use_digest_cache(*cache);
   const exit_code code = run(job);
   totals = job.pool.progress().now();
+  // A file that waits for another attempt has no result.
+  if (code == interrupted && !out.has_reported_interruption()) {
+    const bool is_upload = settings.job == client_job::upload;
+    out.report(
+        "filexfer-client",
+        {interrupted, "interrupted" + (is_upload ? "; " + std::string{server_may_keep} : "")});
+  }
   return code;
 } catch (const std::exception& e) {
   return out.report("filexfer-client", {local_error, e.what()});

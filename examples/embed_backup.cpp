@@ -37,7 +37,7 @@ int main(int argc, char** argv) try {
   int exit_code = 1;
   const auto on_complete = [&](std::error_code ec, const filexfer::transfer_totals& totals) {
     if (ec) throw std::system_error{ec};
-    std::cout << totals.moved << " sent, " << totals.already_there << " were there, "
+    std::cout << totals.transferred << " sent, " << totals.already_present << " were there, "
               << totals.failed << " failed\n";
     exit_code = totals.failed == 0 ? 0 : 1;
   };

@@ -32,7 +32,7 @@ std::string round_trip(const tcp::endpoint& server, const std::string& text) {
 
   // A file's id is its digest. The sink keeps the bytes only if they match it.
   filexfer::memory_sink sink{1024 * 1024};
-  client.download(uploaded.computed_there, sink);
+  client.download(uploaded.remote_digest, sink);
 
   // Each function also takes an error_code as its last argument, and then does not throw.
   std::error_code ec;

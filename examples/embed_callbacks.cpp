@@ -33,7 +33,7 @@ class round_trip {
   void start(OnComplete on_complete) {
     client_.async_upload(source_, "note.txt", [=, this](std::error_code ec, auto uploaded) {
       if (ec) return on_complete(ec, std::string{});
-      client_.async_download(uploaded.computed_there, sink_, [=, this](std::error_code ec2, auto) {
+      client_.async_download(uploaded.remote_digest, sink_, [=, this](std::error_code ec2, auto) {
         on_complete(ec2, std::string{sink_.text()});
       });
     });

@@ -38,7 +38,7 @@ asio::awaitable<std::string> round_trip(tcp::endpoint server, std::string text,
   const auto uploaded = co_await client.async_upload(source, "note.txt", use_awaitable);
 
   filexfer::memory_sink sink{16 * 1024 * 1024};
-  co_await client.async_download(uploaded.computed_there, sink, use_awaitable);
+  co_await client.async_download(uploaded.remote_digest, sink, use_awaitable);
   co_return std::string{sink.text()};
 }
 

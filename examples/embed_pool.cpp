@@ -45,13 +45,13 @@ int main() {
   std::vector<note> files{{"monday.txt", "rain"}, {"tuesday.txt", "sun"}, {"../x", "refused"}};
   const auto on_result = [](const filexfer::file_result<note>& result) {
     std::cout << result.element.name() << ": "
-              << (result ? result.computed_there.to_string() : result.failure.error.message())
+              << (result ? result.remote_digest.to_string() : result.failure.error.message())
               << '\n';
   };
   int exit_code = 1;
   pool.async_upload(files, on_result,
                     [&](std::error_code ec, const filexfer::transfer_totals& totals) {
-                      exit_code = !ec && totals.moved == 2 && totals.failed == 1 ? 0 : 1;
+                      exit_code = !ec && totals.transferred == 2 && totals.failed == 1 ? 0 : 1;
                       context.stop();
                     });
   context.run();

@@ -77,7 +77,7 @@ class map_store {
   }
 
   bool add_name(const digest& id, std::uint64_t size, std::string_view name,
-                std::optional<filexfer::file_time>, std::error_code& ec) {
+                const filexfer::file_attributes&, std::error_code& ec) {
     ec.clear();
     const std::lock_guard lock{mutex_};
     const auto file = files_.find(id);
@@ -100,7 +100,7 @@ int main() {
   filexfer::memory_source source{std::string{"hello"}};
   const auto uploaded = client.upload(source, "note.txt");
   filexfer::memory_sink sink{100};
-  client.download(uploaded.computed_there, sink);
+  client.download(uploaded.remote_digest, sink);
   client.next_layer().close();
   server_thread.join();
   return sink.text() == "hello" ? 0 : 1;

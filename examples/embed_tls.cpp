@@ -46,7 +46,7 @@ std::string round_trip(tls_stream stream) {
   filexfer::memory_source source{std::as_bytes(std::span{text})};
   const auto uploaded = client.upload(source, "text.txt");
   filexfer::memory_sink sink{1024};
-  client.download(uploaded.computed_there, sink);
+  client.download(uploaded.remote_digest, sink);
   std::error_code ignored;  // the server closes without answering close_notify
   client.next_layer().shutdown(ignored);
   return std::string{sink.text()};

@@ -6,11 +6,17 @@
 #include "common/process.hpp"
 #include "common/server_settings.hpp"
 #include "common/service.hpp"
+#include "common/watched_store.hpp"
+#include "server/scrubber.hpp"
+#include "server/verify.hpp"
 
 #include <filexfer/filexfer.hpp>
 
 #include <chrono>
+#include <csignal>
+#include <functional>
 #include <optional>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -20,9 +26,12 @@ namespace {
 /// Set to serve one client on standard input and output.
 using stdio_streams = std::optional<filexfer::standard_streams>;
 
+/// `on_confined` is called once the process can touch no more than it needs.
 template <filexfer::hasher Hasher, class Store>
-exit_code serve(const server_settings& settings, const stdio_streams& stdio, Store& store) {
-  service<Store, Hasher> service{settings, store};
+exit_code serve(
+    const server_settings& settings, const stdio_streams& stdio, Store& store, server_log& log,
+    const std::function<void()>& on_confined = [] {}) {
+  service<Store, Hasher> service{settings, store, log};
   try {
     if (stdio) service.serve(*stdio);
     else service.listen();
@@ -30,36 +39,54 @@ exit_code serve(const server_settings& settings, const stdio_streams& stdio, Sto
     if (stdio) return report("stdio", {connection_error, e.what()});
     return report(e.what(), {connection_error, "choose another address with --listen"});
   }
-  const std::error_code ec = service.run();
+  const std::error_code ec = service.run(on_confined);
   return ec ? report("stdio", {connection_error, ec.message()}) : done;
 }
 
 template <filexfer::hasher Hasher>
 exit_code serve(const server_settings& settings, const stdio_streams& stdio) {
+  server_log log{settings.format_of_log, settings.log_rate};
   if (settings.store == "memory") {
-    filexfer::memory_store<Hasher> store;
-    return serve<Hasher>(settings, stdio, store);
+    filexfer::memory_store_options options;
+    if (settings.quota) options.quota = *settings.quota;
+    if (settings.max_files) options.max_names = *settings.max_files;
+    filexfer::memory_store<Hasher> store{options};
+    return serve<Hasher>(settings, stdio, store, log);
   }
   filexfer::directory_store_options options;
+  options.quota = settings.quota;
+  options.max_names = settings.max_files;
+  options.min_free = settings.min_free;
+  options.flushing = settings.flushing;
   options.partial_age = std::chrono::ceil<std::chrono::seconds>(settings.partial_age);
-  if (!settings.quiet) options.log = log_text;
-  std::optional<filexfer::directory_store<Hasher>> store;
+  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  std::optional<watched_store<Hasher>> store;
   try {
     store.emplace(settings.store, std::move(options));
   } catch (const std::system_error& e) {
-    return report(e.what(), {local_error, "no store can be kept there"});
+    return report(e.what(), {local_error, "can't be used as a store"});
   }
-  return serve<Hasher>(settings, stdio, *store);
+  std::optional<scrubber<watched_store<Hasher>>> scrubbing;
+  const auto start_scrubbing = [&] {
+    if (settings.scrub_rate > 0) {
+      scrubbing.emplace(*store, settings.scrub_rate, settings.quiet ? nullptr : &log);
+    }
+  };
+  return serve<Hasher>(settings, stdio, *store, log, start_scrubbing);
 }
 
 int run(int argc, char** argv) {
   server_settings settings;
   if (const auto ended = parse(settings, argc, argv)) return *ended;
+  if (settings.job == server_job::verify) return verify(settings);
   ignore_write_signals();
+  if (!settings.listen.empty()) std::signal(SIGHUP, SIG_IGN);  // until it can be acted upon
   raise_descriptor_limit();
   stdio_streams stdio;
   if (settings.listen.empty()) stdio = filexfer::take_standard_streams();
   if (stdio && stdio->input == -1) return done;  // there is no client
+  if (stdio && stdio->output == -1)
+    return report("standard output", {connection_error, "is closed; the client can't be answered"});
   if (settings.digest == filexfer::sha256::name()) return serve<filexfer::sha256>(settings, stdio);
   return serve<filexfer::md5>(settings, stdio);
 }

@@ -114,14 +114,17 @@ exit_code run(int argc, char** argv) {
   std::string file;
   std::vector<std::string> transports;
   CLI::App app{
-      "Sends a file to a server and fetches it again, both in this process, and shows each of the\n"
-      "22 steps with what really went over the wire. The server keeps it in a temporary folder.",
+      "Uploads a file to a server and downloads it again, both in this process, and shows each of\n"
+      "the 22 steps with the lines that were transferred. The server's store is a temporary "
+      "folder.",
       "filexfer-simulation"};
   app.footer(
-      "Exit codes: 0 every step held; 1 a digest or a byte differs; 2 wrong usage; 3 the server\n"
-      "refused; 4 a connection failed; 5 a file could not be read or written; 130 interrupted.");
+      "Exit codes: 0 success; 1 a digest or a byte differs; 2 usage error; 3 the server\n"
+      "refused; 4 a connection failed; 5 a file, or standard output, could not be read or "
+      "written;\n"
+      "130 interrupted by SIGINT, SIGTERM or SIGHUP.");
   add_option(app, "FILE", file, verbatim, "The file")->required();
-  app.add_option("--transport", transports, "How they are connected; may be repeated [memory, tcp]")
+  app.add_option("--transport", transports, "Transport; may be repeated [memory, tcp]")
       ->type_name("memory|tcp|unix")
       ->allow_extra_args(false)
       ->check(CLI::IsMember({"memory", "tcp", "unix"}));

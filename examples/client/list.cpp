@@ -1,6 +1,11 @@
 #include "client/job_context.hpp"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <optional>
 #include <vector>
 
 #include <unistd.h>
@@ -23,49 +28,97 @@ std::string md5sum_line(const listed_file& file) {
   return (escaped ? "\\" : "") + file.id.to_string() + "  " + name + '\n';
 }
 
-/// A table for a terminal, sorted by name.
-std::string format_table(std::vector<listed_file> files) {
-  std::sort(files.begin(), files.end(), [](const listed_file& a, const listed_file& b) {
+void sort(std::vector<listed_file>& files, list_order order) {
+  std::sort(files.begin(), files.end(), [order](const listed_file& a, const listed_file& b) {
+    if (order == list_order::size && a.size != b.size) return a.size > b.size;
+    if (order == list_order::time && a.modified != b.modified) return a.modified > b.modified;
     return std::tie(a.name, a.id) < std::tie(b.name, b.id);
   });
-  const std::string size_heading = "BYTES";
-  std::size_t digits = 0;
-  std::size_t width = size_heading.size();
+}
+
+/// `2021-03-05 17:02:33` in the local time zone; `-` if the time is unknown.
+std::string format_local_time(const std::optional<filexfer::file_time>& time) {
+  if (!time) return "-";
+  const auto since_1970 = static_cast<std::time_t>(time->seconds());
+  std::tm local{};
+  if (::localtime_r(&since_1970, &local) == nullptr) return filexfer::format_time(*time);
+  std::array<char, 64> text;
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &local)};
+}
+
+/// A table for people; `is_long` adds times, and gives sizes in units.
+std::string format_table(const std::vector<listed_file>& files, bool is_long) {
+  using row = std::array<std::string, 4>;
+  std::vector<row> rows{{"ID", is_long ? "SIZE" : "BYTES", is_long ? "MODIFIED" : "", "NAME"}};
   for (const listed_file& file : files) {
-    digits = std::max(digits, 2 * file.id.size());
-    width = std::max(width, std::to_string(file.size).size());
+    rows.push_back(
+        {file.id.to_string(), is_long ? format_size(file.size) : std::to_string(file.size),
+         is_long ? format_local_time(file.modified) : "", filexfer::printable(file.name)});
   }
-  const auto row = [&](std::string id, const std::string& size, const std::string& name) {
-    id.resize(digits, ' ');
-    return id + "  " + std::string(width - size.size(), ' ') + size + "  " + name + '\n';
-  };
-  std::string text = row("ID", size_heading, "NAME");
-  for (const listed_file& file : files) {
-    text += row(file.id.to_string(), std::to_string(file.size), filexfer::printable(file.name));
+  std::array<std::size_t, 3> widths{};
+  for (const row& cells : rows) {
+    for (std::size_t i = 0; i < widths.size(); ++i)
+      widths[i] = std::max(widths[i], cells[i].size());
+  }
+  std::string text;
+  for (row& cells : rows) {
+    cells[0].resize(widths[0], ' ');
+    cells[1].insert(0, widths[1] - cells[1].size(), ' ');
+    cells[2].resize(widths[2], ' ');
+    text += cells[0] + "  " + cells[1] + "  " + (is_long ? cells[2] + "  " : "") + cells[3] + '\n';
   }
   return text;
+}
+
+/// Whether the name of `file` begins with `wanted`, or matches it as a pattern.
+bool is_wanted(const listed_file& file, const std::string& wanted) {
+  return file.name.starts_with(wanted) || filexfer::glob_match(wanted, file.name);
+}
+
+/// What the names of all files begin with that are wanted.
+std::string common_prefix(const std::string& wanted) {
+  std::string prefix = filexfer::glob_prefix(wanted);
+  const auto differs = std::mismatch(prefix.begin(), prefix.end(), wanted.begin(), wanted.end());
+  prefix.erase(differs.first, prefix.end());
+  return prefix;
 }
 
 }  // namespace
 
 exit_code list(job_context& job) {
-  const bool is_json = job.settings.format == output_format::json;
+  const client_settings& settings = job.settings;
+  const bool is_json = settings.format == output_format::json;
   const bool is_terminal = ::isatty(STDOUT_FILENO) == 1;
-  const bool md5sum = job.settings.md5sum;
+  const bool is_table = settings.is_long || (is_terminal && !is_json && !settings.md5sum);
+  const auto print = [&](listed_file file) {
+    if (is_json) return job.out.report_entry(file);
+    if (is_terminal) file.name = filexfer::printable(file.name);
+    job.out.print(settings.md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+  };
+  const std::string& wanted = settings.prefix;
+  const bool is_pattern = filexfer::has_glob_characters(wanted);
   std::vector<listed_file> files;
   const auto on_entry = [&](listed_file file) {
-    if (is_json) return job.out.report_entry(file);
-    if (is_terminal && !md5sum) return files.push_back(std::move(file));
-    if (is_terminal) file.name = filexfer::printable(file.name);
-    job.out.print(md5sum ? md5sum_line(file) : format_entry(file) + '\n');
+    if (is_pattern && !is_wanted(file, wanted)) return;
+    if (is_table || settings.order) files.push_back(std::move(file));
+    else print(std::move(file));
   };
+  const bool needs_time = is_json || settings.is_long || settings.order == list_order::time;
   const auto [ec, entries] = job.operations.run<std::uint64_t>([&](auto handler) {
-    job.pool.async_list_files({job.settings.prefix, is_json}, on_entry, std::move(handler));
+    const std::string prefix = is_pattern ? common_prefix(wanted) : wanted;
+    job.pool.async_list_files({prefix, needs_time, is_json}, on_entry, std::move(handler));
   });
   if (ec) return job.report_pool_failure("list");
-  if (is_json || md5sum || !is_terminal) return done;
-  job.out.print(files.empty() ? std::string{filexfer::no_files_words} + '\n'
-                              : format_table(std::move(files)));
+  sort(files, settings.order.value_or(list_order::name));
+  if (!is_table) {
+    for (listed_file& file : files) {
+      if (!is_json) file.modified.reset();  // lines are the same in any order
+      print(std::move(file));
+    }
+    return done;
+  }
+  job.out.print(files.empty() ? std::string{filexfer::empty_list_line} + '\n'
+                              : format_table(files, settings.is_long));
   return done;
 }
 

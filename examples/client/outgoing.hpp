@@ -4,12 +4,14 @@
 /// \file
 /// The files that arguments name, and those in the folders that arguments name.
 
+#include "client/unfinished_uploads.hpp"
 #include "common/client_settings.hpp"
 #include "common/failure.hpp"
 
 #include <filexfer/filexfer.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <iterator>
@@ -40,7 +42,13 @@ class outgoing_file {
   const std::string& name() const noexcept { return name_; }
   const std::string& label() const noexcept { return path_; }
   std::error_code error() const noexcept { return error_; }
-  filexfer::file_source open(std::error_code& ec) const { return open_(ec); }
+  filexfer::file_source open(std::error_code& ec);
+
+  /// Lets this upload be resumed by a later run; `uploads` must outlive it.
+  void track(unfinished_uploads& uploads) noexcept { uploads_ = &uploads; }
+  bool was_interrupted() const;
+  /// Empty before `open`, and if the upload is not tracked.
+  const std::string& resume_token() const noexcept { return token_; }
 
   /// Whether it is standard input, which may block indefinitely, and which `prepare` spools.
   bool may_block() const noexcept { return !open_ && !error_; }
@@ -48,7 +56,7 @@ class outgoing_file {
 
   /// Explains an error of this side.
   failure explain_local_error(std::error_code ec) const {
-    return is_entry_ && ec == error_ ? explain_entry(ec) : explain_local(ec);
+    return is_entry_ && ec == error_ ? explain_entry(ec) : explain_source(path_, ec);
   }
 
  private:
@@ -57,6 +65,8 @@ class outgoing_file {
   std::error_code error_;
   bool is_entry_ = false;
   opener open_;
+  unfinished_uploads* uploads_ = nullptr;
+  std::string token_;
 };
 
 /// Standard input's name in messages.
@@ -65,7 +75,9 @@ inline constexpr const char* standard_input = "standard input";
 /// The input range of the files that the command line's arguments mean.
 class outgoing_files {
  public:
-  explicit outgoing_files(const client_settings& settings) : settings_{&settings} {}
+  /// \param uploads  Tracks the uploads; null if they are not to be resumed.
+  explicit outgoing_files(const client_settings& settings, unfinished_uploads* uploads = nullptr)
+      : settings_{&settings}, uploads_{uploads} {}
 
   class iterator {
    public:
@@ -99,13 +111,18 @@ class outgoing_files {
 
  private:
   void advance();
+  void find_next();
   void start_argument(const std::string& argument);
 
   const client_settings* settings_;
+  unfinished_uploads* uploads_;
   std::size_t next_ = 0;
   std::optional<filexfer::tree_source> folder_;  ///< The folder that is being iterated.
   std::optional<outgoing_file> current_;
 };
+
+/// Counts the empty folders that `outgoing_files` skips; not those behind symbolic links.
+std::uint64_t count_empty_folders(const client_settings& settings);
 
 }  // namespace programs
 

@@ -13,11 +13,12 @@ using filexfer::server_features;
 
 /// Connects, and asks the server for its features.
 any_stream connect(operation_runner& operations, filexfer::any_connector& connector,
-                   server_features& features, filexfer::transfer_failure& why) {
+                   std::chrono::milliseconds timeout, server_features& features,
+                   filexfer::transfer_failure& why) {
   using filexfer::condition;
   any_stream stream;
   std::tie(why.error, stream) = operations.run_within<any_stream>(
-      std::chrono::seconds{30}, [&](auto handler) { connector.async_connect(std::move(handler)); });
+      timeout, [&](auto handler) { connector.async_connect(std::move(handler)); });
   why.phase = filexfer::transfer_phase::connecting;
   if (why) return stream;
   why.phase = filexfer::transfer_phase::greeting;
@@ -43,16 +44,17 @@ exit_code simulate(const client_settings& settings, reporter& out, operation_run
   const filexfer::file_source readable{file, ec};
   if (ec) return out.report(file.string(), explain_local(ec));
   const std::string to = settings.output.empty() ? folder.path().string() : settings.output;
-  const auto copy = choose_target(to, 1, settings.policy, ec);
-  if (ec) return out.report(to, explain_local(ec));
+  const auto copy = choose_target(to, 1, settings, ec);
+  if (ec) return out.report(to, explain_target(to, ec));
   const simulation_files files{file, file.filename(), *copy};
   server_features features;
   filexfer::transfer_failure why;
-  any_stream stream = connect(operations, connector, features, why);
+  any_stream stream = connect(operations, connector, settings.connect_timeout, features, why);
   if (why) return out.report(files.name, explain(why, settings.server.name()));
   asio::thread_pool work{2};
+  const filexfer::client_options options = client_options_of(settings);
   const auto run = [&]<class Hasher>(std::type_identity<Hasher>) {
-    simulation<Hasher> steps{operations, std::move(stream), work.get_executor()};
+    simulation<Hasher> steps{operations, std::move(stream), work.get_executor(), options};
     return steps.run(files);
   };
   if (features.digest == filexfer::sha256::name())

@@ -17,15 +17,19 @@ exit_code verify(job_context& job) {
     ++reported;
     if (result.failure && !is_missing) {
       const std::error_code ec = result.failure.error;
-      code.note(result.index, job.out.report(file.label(), interruption::received()
-                                                               ? job.explain(result.failure)
-                                                               : file.explain_local_error(ec)));
+      const failure why =
+          interruption::received() ? job.explain(result.failure) : file.explain_local_error(ec);
+      if (why.code == done) job.out.count_skipped(ec);
+      code.note(result.index, job.out.report_failed(file.label(), why));
       return;
     }
-    if (is_missing) code.note(result.index, wrong_digest);
+    if (is_missing) {
+      code.note(result.index, wrong_digest);
+      job.out.count_failed("the server does not hold it");
+    }
     job.out.report_file({is_missing ? outcome::lacks : outcome::held,
                          transfer_direction::up,
-                         result.computed_here.to_string(),
+                         result.local_digest.to_string(),
                          {},
                          file.name(),
                          file.label(),
@@ -35,6 +39,7 @@ exit_code verify(job_context& job) {
     job.pool.async_verify(outgoing_files{job.settings}, on_result, std::move(handler));
   });
   if (ec && reported == 0) return job.report_pool_failure("list");
+  job.report_totals("verify", ec);
   return code.code();
 }
 

@@ -42,19 +42,19 @@ std::optional<std::uint64_t> parse_quantity(std::string_view text, std::span<con
 tcp_address parse_tcp(std::string_view text) {
   const auto colon = text.rfind(':');
   if (colon == text.npos)
-    fail(text, "no address; write HOST:PORT, [::1]:PORT, tls:HOST:PORT or unix:PATH");
+    fail(text, "not an address; expected HOST:PORT, [::1]:PORT, tls:HOST:PORT or unix:PATH");
   auto host = text.substr(0, colon);
   const auto port_text = text.substr(colon + 1);
   std::uint16_t port = 0;
   const auto [end, error] =
       std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
   if (error != std::errc{} || end != port_text.data() + port_text.size()) {
-    fail(text, "no port; write a number from 0 to 65535 behind the colon");
+    fail(text, "invalid port; expected a number from 0 to 65535 after the colon");
   }
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   if (bracketed) host = host.substr(1, host.size() - 2);
   if (host.empty() || (!bracketed && host.find(':') != host.npos)) {
-    fail(text, "no host; write HOST:PORT, and an IPv6 address in brackets");
+    fail(text, "missing host; expected HOST:PORT, with an IPv6 address in brackets");
   }
   return tcp_address{std::string{host}, port};
 }
@@ -64,28 +64,66 @@ tcp_address parse_tcp(std::string_view text) {
 std::uint64_t parse_bytes(std::string_view text) {
   constexpr auto max = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   const auto bytes = parse_quantity(text, size_units, max);
-  if (!bytes) fail(text, "no size; write bytes, or a number with K, M or G");
+  if (!bytes) fail(text, "invalid size; expected bytes, or a number with K, M or G");
   return *bytes;
+}
+
+std::uint64_t parse_rate(std::string_view text) {
+  const std::uint64_t rate = parse_bytes(text);
+  if (rate < 1024) fail(text, "too slow; expected 1K or more, in bytes per second");
+  return rate;
+}
+
+filexfer::free_space parse_free_space(std::string_view text) {
+  if (!text.ends_with('%')) return {parse_bytes(text), 0};
+  constexpr std::array<unit, 1> percent_unit{{{"%", 1}}};
+  const auto percent = parse_quantity(text, percent_unit, 100);
+  if (!percent) fail(text, "invalid share; expected 0% to 100%");
+  return {0, static_cast<unsigned>(*percent)};
+}
+
+filexfer::flush_mode parse_flush_mode(std::string_view text) {
+  if (text == "on") return filexfer::flush_mode::on;
+  if (text != "off") fail(text, "expected on or off");
+  return filexfer::flush_mode::off;
 }
 
 std::size_t parse_count(std::string_view text) {
   constexpr std::array<unit, 1> no_units{{{"", 1}}};
   const auto count = parse_quantity(text, no_units, 1'000'000);
-  if (!count || *count == 0) fail(text, "no count; write a number from 1 to 1000000");
+  if (!count || *count == 0) fail(text, "invalid count; expected a number from 1 to 1000000");
   return static_cast<std::size_t>(*count);
+}
+
+std::uint64_t parse_files(std::string_view text) {
+  constexpr std::array<unit, 1> no_units{{{"", 1}}};
+  constexpr auto max = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const auto count = parse_quantity(text, no_units, max);
+  if (!count || *count == 0) fail(text, "invalid number of files; expected 1 or more");
+  return *count;
 }
 
 std::chrono::milliseconds parse_duration(std::string_view text) {
   constexpr std::uint64_t max_time = 100 * 366 * 24 * std::uint64_t{3'600'000};  // 100 years
   const auto count = parse_quantity(text, time_units, max_time);
-  if (!count) fail(text, "no time; write a number with ms, s, m or h");
+  if (!count) fail(text, "invalid time; expected a number with ms, s, m or h");
   return std::chrono::milliseconds{*count};
 }
 
 std::chrono::milliseconds parse_timeout(std::string_view text) {
   const auto time = parse_duration(text);
-  if (time.count() == 0) fail(text, "too short; write a time above 0");
+  if (time.count() == 0) fail(text, "too short; expected a time above 0");
   return time;
+}
+
+std::string format_duration(std::chrono::milliseconds time) {
+  const auto count = static_cast<std::uint64_t>(time.count());
+  std::string text = "0";
+  for (const auto& [name, factor] : time_units) {
+    if (!name.empty() && count > 0 && count % factor == 0)
+      text = std::to_string(count / factor) + std::string{name};
+  }
+  return text;
 }
 
 address parse_address(std::string_view text) {
@@ -93,12 +131,12 @@ address parse_address(std::string_view text) {
   constexpr std::string_view tls_prefix = "tls:";
   if (text.starts_with(unix_prefix)) {
     const auto path = text.substr(unix_prefix.size());
-    if (path.empty()) fail(text, "no path behind unix:");
+    if (path.empty()) fail(text, "missing path after unix:");
     return unix_address{std::string{path}};
   }
   if (!text.starts_with(tls_prefix)) return parse_tcp(text);
 #ifndef PROGRAMS_WITH_TLS
-  fail(text, "this program was built without TLS, for want of OpenSSL");
+  fail(text, "this program was built without TLS");
 #endif
   return tls_address{parse_tcp(text.substr(tls_prefix.size()))};
 }

@@ -4,6 +4,8 @@
 /// \file
 /// Parsing of the sizes, times and addresses that the programs' options take.
 
+#include <filexfer/options.hpp>
+
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 
@@ -26,14 +28,29 @@ struct bad_argument : std::runtime_error {
 /// Parses a number of bytes: `1048576`, `1024K`, `1M`; `K`, `M` and `G` are powers of 1024.
 std::uint64_t parse_bytes(std::string_view text);
 
+/// Parses a number of bytes per second, at least 1024: a server ends a slower connection.
+std::uint64_t parse_rate(std::string_view text);
+
+/// Parses a number of bytes, or a share such as `5%`, up to `100%`.
+filexfer::free_space parse_free_space(std::string_view text);
+
+/// Parses `on` or `off`.
+filexfer::flush_mode parse_flush_mode(std::string_view text);
+
 /// Parses a number from 1 to a million.
 std::size_t parse_count(std::string_view text);
+
+/// Parses a number of files, from 1 on.
+std::uint64_t parse_files(std::string_view text);
 
 /// Parses a time: `500ms`, `10s`, `5m`, `1h`; without a unit in seconds.
 std::chrono::milliseconds parse_duration(std::string_view text);
 
 /// As `parse_duration`, but rejects zero.
 std::chrono::milliseconds parse_timeout(std::string_view text);
+
+/// The shortest text that `parse_duration` reads as this time.
+std::string format_duration(std::chrono::milliseconds time);
 
 /// `HOST:PORT` or `[::1]:PORT`.
 struct tcp_address {

@@ -6,7 +6,7 @@
 
 #include <filexfer/transfer_types.hpp>
 
-#include <exception>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -33,6 +33,15 @@ struct failure {
 /// Explains why a local file could not be read or written.
 failure explain_local(std::error_code ec);
 
+/// As `explain_local`, of a file that was to be sent.
+failure explain_source(const std::filesystem::path& path, std::error_code ec);
+
+/// As `explain_local`, of a file that was to be written.
+failure explain_target(const std::filesystem::path& path, std::error_code ec);
+
+/// Whether a file could not be opened as it is not a regular one.
+bool is_not_regular(std::error_code ec);
+
 /// Explains why an entry of a folder can't be sent, or is skipped; the latter with the code `done`.
 failure explain_entry(std::error_code ec);
 
@@ -40,7 +49,7 @@ failure explain_entry(std::error_code ec);
 /// address; empty if the connection is a command's pipe.
 failure explain(const filexfer::transfer_failure& why, std::string_view server);
 
-/// As `explain`, but only the text, without "trying again is safe".
+/// As `explain`, but only the text, without "it is safe to retry".
 std::string cause(const filexfer::transfer_failure& why, std::string_view server);
 
 /// Returns the line `subject: text`.
@@ -51,16 +60,6 @@ exit_code report(std::string_view subject, const failure& failure);
 
 /// Flushes standard output. Returns `code`, or `local_error` if all else succeeded but this failed.
 exit_code flush_output(exit_code code);
-
-/// Runs a program. An exception that escapes is reported and becomes the exit code.
-template <class Run>
-int run_guarded(std::string_view program, Run run) {
-  try {
-    return run();
-  } catch (const std::exception& e) {
-    return report(program, {local_error, e.what()});
-  }
-}
 
 }  // namespace programs
 

@@ -54,7 +54,8 @@ class operation_runner {
 
   /// As `run`, but cancels the operation after `timeout`, with `asio::error::timed_out`.
   template <class... Results, class Start>
-  std::tuple<std::error_code, Results...> run_within(std::chrono::seconds timeout, Start start) {
+  std::tuple<std::error_code, Results...> run_within(std::chrono::milliseconds timeout,
+                                                     Start start) {
     bool timed_out = false;
     asio::steady_timer deadline{context_, timeout};
     deadline.async_wait([&](std::error_code ec) {

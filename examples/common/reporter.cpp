@@ -1,17 +1,22 @@
 #include "common/reporter.hpp"
 
+#include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/printable.hpp>
 
 #include <asio/steady_timer.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <system_error>
 #include <utility>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace programs {
@@ -29,11 +34,34 @@ constexpr outcome_words all_outcome_words[] = {  // in the order of `outcome`
     {"Already there", "already-there"},
     {"Fail", "fail"},
     {"Held", "held"},
-    {"Lacks", "lacks"}};
+    {"Lacks", "lacks"},
+    {"Removed", "removed"},
+    {"Would send", "would-send"},
+    {"Would fetch", "would-fetch"},
+    {"Would add name", "would-add-name"},
+    {"Would skip", "would-skip"}};
 
 /// Serializes to a line of ASCII, safe on a terminal; invalid UTF-8 becomes U+FFFD.
 std::string json_line(const json& event) {
   return event.dump(-1, ' ', true, json::error_handler_t::replace) + '\n';
+}
+
+/// The length of a line on the terminal, which may change at any time. The last column stays empty,
+/// as many terminals wrap after it.
+std::size_t line_length() {
+  struct winsize size {};
+  constexpr std::size_t usual = 80;
+  const bool is_known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return (is_known ? size.ws_col : usual) - 1;
+}
+
+/// Leaves out the last parts of a line, which two spaces separate, until it fits.
+std::string fit(std::string line, std::size_t length) {
+  while (line.size() > length) {
+    const auto end = line.rfind("  ");
+    line.resize(end == line.npos ? length : end);
+  }
+  return line;
 }
 
 }  // namespace
@@ -49,14 +77,16 @@ void reporter::report_file(const file_report& file) {
   const outcome_words& words = all_outcome_words[static_cast<int>(result)];
   if (result != outcome::fail && result != outcome::lacks) ++succeeded_;
   if (format_ == output_format::json) {
-    json event{{"event", "file"}, {"outcome", words.json}, {"id", id}};
+    json event{{"event", "file"}, {"outcome", words.json}};
+    if (!id.empty()) event["id"] = id;
     if (!id_there.empty()) event["id_there"] = id_there;
     if (!name.empty()) event["name"] = name;
     event["path"] = path;
     event["size"] = size;
     return write_line(json_line(event));
   }
-  std::string line = std::string{words.text} + "  " + id + "  ";
+  std::string line = std::string{words.text} + "  ";
+  if (result < outcome::would_send) line += id + "  ";
   if (!id_there.empty()) line += id_there + "  ";
   line += filexfer::printable(direction == transfer_direction::up ? name : path) + '\n';
   write_line(line);
@@ -67,6 +97,7 @@ void reporter::report_entry(const filexfer::listed_file& entry) {
   json event{
       {"event", "entry"}, {"id", entry.id.to_string()}, {"name", entry.name}, {"size", entry.size}};
   if (entry.modified) event["mtime"] = filexfer::format_time(*entry.modified);
+  if (entry.executable) event["exec"] = *entry.executable;
   ++succeeded_;
   write(std::cout, json_line(event));
 }
@@ -74,6 +105,7 @@ void reporter::report_entry(const filexfer::listed_file& entry) {
 void reporter::print(std::string_view text) { write(std::cout, text); }
 
 exit_code reporter::report(std::string_view subject, const failure& failure) {
+  if (failure.code == interrupted) has_reported_interruption_ = true;
   if (format_ == output_format::json) {
     write_line(json_line({{"event", "message"},
                           {"subject", subject},
@@ -85,11 +117,65 @@ exit_code reporter::report(std::string_view subject, const failure& failure) {
   return failure.code;
 }
 
+exit_code reporter::report_failed(std::string_view subject, const failure& failure,
+                                  std::string_view why) {
+  if (failure.code != done) count_failed(why.empty() ? failure.text : why);
+  return report(subject, failure);
+}
+
+void reporter::count_failed(std::string_view why) {
+  ++failed_;
+  ++reasons_[std::string{why.substr(0, why.find(';'))}];  // the advice after it is not a reason
+}
+
+void reporter::count_skipped(std::error_code why) {
+  if (why == filexfer::errc::special_file) ++special_files_;
+  else ++symbolic_links_;
+}
+
+bool reporter::wants_totals() const noexcept {
+  return format_ == output_format::json || (failed_ > 0 && failed_ + succeeded_ > 1);
+}
+
+void reporter::report_totals(std::string_view command, files_tried tried) {
+  if (format_ == output_format::json) return;
+  if (!wants_totals()) {
+    if (empty_folders_ == 0) return;
+    const std::string count = std::to_string(empty_folders_);
+    const char* const what = empty_folders_ == 1 ? " empty folder was" : " empty folders were";
+    return write(std::cerr, format_message(command, {done, count + what + " not sent"}));
+  }
+  const auto most = std::max_element(reasons_.begin(), reasons_.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
+  std::string text =
+      std::to_string(failed_) + " of " + std::to_string(failed_ + succeeded_) + " files failed";
+  if (most->second == failed_) text += ": " + most->first;
+  else if (most->second == 1) text += ", for different reasons";
+  else text += ", most often (" + std::to_string(most->second) + "): " + most->first;
+  if (tried == files_tried::some) text += "; the other files were not tried";
+  text += skipped_text();
+  write(std::cerr, format_message(command, {done, text}));
+}
+
+/// Says how many entries of folders were skipped; empty if none were.
+std::string reporter::skipped_text() const {
+  std::string text;
+  const auto add = [&](std::uint64_t count, std::string_view what) {
+    if (count == 0) return;
+    text += (text.empty() ? "; skipped " : ", ") + std::to_string(count) + ' ';
+    text.append(what) += count == 1 ? "" : "s";
+  };
+  add(symbolic_links_, "symbolic link");
+  add(special_files_, "special file");
+  add(empty_folders_, "empty folder");
+  return text;
+}
+
 void reporter::report_retry(std::string_view subject, std::string_view why) {
   if (format_ == output_format::json) {
     write_line(json_line({{"event", "retry"}, {"subject", subject}, {"text", why}}));
   } else if (mode_ != progress_mode::never) {
-    write(std::cerr, format_message(subject, {done, std::string{why} + "; trying again"}));
+    write(std::cerr, format_message(subject, {done, std::string{why} + "; retrying"}));
   }
 }
 
@@ -103,8 +189,11 @@ void reporter::show_progress(const snapshot& now, double bytes_per_second) {
                           {"all_known", now.all_known},
                           {"rate", static_cast<std::uint64_t>(bytes_per_second)}}));
   } else {
-    std::cerr << '\r' << filexfer::format_progress(now, bytes_per_second) << "\033[K" << std::flush;
-    has_progress_line_ = true;
+    const std::size_t length = line_length();
+    std::string line = fit(filexfer::format_progress(now, bytes_per_second), length);
+    const std::size_t shown = std::exchange(progress_length_, line.size());
+    line.resize(std::max(line.size(), std::min(shown, length)), ' ');
+    std::cerr << '\r' << line << std::flush;
   }
 }
 
@@ -116,6 +205,10 @@ void reporter::report_summary(const snapshot& now, exit_code code) {
   const auto time = std::chrono::duration_cast<milliseconds>(clock::now() - started_at_);
   write(std::cout, json_line({{"event", "summary"},
                               {"files", succeeded_},
+                              {"failed", failed_},
+                              {"symbolic_links", symbolic_links_},
+                              {"special_files", special_files_},
+                              {"empty_folders", empty_folders_},
                               {"bytes", now.bytes},
                               {"seconds", static_cast<double>(time.count()) / 1000},
                               {"exit_code", code}}));
@@ -132,7 +225,9 @@ void reporter::write(std::ostream& to, std::string_view text) {
 }
 
 void reporter::erase_progress_line() {
-  if (std::exchange(has_progress_line_, false)) std::cerr << "\r\033[K" << std::flush;
+  const std::size_t shown = std::exchange(progress_length_, 0);
+  if (shown == 0) return;
+  std::cerr << '\r' << std::string(std::min(shown, line_length()), ' ') << '\r' << std::flush;
 }
 
 /// The pending wait does not keep this object alive.

@@ -12,11 +12,14 @@
 #include <asio/io_context.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace programs {
 
@@ -26,17 +29,32 @@ enum class progress_mode { never, when_slow };
 /// Text for people; or JSON lines on stdout for everything, one object per event.
 enum class output_format { text, json };
 
-/// The result of a file's transfer, or of its verification.
-enum class outcome { success, already_there, fail, held, lacks };
+/// The result of a file's transfer, of its verification, or of its removal.
+enum class outcome {
+  success,
+  already_present,
+  fail,
+  held,
+  lacks,
+  removed,
+  // Of --dry-run:
+  would_send,
+  would_fetch,
+  would_add_name,
+  would_skip
+};
 
 /// The direction of a transfer. Text output shows the file's name at its target.
 enum class transfer_direction { up, down };
+
+/// Whether a command has tried all of its files, or lost the server before.
+enum class files_tried { all, some };
 
 /// The result of one file, as it is printed.
 struct file_report {
   outcome result;
   transfer_direction direction;
-  std::string id;        ///< Digest of the bytes on this side.
+  std::string id;        ///< Digest of the bytes on this side; empty if --dry-run needs none.
   std::string id_there;  ///< Digest on the server's side, if it differs.
   std::string name;      ///< Name at the server; empty if unknown.
   std::string path;      ///< Local path.
@@ -60,6 +78,29 @@ class reporter {
 
   /// Prints a message; as text on stderr, in the form `subject: text`. Returns the code.
   exit_code report(std::string_view subject, const failure& failure);
+
+  /// Whether a message with the code `interrupted` was printed.
+  bool has_reported_interruption() const noexcept { return has_reported_interruption_; }
+
+  /// As `report`, of a file, which also counts as failed unless the code is `done`. `why` is the
+  /// reason for the totals, if not the message's text.
+  exit_code report_failed(std::string_view subject, const failure& failure,
+                          std::string_view why = {});
+
+  /// Counts a failed file without a message.
+  void count_failed(std::string_view why);
+
+  /// Counts an entry of a folder that was skipped: a symbolic link or a special file.
+  void count_skipped(std::error_code why);
+
+  void count_empty_folders(std::uint64_t count) noexcept { empty_folders_ += count; }
+
+  /// Whether there will be totals, as text or in JSON.
+  bool wants_totals() const noexcept;
+
+  /// Says as text, if some of several files have failed, how many, and why most often; else, how
+  /// many empty folders were not sent. In JSON the counts are members of the summary.
+  void report_totals(std::string_view command, files_tried tried);
 
   /// Reports that another attempt is made, because of `why`.
   void report_retry(std::string_view subject, std::string_view why);
@@ -85,13 +126,20 @@ class reporter {
   void write(std::ostream& to, std::string_view text);
   void write_line(std::string_view line);
   void erase_progress_line();
+  std::string skipped_text() const;
 
   output_format format_;
   progress_mode mode_;
   bool shows_progress_;
   const clock::time_point started_at_ = clock::now();
-  bool has_progress_line_ = false;
-  std::uint64_t succeeded_ = 0;  ///< Files reported without failure, and entries.
+  std::size_t progress_length_ = 0;  ///< Of the line on the terminal; 0 if there is none.
+  std::uint64_t succeeded_ = 0;      ///< Files reported without failure, and entries.
+  bool has_reported_interruption_ = false;
+  std::uint64_t failed_ = 0;
+  std::map<std::string, std::uint64_t> reasons_;  ///< How many files failed for each.
+  std::uint64_t symbolic_links_ = 0;              ///< Skipped, as the next two.
+  std::uint64_t special_files_ = 0;
+  std::uint64_t empty_folders_ = 0;
 };
 
 /// Shows a job's progress while this object lives, from half a second on: in a line on the

@@ -2,41 +2,98 @@
 
 #include "common/cli.hpp"
 
+#include <filexfer/connection_counter.hpp>
 #include <filexfer/sha256.hpp>
 
 #include <algorithm>
+#include <iterator>
+#include <memory>
+#include <sstream>
+#include <string_view>
+#include <utility>
 #include <variant>
 
 namespace programs {
 namespace {
 
 constexpr const char* description =
-    "Serves files to filexfer-client, and to whatever else speaks the protocol.\n"
-    "Prints `listening on ADDRESS` for each endpoint once it is ready; with --listen stdio "
-    "nothing\n"
-    "but the protocol is on standard output, and the end of the client is the end of the server.\n"
-    "SIGINT and SIGTERM let transfers end within --grace; a second one breaks them off.";
+    "Serves files to filexfer-client and other clients of the protocol.\n"
+    "Prints `listening on ADDRESS` for each endpoint once it is ready. With --listen stdio only "
+    "the\n"
+    "protocol is on standard output, and the server ends with its client.\n"
+    "On SIGINT or SIGTERM running transfers may finish within --grace; a second one aborts them.\n"
+    "On SIGHUP it reads the certificates again; with --listen stdio that ends it.\n"
+    "With the command verify it serves nobody, but checks a folder's files.";
 
 constexpr const char* footer =
-    "SIZE is in bytes, or takes K, M or G (powers of 1024). TIME takes ms, s, m or h.\n"
+    "SIZE is in bytes, or has a suffix K, M or G (powers of 1024). TIME has one of ms, s, m, h.\n"
     "\n"
-    "Exit codes: 0 stopped by a signal, or (stdio) the client has ended; 2 wrong usage; 4 an "
-    "address\n"
-    "could not be listened on, or (stdio) the connection broke, the client was silent for too "
-    "long\n"
-    "or broke the protocol; 5 the store could not be opened.";
+    "Exit codes: 0 stopped by a signal, or (stdio) the client has disconnected; 2 usage error; 4 "
+    "an\n"
+    "address can't be listened on, or (stdio) the connection failed, timed out, or broke the\n"
+    "protocol; 5 the store, a certificate or a key can't be read, or the sandbox can't be set up. "
+    "A client whose certificate is\n"
+    "missing or rejected is disconnected, and the log says why.";
+
+constexpr const char* verify_footer =
+    "It is safe while servers run on the folder; run it as their user.\n"
+    "\n"
+    "Exit codes: 0 all files are intact; 1 a file was damaged; 2 usage error; 5 none was, but a\n"
+    "file or folder could not be read, or the store can't be opened; 130 interrupted.";
 
 constexpr const char* stdio = "stdio";
+
+/// Parses names of permissions, separated by commas.
+filexfer::permissions parse_permissions(const std::string& text) {
+  filexfer::permissions result{false, false, false, false};
+  const std::pair<std::string_view, bool*> all[] = {{"list", &result.list},
+                                                    {"upload", &result.upload},
+                                                    {"download", &result.download},
+                                                    {"remove", &result.remove}};
+  std::istringstream words{text + ','};
+  for (std::string word; std::getline(words, word, ',');) {
+    const auto* const found = std::find_if(std::begin(all), std::end(all),
+                                           [&](const auto& p) { return p.first == word; });
+    if (found == std::end(all)) throw bad_argument{"'" + word + "' is no permission"};
+    *found->second = true;
+  }
+  return result;
+}
 
 /// Returns the addresses to listen on; none for standard input and output, which serve one client.
 std::vector<address> parse_listen(const std::vector<std::string>& words) {
   if (std::count(words.begin(), words.end(), stdio) > 0) {
     if (words.size() == 1) return {};
-    throw bad_argument{"stdio serves one client, and nothing beside it"};
+    throw bad_argument{"stdio can't be combined with other addresses"};
   }
   std::vector<address> addresses;
+  addresses.reserve(words.size());
   for (const std::string& word : words) addresses.push_back(parse_address(word));
   return addresses;
+}
+
+log_format parse_log(const std::string& word) {
+  if (word == "text") return log_format::text;
+  if (word == "json") return log_format::json;
+  throw bad_argument{word + ": unknown format; expected text or json"};
+}
+
+void add_verify(CLI::App& app, server_settings& settings) {
+  auto& verify = *app.add_subcommand(
+      "verify",
+      "Hash all files of a folder again. Those that no longer hash to their ids are printed, and "
+      "moved to .damaged in the folder, with all their names; an upload brings them back");
+  verify.footer(verify_footer);
+  verify.callback([&] { settings.job = server_job::verify; });
+  add_option(verify, "--store", settings.store, verbatim, "Folder of the files")
+      ->type_name("DIR [" + settings.store + "]");
+  verify
+      .add_option("--digest", settings.verified_digest,
+                  "Verify only files whose ids are such digests [all files]")
+      ->type_name("md5|sha256")
+      ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
+  add_count(verify, "--threads", settings.threads, "Threads that read and hash");
+  verify.add_flag("--quiet", settings.quiet, "Write no log; print only the damaged files");
 }
 
 }  // namespace
@@ -54,49 +111,117 @@ std::optional<exit_code> parse(server_settings& settings, int argc, char** argv)
 
   CLI::App app{description, "filexfer-server"};
   app.footer(footer);
+  app.require_subcommand(0, 1);
   const auto listen = [&](const auto& words) { settings.listen = parse_listen(words); };
   add_words(app, "--listen", listen,
-            "Where to listen; may be repeated; port 0 takes a free one; stdio serves one client on "
-            "standard input and output")
+            "Address to listen on; may be repeated. Port 0 is a free port; stdio serves one client "
+            "on standard input and output")
       ->type_name("HOST:PORT|[::1]:PORT|tls:HOST:PORT|unix:PATH|stdio [127.0.0.1:9999]")
       ->allow_extra_args(false);
   add_option(app, "--cert", settings.certificate, verbatim,
-             "With tls: the server's certificate, and those of its issuers behind it, PEM")
+             "PEM file of the server's certificate and its intermediate certificates (tls:)")
       ->type_name("FILE");
-  add_option(app, "--key", settings.key, verbatim, "With tls: the certificate's key, PEM")
+  add_option(app, "--key", settings.key, verbatim,
+             "PEM file of the certificate's private key (tls:)")
+      ->type_name("FILE");
+  add_option(app, "--tls-client-ca", settings.client_authorities, verbatim,
+             "PEM file of authorities (tls:). Clients must present a certificate that one of them "
+             "has issued [clients need none]")
       ->type_name("FILE");
   add_option(app, "--store", settings.store, verbatim,
-             "A folder, made if missing, or the word memory")
+             "Folder of the files, created if missing; or memory")
       ->type_name("DIR|memory [" + settings.store + "]");
-  add_option(app, "--partial-age", settings.partial_age, parse_duration,
-             "How long a folder keeps what arrived of an upload that broke, to go on with it")
-      ->type_name("TIME [24h]");
+  auto& scrub =
+      *add_rate(app, "--scrub", settings.scrub_rate,
+                "Verify the files of a folder while serving it, as the command verify does, at so "
+                "many bytes per second; again an hour after each round");
+  add_time(app, "--partial-age", settings.partial_age, parse_duration,
+           "How long a folder keeps interrupted uploads, so that they can be resumed");
   app.add_option("--digest", settings.digest,
-                 "What the files' ids are; sha256 where an attacker may choose files")
+                 "Digest that files' ids are; use sha256 if an attacker may choose files")
       ->type_name("md5|sha256 [" + settings.digest + "]")
       ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
-  add_option(app, "--max-size", session.max_size, parse_bytes, "Bytes of the largest upload")
+  add_option(app, "--max-size", session.max_size, parse_bytes, "Largest upload, in bytes")
       ->type_name("SIZE");
-  add_option(app, "--max-connections", options.max_connections, parse_count,
-             "Connections served at once")
-      ->type_name("N [" + std::to_string(options.max_connections) + "]");
-  add_option(app, "--idle-timeout", session.limits.idle, parse_timeout,
-             "How long a client may be silent")
-      ->type_name("TIME [1m]");
-  add_option(app, "--grace", options.grace, parse_duration,
-             "How long transfers may go on after a signal")
-      ->type_name("TIME [10s]");
-  add_option(app, "--threads", settings.threads, parse_count,
-             "Threads for connections, and as many for hashing and the disk")
-      ->type_name("N [" + std::to_string(settings.threads) + "]");
+  add_option(app, "--quota", settings.quota, parse_bytes,
+             "Bytes of all files, with those that are arriving; uploads beyond are refused")
+      ->type_name("SIZE [none; memory: 1G]");
+  add_option(app, "--max-files", settings.max_files, parse_files,
+             "Names of all files, with those that are arriving; uploads beyond are refused")
+      ->type_name("N [none; memory: 1000000]");
+  auto& min_free =
+      *add_option(
+           app, "--min-free", settings.min_free, parse_free_space,
+           "What uploads leave free on the disk of a folder; a share is also one of its inodes")
+           ->type_name("SIZE|PERCENT% [1%]");
+  auto& fsync =
+      *add_option(app, "--fsync", settings.flushing, parse_flush_mode,
+                  "Flush each file and its folders to the disk before it is acknowledged. With off "
+                  "a power cut may take files that were acknowledged shortly before, or leave them "
+                  "empty or incomplete until verify sets them aside; a crash of the server alone "
+                  "takes nothing")
+           ->type_name("on|off [on]");
+  add_count(app, "--max-connections", options.max_connections, "Connections served at a time");
+  add_count(app, "--max-connections-per-address", options.max_connections_per_address,
+            filexfer::default_connections_per_address,
+            "Connections served at a time of one IPv4 address or IPv6 network of 64 bits; not "
+            "limited by default: loopback addresses, behind which a proxy or tunnel may be");
+  add_count(app, "--max-connection-rate", options.max_connection_rate,
+            filexfer::default_connection_rate,
+            "Connections accepted per second of one such address, averaged over 10 s; not limited "
+            "by default: loopback addresses");
+  add_time(app, "--idle-timeout", session.limits.idle, parse_timeout,
+           "Disconnect clients that are silent for so long");
+  add_time(app, "--grace", options.grace, parse_duration,
+           "How long transfers may continue after a signal");
+  add_count(app, "--threads", settings.threads, "Threads for connections, and as many for hashing");
+  add_count(app, "--disk-threads", settings.disk_threads,
+            "Threads for disk access; files on a disk that stalls hold one for each client");
+  auto& allow = *add_option(app, "--allow", session.permitted, parse_permissions,
+                            "What clients may do, and nothing else; upload makes a drop box")
+                     ->type_name("list,upload,download,remove [list,upload,download]");
+  auto& read_only = *app.add_flag_callback(
+                            "--read-only", [&] { session.permitted.upload = false; },
+                            "Refuse uploads: --allow list,download")
+                         ->excludes(&allow);
   app.add_flag_callback(
-      "--read-only", [&] { session.access = filexfer::access::read_only; }, "Take no uploads");
-  app.add_flag("--quiet", settings.quiet, "No log on stderr");
+         "--allow-remove", [&] { session.permitted.remove = true; },
+         "Let clients remove files, too")
+      ->excludes(&read_only)
+      ->excludes(&allow);
+  app.add_flag_callback(
+      "--no-shortcuts", [&] { session.shortcuts = false; },
+      "Have clients send all bytes of files that the store holds already: for clients that are not "
+      "to learn from a digest that somebody else's file is there");
+  const auto log = [&](const auto& words) { settings.format_of_log = parse_log(words.front()); };
+  add_words(app, "--log", log, "Write the log as lines of text, or as a JSON object a line")
+      ->type_name("text|json [text]")
+      ->expected(1)
+      ->allow_extra_args(false);
+  add_count(app, "--log-rate", settings.log_rate,
+            "Lines per second about failures of one address, averaged over 10 s, and 100 times as "
+            "many about completed commands; what is beyond that is counted");
+  app.add_option("--sandbox", settings.sandbox,
+                 "Touch nothing but the store, the folders of certificates, keys and Unix sockets, "
+                 "where the system can enforce that (Linux 5.19)")
+      ->type_name("on|off [" + settings.sandbox + "]")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_flag("--quiet", settings.quiet, "Write no log");
+  add_verify(app, settings);
   app.parse_complete_callback([&] {
-    if (!uses_tls(settings) || !(settings.certificate.empty() || settings.key.empty())) return;
-    throw CLI::RequiredError{"With tls: --cert and --key"};
+    if (settings.store == "memory" && scrub.count() + min_free.count() + fsync.count() > 0) {
+      throw CLI::ValidationError{"--scrub, --min-free and --fsync", "need a folder as --store"};
+    }
+    const bool has_certificate = !settings.certificate.empty() && !settings.key.empty();
+    if (uses_tls(settings) && !has_certificate) {
+      throw CLI::RequiredError{"With tls:, --cert and --key"};
+    }
+    if (!uses_tls(settings) && !settings.client_authorities.empty()) {
+      throw CLI::ValidationError{"--tls-client-ca", "protects tls: addresses only; there is none"};
+    }
   });
   if (const auto ended = parse(app, argc, argv)) return *ended;
+  options.counter = std::make_shared<filexfer::connection_counter>();  // of all addresses together
   session.limits.line = session.limits.idle;
   return std::nullopt;
 }

@@ -6,6 +6,7 @@
 
 #include "common/arguments.hpp"
 #include "common/failure.hpp"
+#include "common/log.hpp"
 
 #include <filexfer/md5.hpp>
 #include <filexfer/options.hpp>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <thread>
@@ -20,17 +22,32 @@
 
 namespace programs {
 
+/// What filexfer-server is to do.
+enum class server_job { serve, verify };
+
 /// The values of filexfer-server's command line.
 struct server_settings {
+  server_job job = server_job::serve;
   std::vector<address> listen;  ///< Empty to serve one client on standard input and output.
   std::string certificate;      ///< For TLS, as `key`.
   std::string key;
+  std::string client_authorities;  ///< File of those that may have issued clients' certificates.
   std::string store = "./filexfer-store";
   filexfer::server_options options;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t disk_threads = 160;  // more than one address has connections, by default
   std::string digest{filexfer::md5::name()};
+  std::string verified_digest;  ///< That of the ids to verify; empty for any.
+  std::optional<std::uint64_t> quota;
+  std::optional<std::uint64_t> max_files;
+  filexfer::free_space min_free = filexfer::directory_store_options{}.min_free;
+  filexfer::flush_mode flushing = filexfer::flush_mode::on;
+  std::uint64_t scrub_rate = 0;  ///< Bytes per second; 0 not to verify the store while serving it.
   std::chrono::milliseconds partial_age{std::chrono::hours{24}};
+  std::string sandbox = "on";
   bool quiet = false;
+  log_format format_of_log = log_format::text;
+  std::size_t log_rate = 10;  ///< See `server_log`.
 };
 
 /// Whether any of the addresses is a TLS one.

@@ -5,6 +5,7 @@
 /// Runs filexfer-server's servers until a signal stops them.
 
 #include "common/log.hpp"
+#include "common/sandbox.hpp"
 #include "common/server_settings.hpp"
 
 #include <filexfer/filexfer.hpp>
@@ -15,15 +16,20 @@
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>
 #include <asio/generic/stream_protocol.hpp>
+#include <asio/post.hpp>
 #include <asio/signal_set.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 #include <asio/thread_pool.hpp>
 
+#include <chrono>
 #include <csignal>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 
 namespace programs {
@@ -33,10 +39,14 @@ template <class Store, filexfer::hasher Hasher>
 class service {
  public:
   /// Throws `std::system_error` if a certificate or its key can't be read.
-  service(const server_settings& settings, Store& store) : settings_{settings}, store_{store} {
+  service(const server_settings& settings, Store& store, server_log& log)
+      : settings_{settings}, store_{store}, log_{log} {
 #ifdef PROGRAMS_WITH_TLS
     if (uses_tls(settings)) {
-      tls_context_.emplace(filexfer::make_server_context(settings.certificate, settings.key));
+      tls_.emplace([&settings] {
+        return filexfer::make_server_context(settings.certificate, settings.key,
+                                             settings.client_authorities);
+      });
     }
 #endif
   }
@@ -57,11 +67,22 @@ class service {
 
   /// Prints the addresses that it listens on, and serves until a signal has stopped it, or the
   /// session on standard input and output has ended. Returns that session's error, unless a signal
-  /// stopped it.
-  std::error_code run() {
+  /// stopped it. Throws `std::system_error` if the sandbox can't be set up; `on_confined` is called
+  /// once it is.
+  template <class OnConfined>
+  std::error_code run(OnConfined on_confined) {
+    confine();  // before any thread is started
+    on_confined();
+    work_.emplace(settings_.threads);
+    disk_.emplace(settings_.disk_threads);
     wait_for_signal([this] { stop(); });
+    if (!settings_.listen.empty()) {
+      hangups_.add(SIGHUP);
+      wait_for_hangup();
+    }
     running_ = parts_.size();
     for (const service_part& part : parts_) part.start();
+    if (!settings_.quiet) asio::post(strand_, [this] { report_suppressed_lines(); });
     std::vector<std::jthread> more_threads;
     const std::size_t threads = settings_.listen.empty() ? 1 : settings_.threads;
     while (more_threads.size() + 1 < threads) more_threads.emplace_back([this] { run_context(); });
@@ -69,6 +90,8 @@ class service {
       if (!part.address.empty()) std::cout << "listening on " << part.address << std::endl;
     }
     run_context();
+    more_threads.clear();
+    log_.report_suppressed();
     return session_error_;
   }
 
@@ -94,12 +117,14 @@ class service {
           session{filexfer::any_stream{filexfer::pipe_stream{owner.context_.get_executor(),
                                                              streams.input, streams.output}},
                   owner.store_, owner.settings_.options.session} {
-      session.work_executor(owner.work_.get_executor());
       if (owner.settings_.quiet) return;
-      session.observe([](const filexfer::session_event& event) { log_event("stdio", event); });
+      session.observe(
+          [this](const filexfer::session_event& event) { owner.log_.report("stdio", event); });
     }
 
     void start() {
+      session.work_executor(owner.work_->get_executor());
+      session.blocking_executor(owner.disk_->get_executor());
       session.async_run(asio::bind_cancellation_slot(cancel.slot(), [this](std::error_code ec) {
         if (!owner.is_stopping_) owner.session_error_ = ec;
         grace.cancel();
@@ -139,7 +164,7 @@ class service {
       auto& server = add<server_of<tcp, filexfer::any_stream>>(endpoint, "tls:");
       server.wrap([this](tcp::socket socket) {
         return filexfer::any_stream{filexfer::tls_stream<tcp::socket>{
-            std::move(socket), *tls_context_, asio::ssl::stream_base::server}};
+            std::move(socket), tls_->current(), asio::ssl::stream_base::server}};
       });
     }
 #endif
@@ -149,17 +174,31 @@ class service {
   Server& add(const typename Server::endpoint_type& endpoint, const std::string& prefix) try {
     const auto server =
         std::make_shared<Server>(context_.get_executor(), endpoint, store_, settings_.options);
-    server->work_executor(work_.get_executor());
-    if (!settings_.quiet) server->observe(log_event);
+    if (!settings_.quiet) {
+      server->observe([this](const std::string& peer, const filexfer::session_event& event) {
+        log_.report(peer, event);
+      });
+    }
     const auto stop = [this, &s = *server] {
       s.async_stop(asio::bind_executor(strand_, [this](std::error_code) { on_part_ended(); }));
     };
     servers_.push_back(server);
-    parts_.push_back({prefix + to_string(server->local_endpoint()), [&s = *server] { s.start(); },
-                      stop, [this] { servers_.clear(); }});
+    const auto start = [this, &s = *server] {
+      s.work_executor(work_->get_executor());
+      s.blocking_executor(disk_->get_executor());
+      s.start();
+    };
+    parts_.push_back(
+        {prefix + to_string(server->local_endpoint()), start, stop, [this] { servers_.clear(); }});
     return *server;
   } catch (const std::system_error& e) {
     throw std::system_error{e.code(), to_string(endpoint)};
+  }
+
+  void confine() const {
+    if (settings_.sandbox == "off") return;
+    const std::string missing = enter_sandbox(settings_);
+    if (!missing.empty() && !settings_.quiet) log_.report("no sandbox: " + missing);
   }
 
   /// Runs the context; an exception is logged and does not end the server.
@@ -169,7 +208,7 @@ class service {
         context_.run();
         return;
       } catch (const std::exception& e) {
-        log_text(e.what());
+        log_.report(e.what());
       }
     }
   }
@@ -181,31 +220,70 @@ class service {
     });
   }
 
+  void wait_for_hangup() {
+    hangups_.async_wait([this](std::error_code ec, int) {
+      if (ec || running_ == 0) return;
+      asio::post(work_->get_executor(), [this] { reload(); });
+      wait_for_hangup();
+    });
+  }
+
+  /// Reads the certificates again. If they can't be used, those in force stay.
+  void reload() {
+    std::string outcome = "there are no certificates to reload";
+#ifdef PROGRAMS_WITH_TLS
+    try {
+      if (tls_) {
+        tls_->reload();
+        outcome = "certificates reloaded, for new connections";
+      }
+    } catch (const std::exception& e) {
+      outcome = std::string{"certificates not reloaded, the old ones stay in force: "} + e.what();
+    }
+#endif
+    if (!settings_.quiet) log_.report("SIGHUP: " + outcome);
+  }
+
   void stop() {
     is_stopping_ = true;
-    if (!settings_.quiet) log_text("stopping: what is under way may end");
+    if (!settings_.quiet) log_.report("stopping: running transfers may finish");
     wait_for_signal([this] { abort(); });
     for (const service_part& part : parts_) part.stop();
   }
 
   void abort() {
-    if (!settings_.quiet) log_text("breaking off what is under way");
+    if (!settings_.quiet) log_.report("aborting running transfers");
     for (const service_part& part : parts_) part.abort();
   }
 
   void on_part_ended() {
-    if (--running_ == 0) signals_.cancel();
+    if (--running_ > 0) return;
+    signals_.cancel();
+    hangups_.cancel();
+    log_timer_.cancel();
+  }
+
+  /// Reports them every few seconds from now on, until all parts have ended.
+  void report_suppressed_lines() {
+    if (running_ == 0) return;
+    log_.report_suppressed();
+    log_timer_.expires_after(std::chrono::seconds{5});
+    log_timer_.async_wait([this](std::error_code) { report_suppressed_lines(); });
   }
 
   const server_settings& settings_;
   Store& store_;
+  server_log& log_;
 #ifdef PROGRAMS_WITH_TLS
-  std::optional<asio::ssl::context> tls_context_;
+  std::optional<filexfer::reloadable_context> tls_;
 #endif
   asio::io_context context_{static_cast<int>(settings_.threads)};
-  asio::thread_pool work_{settings_.threads};  // for hashing, and for blocking disk access
+  std::optional<asio::thread_pool> work_;  ///< For hashing.
+  std::optional<asio::thread_pool> disk_;  ///< For what may block.
   asio::strand<asio::io_context::executor_type> strand_{context_.get_executor()};
   asio::signal_set signals_{strand_, SIGINT, SIGTERM};
+  asio::signal_set hangups_{strand_};
+  asio::steady_timer log_timer_{strand_};
   std::vector<std::shared_ptr<void>> servers_;  ///< Destroying a server aborts its sessions.
   std::vector<service_part> parts_;
   std::size_t running_ = 0;  ///< Parts that have not ended.

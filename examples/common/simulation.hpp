@@ -52,9 +52,9 @@ class simulation {
 
  public:
   simulation(operation_runner& operations, filexfer::any_stream stream,
-             const asio::any_io_executor& work)
+             const asio::any_io_executor& work, const filexfer::client_options& options = {})
       : operations_{operations},
-        client_{filexfer::recording_stream<filexfer::any_stream>{std::move(stream)}} {
+        client_{filexfer::recording_stream<filexfer::any_stream>{std::move(stream)}, options} {
     client_.work_executor(work);
   }
 
@@ -62,20 +62,22 @@ class simulation {
   exit_code run(const simulation_files& files) {
     std::error_code ec;
     filexfer::file_source file{files.source, ec};
-    if (ec) return report(files.source.string(), explain_local(ec));
+    // Of other files, that is checked before the last bytes are sent.
+    if (!ec && file.size() == 0) file.check_unchanged(ec);
+    if (ec) return report(files.source.string(), explain_source(files.source, ec));
     const std::filesystem::path to = files.copy.path_of(files.name);
     filexfer::file_download copy{files.copy, filexfer::listed_file{{}, files.name}};
     auto sink = copy.open(ec);
-    if (ec) return report(to.string(), explain_local(ec));
+    if (ec) return report(to.string(), explain_target(to, ec));
     const exit_code code = run_until_failure(
-        [&] { return list(3, nullptr); }, [&] { return upload(file, files.name); },
+        [&] { return list(3, nullptr); }, [&] { return upload(file, files); },
         [&] { return list(13, &files.name); }, [&] { return download(sink, to); },
         [&] { return compare_files(files.source, to); }, [&] { return disconnect(); });
     const std::string kind = digest_kind();
     std::cout << '\n'
-              << kind << " of the file          " << text_of(uploaded_.computed_here) << '\n'
-              << kind << " that the server has  " << text_of(uploaded_.computed_there) << '\n'
-              << kind << " of the copy          " << text_of(downloaded_.computed_here) << '\n'
+              << kind << " of the file          " << text_of(uploaded_.local_digest) << '\n'
+              << kind << " that the server has  " << text_of(uploaded_.remote_digest) << '\n'
+              << kind << " of the copy          " << text_of(downloaded_.local_digest) << '\n'
               << (code == done ? "Success" : "Fail") << std::endl;
     return code;
   }
@@ -162,7 +164,7 @@ class simulation {
     bool found = expected == nullptr;
     const auto on_entry = [&](const filexfer::file_info<digest>& file) {
       ++entries;
-      found = found || (file.id == uploaded_.computed_there && file.name == *expected);
+      found = found || (file.id == uploaded_.remote_digest && file.name == *expected);
     };
     const auto [ec] =
         run_recorded([&](auto handler) { client_.async_list_files(on_entry, std::move(handler)); });
@@ -173,23 +175,25 @@ class simulation {
     return check_step(ec, shown);
   }
 
-  exit_code upload(filexfer::file_source& file, const std::string& name) {
+  exit_code upload(filexfer::file_source& file, const simulation_files& files) {
     std::error_code ec;
     std::tie(ec, uploaded_) = run_recorded<filexfer::upload_result<digest>>(
-        [&](auto handler) { client_.async_upload(file, name, std::move(handler)); });
+        [&](auto handler) { client_.async_upload(file, files.name, std::move(handler)); });
+    if (client_.last_failure() == filexfer::failure_origin::local && !interruption::received())
+      return report(files.source.string(), explain_source(files.source, ec));
     const bool shown =
         show_line(5, client_side) && show_line(6, server_side) && show_line(7, client_side) &&
         show_line(8, server_side) && show_bytes(9, client_side, file.size()) &&
         show_action(10, server_side, "stores the file and computes its " + digest_kind()) &&
         show_line(11, server_side) &&
-        compare_digests(12, uploaded_.computed_here, uploaded_.computed_there);
+        compare_digests(12, uploaded_.local_digest, uploaded_.remote_digest);
     return check_step(ec, shown);
   }
 
   exit_code download(filexfer::file_download::sink& copy, const std::filesystem::path& to) {
     std::error_code ec;
     std::tie(ec, downloaded_) = run_recorded<filexfer::download_result<digest>>([&](auto handler) {
-      client_.async_download(uploaded_.computed_there, copy, std::move(handler));
+      client_.async_download(uploaded_.remote_digest, copy, std::move(handler));
     });
     const bool shown = show_line(15, client_side) && show_line(16, server_side) &&
                        show_line(17, client_side) && show_line(18, server_side) &&
@@ -197,7 +201,7 @@ class simulation {
                        show_action(20, client_side,
                                    "stores the copy and computes its " + digest_kind() + ": " +
                                        filexfer::printable(to.string())) &&
-                       compare_digests(21, uploaded_.computed_there, downloaded_.computed_here);
+                       compare_digests(21, uploaded_.remote_digest, downloaded_.local_digest);
     return check_step(ec, shown);
   }
 

@@ -21,6 +21,7 @@ namespace filexfer {
 
 /// A digest whose length is known only at run time: the id of a file at a server whose kind of
 /// digest is learnt from the server (MD5 or SHA-256, by length). Empty if no digest is known.
+/// \snippet digests.cpp any_digest
 class any_digest {
  public:
   /// Length of the longest digest in bytes.

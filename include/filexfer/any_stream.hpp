@@ -6,6 +6,7 @@
 
 #include <filexfer/detail/driver/any_handler.hpp>
 #include <filexfer/connector.hpp>
+#include <filexfer/peer_identity.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -29,6 +30,7 @@ namespace filexfer {
 /// nothing beside the 256 KiB that most of them transfer.
 ///
 /// A default-constructed or moved-from `any_stream` can only be assigned to or destroyed.
+/// \snippet connectors.cpp any_stream
 class any_stream {
  public:
   /// The executor type.
@@ -99,6 +101,13 @@ class any_stream {
   /// \return The reason, in words; nothing if the stream does not know it.
   std::optional<std::string> end_reason() { return layer_->end_reason(); }
 
+  /// \return What the stream knows of its peer, as the free function `identify_peer`.
+  peer_identity identify_peer() { return layer_->identify_peer(); }
+
+  /// \return The subject of the peer's certificate, as `tls_stream::peer_subject()`; empty if the
+  /// stream has none.
+  std::string peer_subject() { return identify_peer().certificate_subject; }
+
  private:
   using io_handler = detail::any_handler<std::size_t>;
 
@@ -113,6 +122,7 @@ class any_stream {
     virtual void shutdown(asio::socket_base::shutdown_type what, std::error_code& ec) = 0;
     virtual void close(std::error_code& ec) = 0;
     virtual std::optional<std::string> end_reason() = 0;
+    virtual peer_identity identify_peer() = 0;
   };
 
   template <class Stream>
@@ -135,6 +145,7 @@ class any_stream {
       if constexpr (closable_stream<Stream>) stream.close(ec);
     }
     std::optional<std::string> end_reason() override { return detail::stream_end_reason(stream); }
+    peer_identity identify_peer() override { return filexfer::identify_peer(stream); }
 
     Stream stream;
   };
@@ -161,6 +172,7 @@ static_assert(half_closable_stream<any_stream> && closable_stream<any_stream>);
 /// A connector of any kind. The deadlines of its connections use `asio::steady_timer`.
 ///
 /// A moved-from `any_connector` can only be assigned to or destroyed.
+/// \snippet connectors.cpp any_connector
 class any_connector {
  public:
   /// The type of its streams.

@@ -47,6 +47,8 @@ struct name_request {
   std::uint64_t size = 0;               ///< Bytes.
   Digest id{};                          ///< The file's id.
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
+  /// Whether the file may be executed; kept with the name by a server that keeps this.
+  std::optional<bool> executable{};
 };
 
 namespace detail {

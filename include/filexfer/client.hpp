@@ -4,8 +4,6 @@
 /// \file
 /// The client side of a connection.
 
-#include <filexfer/detail/driver/async_run.hpp>
-#include <filexfer/detail/driver/run.hpp>
 #include <filexfer/detail/flow/client_operations.hpp>
 #include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
@@ -16,9 +14,8 @@
 #include <filexfer/results.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
+#include <filexfer/stream_layer.hpp>
 
-#include <asio/any_io_executor.hpp>
-#include <asio/async_result.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <cstddef>
@@ -64,21 +61,20 @@ namespace filexfer {
 /// Asynchronous operations use their handler's associated executor (by default the stream's),
 /// allocator and cancellation slot. The executor must not run two handlers at once (one thread, or
 /// a strand), as for every composed operation of Asio's. The client must live until they complete.
+/// \snippet client.cpp client
 ///
 /// \tparam Stream  owned (`client<tcp::socket>`) or referred to (`client<tcp::socket&>`).
 /// \tparam Hasher  computes the digests that are the server's ids.
 /// \tparam Timer   measures the deadlines.
 template <class Stream, hasher Hasher = md5, class Timer = asio::steady_timer>
-class client : detail::client_operations<Hasher> {
+class client : detail::client_operations<Hasher>, public stream_layer<Stream, Timer> {
   using operations = detail::client_operations<Hasher>;
   using operations::state_;
+  using layer = stream_layer<Stream, Timer>;
 
  public:
-  /// The stream's executor.
-  using executor_type = typename detail::executor_of<std::remove_reference_t<Stream>>::type;
-  /// The completion token of the asynchronous operations, unless another is given.
-  using default_token = asio::default_completion_token_t<executor_type>;
-  using next_layer_type = std::remove_reference_t<Stream>;           ///< The stream.
+  using typename layer::default_token;
+  using typename layer::next_layer_type;
   using hasher_type = Hasher;                                        ///< Computes ids.
   using digest_type = typename Hasher::digest_type;                  ///< An id.
   using file_info = filexfer::file_info<digest_type>;                ///< An entry of a list.
@@ -99,34 +95,8 @@ class client : detail::client_operations<Hasher> {
   /// \param stream   connected, and at the start of a dialogue.
   /// \param options  limits and buffer sizes.
   explicit client(Stream&& stream, const client_options& options = {})
-      : stream_{std::forward<Stream>(stream)} {
-    state_.options = options;
-    state_.connection.chunk_size = options.chunk_size;
-    state_.connection.small_file_size = options.small_file_size;
-    state_.connection.sends_files = file_sending_stream<next_layer_type>;
-  }
-
-  /// Neither copied nor moved: operations refer to the client.
-  client(const client&) = delete;
-  client& operator=(const client&) = delete;
-
-  /// \return the stream.
-  next_layer_type& next_layer() noexcept { return stream_; }
-  /// \return the stream.
-  const next_layer_type& next_layer() const noexcept { return stream_; }
-
-  /// Sets where asynchronous operations hash and access files, so that this overlaps with the
-  /// stream's I/O. Without it they do so on the handler's executor.
-  ///
-  /// \param executor  a thread pool's, best with two threads. Join the pool before the context, or
-  ///        a source or sink that it works on, is destroyed: declare it after all of them.
-  void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
-
-  /// \return the stream's executor, where handlers run that have no associated one.
-  executor_type get_executor() noexcept
-    requires async_stream<next_layer_type>
-  {
-    return stream_.get_executor();
+      : layer{std::forward<Stream>(stream)} {
+    this->configure(state_, options);
   }
 
   /// \return whether another operation can be started.
@@ -143,6 +113,7 @@ class client : detail::client_operations<Hasher> {
 
   /// Asks what the server supports (section 7 of the protocol). A server without FEATURES is not an
   /// error: its version is 0.
+  /// \snippet client.cpp features
   ///
   /// \param ec  receives the error.
   /// \return the features, which later operations use without asking again.
@@ -152,6 +123,7 @@ class client : detail::client_operations<Hasher> {
     return run(this->features_flow(), ec);
   }
   /// Asynchronous form of `features`.
+  /// \snippet client.cpp async_features
   /// \param token  for a handler `void(std::error_code, server_features)`.
   /// \return as the token determines.
   template <class Token = default_token>
@@ -163,6 +135,7 @@ class client : detail::client_operations<Hasher> {
 
   /// Sets the server's features, so that no operation asks for them again. No operation may be in
   /// progress.
+  /// \snippet client.cpp known_features
   ///
   /// \param features  what another client, perhaps of another digest, got on this connection.
   void known_features(server_features features) { state_.features = std::move(features); }
@@ -176,6 +149,8 @@ class client : detail::client_operations<Hasher> {
   /// - `errc::bad_name`: the prefix is longer than a name can be.
   /// - `errc::wrong_digest_kind`: only with a prefix or times, before anything is listed.
   /// - what `on_entry` sets.
+  ///
+  /// \snippet client.cpp list_files_each
   ///
   /// \param wanted  which files, and whether with times. For either, FEATURES is asked for first
   ///        unless known. If the server does not filter by prefix, the client does; if it keeps no
@@ -209,6 +184,7 @@ class client : detail::client_operations<Hasher> {
                      std::forward<Token>(token));
   }
   /// Lists all files, without times.
+  /// \snippet client.cpp async_list_files_each
   /// \param on_entry,token  as above.
   /// \return as the token determines.
   template <class OnEntry, class Token = default_token>
@@ -220,6 +196,7 @@ class client : detail::client_operations<Hasher> {
 
   /// Lists the server's files. Errors as above, and `errc::too_many_entries` if the server sends
   /// more than `client_options::max_entries`, which leaves the client unusable.
+  /// \snippet client.cpp list_files
   ///
   /// \param wanted,ec  as above.
   /// \return the entries; after an error those that had arrived.
@@ -237,6 +214,7 @@ class client : detail::client_operations<Hasher> {
     return list_files(list_request{}, ec);
   }
   /// Asynchronous form of `list_files`.
+  /// \snippet client.cpp async_list_files
   /// \param wanted  as above.
   /// \param token  for a handler `void(std::error_code, std::vector<file_info>)`.
   /// \return as the token determines.
@@ -269,6 +247,8 @@ class client : detail::client_operations<Hasher> {
   ///   `wanted.expected` and the server could not check that.
   /// - `errc::digest_mismatch`: the two digests differ; both are in the result.
   ///
+  /// \snippet client_transfers.cpp upload_request
+  ///
   /// \param source  read once, from front to back; must live until the operation has ended.
   /// \param wanted  the name, and what else is known of the file. For more than the name, FEATURES
   ///        is asked for first unless known.
@@ -281,6 +261,7 @@ class client : detail::client_operations<Hasher> {
     return run(this->upload_flow(source, std::move(wanted)), ec);
   }
   /// Uploads `source` as `name`.
+  /// \snippet client_transfers.cpp upload
   /// \param source,name,ec  as above.
   /// \return as above.
   template <byte_source Source>
@@ -290,6 +271,7 @@ class client : detail::client_operations<Hasher> {
     return upload(source, upload_request{std::move(name)}, ec);
   }
   /// Asynchronous form of `upload`.
+  /// \snippet client_transfers.cpp async_upload_request
   /// \param source,wanted  as above.
   /// \param token  for a handler `void(std::error_code, upload_result)`.
   /// \return as the token determines.
@@ -300,6 +282,7 @@ class client : detail::client_operations<Hasher> {
     return async_run(this->upload_flow(source, std::move(wanted)), std::forward<Token>(token));
   }
   /// Uploads `source` as `name`.
+  /// \snippet client_transfers.cpp async_upload
   /// \param source,name,token  as above.
   /// \return as the token determines.
   template <byte_source Source, class Token = default_token>
@@ -315,39 +298,43 @@ class client : detail::client_operations<Hasher> {
   ///
   /// Errors beside those of every operation: `errc::bad_name` if `name` is not a valid name;
   /// `errc::wrong_digest_kind`.
+  /// \snippet client_transfers.cpp add_name
   ///
   /// \param id,size  the file's digest, and its size in bytes.
   /// \param name  decoded.
-  /// \param modified  kept with the name by a server that keeps times.
+  /// \param attributes  kept with the name, as far as the server keeps them.
   /// \param ec  receives the error.
   /// \return whether the server holds the file; false if it has no `have`.
   bool add_name(const digest_type& id, std::uint64_t size, std::string name,
-                std::optional<file_time> modified = std::nullopt, std::error_code& ec = throws())
+                const file_attributes& attributes = {}, std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    return run(this->add_name_flow(id, size, std::move(name), modified), ec);
+    return run(this->add_name_flow(id, size, std::move(name), attributes), ec);
   }
   /// Asynchronous form of `add_name`.
-  /// \param id,size,name,modified  as above.
+  /// \snippet client_transfers.cpp async_add_name
+  /// \param id,size,name,attributes  as above.
   /// \param token  for a handler `void(std::error_code, bool)`.
   /// \return as the token determines.
   template <class Token = default_token>
   auto async_add_name(const digest_type& id, std::uint64_t size, std::string name,
-                      std::optional<file_time> modified, Token&& token = default_token())
+                      const file_attributes& attributes, Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return async_run(this->add_name_flow(id, size, std::move(name), modified),
+    return async_run(this->add_name_flow(id, size, std::move(name), attributes),
                      std::forward<Token>(token));
   }
 
   // --------------------------------------------------------------------------------------- downloads
 
   /// Downloads a file into `sink`, and commits the sink once the digest is right (section 6 of the
-  /// protocol). The result has the file's time if FEATURES is known and the server keeps times.
+  /// protocol). The result has the file's attributes if FEATURES is known and the server keeps
+  /// them.
   ///
   /// Errors beside those of every operation: `errc::digest_mismatch` if the bytes do not hash to
   /// `id` (the result has what they hash to); `errc::bad_range` if the sink holds more bytes than
   /// the file has.
+  /// \snippet client_transfers.cpp download
   ///
   /// \param id  of the file.
   /// \param sink  must live until the operation has ended. An `announced_sink` first gets the
@@ -363,6 +350,7 @@ class client : detail::client_operations<Hasher> {
     return run(this->download_flow(id, sink), ec);
   }
   /// Asynchronous form of `download`.
+  /// \snippet client_transfers.cpp async_download
   /// \param id,sink  as above.
   /// \param token  for a handler `void(std::error_code, download_result)`.
   /// \return as the token determines.
@@ -378,6 +366,7 @@ class client : detail::client_operations<Hasher> {
   ///
   /// Errors beside those of every operation: `errc::bad_range`; `errc::wrong_digest_kind`;
   /// `errc::unknown_command` if the server has no FEATURES, and so no ranges.
+  /// \snippet client_transfers.cpp download_range
   ///
   /// \param wanted  the file's id and the part.
   /// \param sink  must live until the operation has ended.
@@ -391,6 +380,7 @@ class client : detail::client_operations<Hasher> {
     return run(this->range_flow(wanted, sink), ec);
   }
   /// Asynchronous form of `download_range`.
+  /// \snippet client_transfers.cpp async_download_range
   /// \param wanted,sink  as above.
   /// \param token  for a handler `void(std::error_code, download_entry)`.
   /// \return as the token determines.
@@ -400,6 +390,37 @@ class client : detail::client_operations<Hasher> {
     requires async_stream<next_layer_type>
   {
     return async_run(this->range_flow(wanted, sink), std::forward<Token>(token));
+  }
+
+  // ---------------------------------------------------------------------------------------- removals
+
+  /// Takes a name off a file (section 7a of the protocol); its last name takes the file with it.
+  /// Durable once it returns. To be tried again after a failure: a name that is gone is no error.
+  ///
+  /// Errors beside those of every operation: `errc::bad_name`, `errc::wrong_digest_kind` before
+  /// anything is sent; `errc::unknown_command` if the server has no REMOVE; `errc::read_only` if it
+  /// does not allow it.
+  /// \snippet removals.cpp remove
+  ///
+  /// \param id    of the file.
+  /// \param name  the name to remove.
+  /// \param ec    receives the error.
+  /// \return whether the file had the name.
+  bool remove(const digest_type& id, std::string name, std::error_code& ec = throws())
+    requires sync_stream<next_layer_type>
+  {
+    return run(this->remove_flow(id, std::move(name)), ec);
+  }
+  /// Asynchronous form of `remove`.
+  /// \snippet removals.cpp async_remove
+  /// \param id,name  as above.
+  /// \param token    for a handler `void(std::error_code, bool found)`.
+  /// \return as the token determines.
+  template <class Token = default_token>
+  auto async_remove(const digest_type& id, std::string name, Token&& token = default_token())
+    requires async_stream<next_layer_type>
+  {
+    return async_run(this->remove_flow(id, std::move(name)), std::forward<Token>(token));
   }
 
   // -------------------------------------------------------------------------------------- many files
@@ -417,6 +438,7 @@ class client : detail::client_operations<Hasher> {
   /// one of `upload`; a file without a result was not sent, or its result is unknown, and sending
   /// it again is safe. The client is then unusable, unless nothing was sent because FEATURES failed
   /// or showed another kind of digest (`errc::wrong_digest_kind`).
+  /// \snippet client_transfers.cpp upload_all
   ///
   /// \param files  an `upload_range`; must live until the operation has ended. It is iterated on
   ///        the work executor, ahead of the results. A file of up to `client_options::chunk_size`
@@ -432,6 +454,7 @@ class client : detail::client_operations<Hasher> {
     run(this->uploads_flow(files, std::move(on_result)), ec);
   }
   /// Asynchronous form of `upload_all`.
+  /// \snippet client_transfers.cpp async_upload_all
   /// \param files,on_result  as above.
   /// \param token  for a handler `void(std::error_code)`.
   /// \return as the token determines.
@@ -444,6 +467,7 @@ class client : detail::client_operations<Hasher> {
 
   /// Calls `add_name` for each of `files`, and `on_result` in their order. Otherwise as
   /// `upload_all`.
+  /// \snippet client_transfers.cpp add_names
   ///
   /// \param files  a `name_range`; must live until the operation has ended.
   /// \param on_result  `void(const name_request&, std::error_code, bool held)`.
@@ -455,6 +479,7 @@ class client : detail::client_operations<Hasher> {
     run(this->names_flow(files, std::move(on_result)), ec);
   }
   /// Asynchronous form of `add_names`.
+  /// \snippet client_transfers.cpp async_add_names
   /// \param files,on_result  as above.
   /// \param token  for a handler `void(std::error_code)`.
   /// \return as the token determines.
@@ -468,6 +493,7 @@ class client : detail::client_operations<Hasher> {
   /// Downloads all of `files`, and calls `on_result` for each in their order, with an error of
   /// `download`. Whole files are fetched: what a sink holds is not asked about. Otherwise as
   /// `upload_all`.
+  /// \snippet client_transfers.cpp download_all
   ///
   /// \param files  a `download_range`; must live until the operation has ended, and its elements
   ///        until their result has come. An `announced_sink` gets its file's entry just before the
@@ -482,6 +508,7 @@ class client : detail::client_operations<Hasher> {
     run(this->downloads_flow(files, std::move(on_result)), ec);
   }
   /// Asynchronous form of `download_all`.
+  /// \snippet client_transfers.cpp async_download_all
   /// \param files,on_result  as above.
   /// \param token  for a handler `void(std::error_code)`.
   /// \return as the token determines.
@@ -496,21 +523,15 @@ class client : detail::client_operations<Hasher> {
   template <class MakeFlow>
   auto run(MakeFlow make_flow, std::error_code& ec) {
     state_.connection.can_pipeline = false;
-    const auto call = [&](std::error_code& error) {
-      return detail::run(next_layer(), std::move(make_flow), error);
-    };
-    return detail::call_or_throw(call, ec);
+    return this->run_flow(std::move(make_flow), ec);
   }
 
   template <class MakeFlow, class Token>
   auto async_run(MakeFlow make_flow, Token&& token) {
     state_.connection.can_pipeline = true;
-    return detail::async_run<Timer>(next_layer(), {state_.options.limits, work_executor_},
-                                    std::move(make_flow), std::forward<Token>(token));
+    return this->async_run_flow(std::move(make_flow), state_.options.limits,
+                                std::forward<Token>(token));
   }
-
-  Stream stream_;
-  asio::any_io_executor work_executor_;
 };
 
 /// Owns an rvalue stream, refers to an lvalue.

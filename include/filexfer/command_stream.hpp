@@ -33,6 +33,8 @@ namespace filexfer {
 /// not be ignored.
 ///
 ///     filexfer::command_stream stream{executor, "ssh host filexfer-server --listen stdio"};
+///
+/// \snippet connectors.cpp command_stream
 class command_stream {
  public:
   /// The executor type.
@@ -133,6 +135,7 @@ static_assert(sync_stream<command_stream> && async_stream<command_stream>);
 static_assert(half_closable_stream<command_stream> && closable_stream<command_stream>);
 
 /// A connector that runs a command for each connection.
+/// \snippet connectors.cpp command_connector
 class command_connector {
  public:
   /// The type of its streams.

@@ -4,6 +4,7 @@
 /// \file
 /// How a `transfer_pool` makes its connections: over TCP, or a Unix socket.
 
+#include <filexfer/detail/stream/keepalive.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -16,7 +17,6 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/post.hpp>
-#include <asio/socket_base.hpp>
 
 #include <charconv>
 #include <concepts>
@@ -67,6 +67,7 @@ concept connector =
     };
 
 /// A connector over TCP: resolves the host, and tries its addresses in turn.
+/// \snippet connectors.cpp tcp_connector
 class tcp_connector {
  public:
   /// The type of its streams.
@@ -83,7 +84,8 @@ class tcp_connector {
   /// \return The executor of the sockets.
   executor_type get_executor() const noexcept { return executor_; }
 
-  /// Connects. The socket has `no_delay` and `keep_alive` set.
+  /// Connects. The socket has `no_delay` set, and is probed when it is idle: a peer that is gone
+  /// without a word is noticed within two minutes.
   ///
   /// Handler: `void(std::error_code, asio::ip::tcp::socket)`. Errors: the resolver's, such as
   /// `asio::error::host_not_found`; the system's for the last address tried. There is no deadline
@@ -169,11 +171,7 @@ class tcp_connector {
 
     template <class Self>
     void finish(Self& self, std::error_code ec) {
-      std::error_code ignored;
-      if (!ec) {
-        socket_->set_option(asio::ip::tcp::no_delay{true}, ignored);
-        socket_->set_option(asio::socket_base::keep_alive{true}, ignored);
-      }
+      if (!ec) detail::set_tcp_options(*socket_);
       resolver_.reset();
       stream_type socket = std::move(*socket_);
       socket_.reset();
@@ -196,6 +194,7 @@ class tcp_connector {
 static_assert(connector<tcp_connector>);
 
 /// A connector to a Unix socket.
+/// \snippet connectors.cpp unix_connector
 class unix_connector {
  public:
   /// The type of its streams.

@@ -38,6 +38,7 @@ inline std::string to_hex(std::span<const std::byte> bytes) {
 }  // namespace detail
 
 /// A digest of any algorithm. The digest of a whole file is the file's id.
+/// \snippet digests.cpp digest
 ///
 /// \tparam Bytes  Its length in bytes.
 template <std::size_t Bytes>

@@ -8,6 +8,8 @@
 #include <filexfer/detail/posix/regular_file.hpp>
 #include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/any_digest.hpp>
+#include <filexfer/error.hpp>
+#include <filexfer/fields.hpp>
 #include <filexfer/md5.hpp>
 
 #include <algorithm>
@@ -57,19 +59,23 @@ concept digest_cache =
 /// Any number of processes may share it: each digest is appended as a line that ends with a
 /// checksum, and lines without a valid one are ignored. Failing to write is no error: the digest is
 /// computed again in another run.
+/// \snippet files.cpp file_digest_cache
 class file_digest_cache {
  public:
   /// Opens and reads the file; creates it, for its owner only, if it does not exist.
   ///
   /// \param path  The file.
   /// \param ec  Cleared, or set to the system's code if it can't be opened or read, to `EISDIR` or
-  ///   `ENOTSUP` if it is not a regular file. The cache works in memory only then.
+  ///   `ENOTSUP` if it is not a regular file, to `errc::not_private` if it belongs to another user,
+  ///   has another hard link, or can be written by others, who could make wrong digests believed.
+  ///   The cache works in memory only then.
   file_digest_cache(const std::filesystem::path& path, std::error_code& ec) {
     file_ = detail::open_at(AT_FDCWD, path.c_str(),
                             O_RDWR | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, ec, 0600);
     if (ec) return;
     const auto status = detail::status_of(file_.get(), ec);
     if (!ec) detail::require_regular(status, ec);
+    if (!ec && !detail::is_private(status)) ec = errc::not_private;
     if (!ec) read(ec);
     if (ec) file_.reset();
   }
@@ -104,10 +110,7 @@ class file_digest_cache {
     const auto file_key = key_of(descriptor, kind);
     if (!file_key) return;
     const auto newest = std::max(std::get<4>(*file_key), std::get<5>(*file_key));
-    const auto oldest_trusted = started - std::chrono::seconds{2};
-    const auto limit =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(oldest_trusted.time_since_epoch());
-    if (newest > limit.count()) return;
+    if (newest > started - std::chrono::seconds{2}) return;
     const std::string line = line_of(*file_key, digest.to_string());
     const std::lock_guard lock{mutex_};
     const auto [entry, is_new] = digests_.try_emplace(*file_key);
@@ -126,9 +129,9 @@ class file_digest_cache {
   }
 
  private:
-  /// Kind, device, inode, size, and the times of modification and status change in nanoseconds.
-  using key = std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t,
-                         std::int64_t>;
+  /// Kind, device, inode, size, and the times of modification and status change.
+  using key =
+      std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, file_time, file_time>;
 
   /// In place of a digest: cancels the file's earlier lines.
   static constexpr std::string_view no_digest = "-";
@@ -136,10 +139,6 @@ class file_digest_cache {
   file_digest_cache(const std::filesystem::path& path, std::error_code&& ec)
       : file_digest_cache{path, ec} {
     if (ec) throw std::system_error{ec, path.string()};
-  }
-
-  static std::int64_t nanoseconds(const timespec& time) noexcept {
-    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
   }
 
   static std::optional<key> key_of(int descriptor, std::string_view kind) {
@@ -150,8 +149,8 @@ class file_digest_cache {
                status.st_dev,
                status.st_ino,
                static_cast<std::uint64_t>(status.st_size),
-               nanoseconds(detail::modified(status)),
-               nanoseconds(detail::status_changed(status))};
+               detail::modified_time(status),
+               detail::to_file_time(detail::status_changed(status))};
   }
 
   static std::string checksum_of(std::string_view line) {
@@ -163,8 +162,8 @@ class file_digest_cache {
   static std::string line_of(const key& file_key, std::string_view digest) {
     const auto& [kind, device, inode, size, modified, changed] = file_key;
     std::ostringstream line;
-    line << digest << ' ' << kind << ' ' << device << ' ' << inode << ' ' << size << ' ' << modified
-         << ' ' << changed << ' ';
+    line << digest << ' ' << kind << ' ' << device << ' ' << inode << ' ' << size << ' '
+         << format_time(modified) << ' ' << format_time(changed) << ' ';
     return line.str() + checksum_of(line.str()) + '\n';
   }
 
@@ -192,10 +191,16 @@ class file_digest_cache {
     if (text.substr(checksum) != checksum_of(text.substr(0, checksum))) return;
     std::istringstream fields{line};
     std::string digest;
+    std::string modified_text;
+    std::string changed_text;
     key file_key;
     auto& [kind, device, inode, size, modified, changed] = file_key;
-    fields >> digest >> kind >> device >> inode >> size >> modified >> changed;
-    if (!fields) return;
+    fields >> digest >> kind >> device >> inode >> size >> modified_text >> changed_text;
+    const auto modified_time = parse_time(modified_text);
+    const auto changed_time = parse_time(changed_text);
+    if (!fields || !modified_time || !changed_time) return;
+    modified = *modified_time;
+    changed = *changed_time;
     if (digest == no_digest) digests_.erase(file_key);
     else if (const auto read = any_digest::from_hex(digest)) {
       digests_.insert_or_assign(std::move(file_key), *read);

@@ -5,26 +5,30 @@
 /// A store in a directory, as plain files that people can find and use.
 
 #include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/detail/posix/sparse.hpp>
 #include <filexfer/detail/posix/temporary.hpp>
 #include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/detail/store/partials.hpp>
 #include <filexfer/detail/store/publishing.hpp>
 #include <filexfer/detail/store/quota.hpp>
+#include <filexfer/detail/store/removal.hpp>
+#include <filexfer/detail/store/space.hpp>
 #include <filexfer/detail/store/store_folder.hpp>
 #include <filexfer/detail/store/store_walk.hpp>
+#include <filexfer/detail/store/verification.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/md5.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/storage.hpp>
+#include <filexfer/verification.hpp>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,26 +36,7 @@
 #include <system_error>
 #include <utility>
 
-#include <sys/statvfs.h>
-
 namespace filexfer {
-
-/// The limits of a `directory_store`, and its log.
-struct directory_store_options {
-  /// Bytes of all files, arriving ones included. Each process counts for itself, and recounts
-  /// before it refuses an upload: approximate if several processes share a directory.
-  std::optional<std::uint64_t> quota{};
-
-  /// How long an interrupted upload is kept, so that it can be resumed.
-  std::chrono::seconds partial_age{std::chrono::hours{24}};
-  /// Bytes of all interrupted uploads; above that the oldest are removed. They count in the quota,
-  /// but are removed for files that need the space.
-  std::uint64_t max_partial_size = std::uint64_t{64} << 30;
-
-  /// Called, from any thread, with a sentence about what the file system does not support, or about
-  /// a stored file that was found damaged.
-  std::function<void(std::string_view)> log{};
-};
 
 /// Keeps files as `<directory>/<id>/<name>`: plain read-only files, where a `/` in a name separates
 /// folders. A model of `resumable_store`.
@@ -60,13 +45,15 @@ struct directory_store_options {
 /// may share a directory, and a file that is removed by hand disappears from the list. An upload is
 /// written to `<directory>/.incoming`, flushed, and published in one atomic step that replaces
 /// nothing; an incomplete file is never visible under an id. After `commit` or `add_name` has
-/// succeeded, the file survives a power cut. If an upload finds that the stored file of its id is
-/// damaged, that file is moved to `<directory>/.damaged` and replaced.
+/// succeeded, the file survives a power cut, unless `directory_store_options::flushing` is off.
+/// Aligned blocks of zeros become holes, which take no space on the disk, but count in the quota.
+/// If an upload or `verify` finds that a stored file is damaged, that file is moved to
+/// `<directory>/.damaged`, with all its names; the upload replaces it under its own.
 ///
 /// An interrupted upload is kept in `<directory>/.partial` for a while, if the client gave it a
-/// token.
-///
+/// token; it is resumed only if this process's user alone can write to it, and has one link.
 /// No symbolic link in the directory is followed, and only regular files are opened.
+/// \snippet stores.cpp directory_store
 ///
 /// \tparam Hasher  Computes the digests that are the files' ids.
 template <hasher Hasher = md5>
@@ -88,11 +75,13 @@ class directory_store {
   ///   replacing one or has no locks, else to the system's code. The store is unusable then.
   directory_store(const std::filesystem::path& directory, directory_store_options options,
                   std::error_code& ec)
-      : folder_{directory, std::move(options.log), ec},
-        quota_{options.quota.value_or(detail::quota::unlimited)},
-        partials_{folder_.root(), {options.partial_age, options.max_partial_size}, ec} {
-    if (!ec && quota_.limited()) quota_.set_used(count_bytes(ec));
-  }
+      : folder_{directory, options.flushing, std::move(options.log), ec},
+        space_{folder_.root(),
+               {options.quota.value_or(detail::quota::unlimited),
+                options.max_names.value_or(detail::quota::unlimited)},
+               options.min_free,
+               {options.partial_age, options.max_partial_size},
+               ec} {}
 
   /// As the overload with an error code, but throws `std::system_error`.
   /// \param directory  The directory.
@@ -105,50 +94,102 @@ class directory_store {
   directory_store& operator=(const directory_store&) = delete;
 
   /// Lists the entries in the directory's order.
+  /// \snippet stores.cpp list
   /// \param ec  Cleared, or set to the system's code.
   /// \return A cursor before the first entry. It holds a descriptor for each level of folders.
   cursor list(std::error_code& ec) const { return cursor{folder_.root(), ec}; }
 
   /// Opens a file under any of its names.
+  /// \snippet stores.cpp open
   /// \param id  The file's id.
   /// \param ec  Cleared, or set to the system's code.
   /// \return The file; nothing on failure, or without an error if there is none.
   std::optional<opened_file<digest_type, reader>> open(const digest_type& id,
                                                        std::error_code& ec) const;
 
-  /// Begins an upload, and reserves its size in the quota.
+  /// Begins an upload, and reserves what it takes of the quota, of the names, and of the disk.
+  /// \snippet stores.cpp create
   /// \param details  Its name, size and modification time.
   /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid or has a component
-  ///   that is too long for the file system, to `errc::no_space` if the size exceeds what the quota
-  ///   or the disk leaves, else to the system's code.
+  ///   that is too long for the file system; to `errc::no_space` if the quota, `max_names` or
+  ///   `min_free` leaves no room for it; to `operation_would_block` if that is not known before
+  ///   another thread has recounted the store: try again; else to the system's code.
   /// \return The upload, which the store must outlive; nothing on failure.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec);
 
   /// Begins an upload that can be resumed with the token `details.resume`.
   ///
   /// If `details.id` is given, it continues the interrupted upload of that token and size; else it
-  /// discards that one. If another process holds the token, the upload can't be resumed later.
+  /// discards that one. If another process holds the token, or something that can't be removed has
+  /// the file's place, the upload can't be resumed later.
+  /// \snippet stores.cpp resume
   /// \param details  As for `create`, with the token and perhaps the id.
-  /// \param ec  As for `create`.
-  /// \return The upload, which the store must outlive; nothing on failure, or without an error if
-  ///   another upload of this store holds the token, which is then `revoked()`.
+  /// \param ec  As for `create`; or set to `std::errc::operation_would_block` if another upload of
+  ///   this store holds the token, which is then `revoked()`: to be called again a little later.
+  /// \return The upload, which the store must outlive; nothing on failure.
   std::optional<upload> resume(const upload_details<digest_type>& details, std::error_code& ec);
 
-  /// Adds a name to a stored file, or sets the time of a name that it has, durably. Waits as
-  /// `upload::commit` does.
+  /// Commits several uploads with few flushes: first all files are flushed, several at once, then
+  /// all get their names, then each folder is flushed once.
+  /// \snippet stores.cpp commit_all
+  /// \param uploads  Uploads of this store; each one's `error` is set as by `upload::commit`.
+  void commit_all(std::span<upload_commit<upload, digest_type>> uploads) {
+    while (!uploads.empty()) uploads = uploads.subspan(upload::commit_some(folder_, uploads));
+  }
+
+  /// Adds a name to a stored file, or sets the attributes of a name that it has, durably.
   ///
-  /// Names share a file only if they have the same time; else the file is copied.
+  /// Names share a file only if they have the same attributes; else the file is copied.
+  /// \snippet stores.cpp add_name
   /// \param id  The file's id.
   /// \param size  The file's size in bytes.
   /// \param name  The name to add.
-  /// \param modified  The name's modification time, if one is to be set.
+  /// \param attributes  Those of the name that are to be set.
   /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid, or the file system
-  ///   can't hold it beside those that the file has; to `errc::no_space` if a copy is needed and
-  ///   the quota leaves no space for it; to `errc::collision` if a file of that id with other bytes
-  ///   has the name; to `errc::io` as `upload::commit`; else to the system's code.
+  ///   can't hold it beside those that the file has; to `errc::no_space` if a new name, or a copy
+  ///   that is needed, finds no room as in `create`; to `std::errc::operation_would_block` as
+  ///   `create` and `upload::commit`; to
+  ///   `errc::collision` if a file of that id with other bytes has the name; to `errc::io` as
+  ///   `upload::commit`; else to the system's code.
   /// \return Whether the file has the name now; false without an error if there is no such file.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::optional<file_time> modified, std::error_code& ec);
+                const file_attributes& attributes, std::error_code& ec);
+
+  /// Takes a name off a stored file, durably; the last one takes the file with it. Readers that are
+  /// open can still read it.
+  /// \snippet removals.cpp store_remove
+  /// \param id  The file's id.
+  /// \param name  The name to remove.
+  /// \param ec  Cleared, or set to `errc::io` if flushing a folder failed, after which the name is
+  ///   gone, but may come back after a crash; to `std::errc::operation_would_block` as
+  ///   `upload::commit`; else to the system's code.
+  /// \return Whether the file had the name; false for one that is not valid.
+  bool remove(const digest_type& id, std::string_view name, std::error_code& ec) {
+    ec.clear();
+    if (!folder_.can_hold(name)) return false;
+    const auto removed = detail::remove_name(folder_, id.to_string(), name, ec);
+    space_.release(removed.released);
+    return removed.found;
+  }
+
+  /// Hashes the stored files again, and sets aside those that are damaged: they are moved to
+  /// `<directory>/.damaged`, durably, with all their names, and are not listed any more. An upload
+  /// of the same bytes brings a file back, under its own name.
+  ///
+  /// May run while files are uploaded, downloaded and removed, by this store and by others; what
+  /// is stored meanwhile is verified or not. Reads from the disk, past the system's cache where it
+  /// can, and reads a file that seems damaged twice. One that can't be read is left where it is, as
+  /// that may pass. Waits as `upload::commit` does, only to move a damaged file.
+  /// \snippet stores.cpp verify
+  /// \param options  The rate, and when to stop.
+  /// \param on_file  Called with a `const verified_file<digest_type>&` after each file.
+  /// \param ec  Cleared, or set to `operation_canceled` if it was stopped, or to the system's code
+  ///   if a folder can't be read: the rest was not verified then.
+  /// \return The totals of the files that were verified.
+  template <class OnFile>
+  verify_totals verify(const verify_options& options, OnFile on_file, std::error_code& ec) const {
+    return detail::verification<Hasher>{folder_, options}.run(on_file, ec);
+  }
 
  private:
   struct throw_errors {};
@@ -159,36 +200,8 @@ class directory_store {
     if (ec) throw std::system_error{ec, directory.string()};
   }
 
-  bool can_hold(std::string_view name) const;
-  bool disk_has_room(std::uint64_t bytes) const noexcept;
-
-  std::uint64_t count_bytes(std::error_code& ec) {
-    const auto stored = detail::count_bytes<digest_type>(folder_.root(), ec);
-    return ec ? 0 : stored + partials_.count_bytes(ec);
-  }
-
-  /// Reserves `bytes` in the quota; removes interrupted uploads if there is no room.
-  detail::quota::reservation reserve(std::uint64_t bytes, std::error_code& ec) {
-    const auto count = [this](std::error_code& failed) {
-      partials_.remove_all();
-      return count_bytes(failed);
-    };
-    return quota_.reserve(bytes, count, ec);
-  }
-
-  /// Also checks that the disk has room for those that are still to arrive.
-  detail::quota::reservation make_room(std::uint64_t bytes, std::uint64_t remaining,
-                                       std::error_code& ec) {
-    auto reserved = reserve(bytes, ec);
-    if (ec || disk_has_room(remaining)) return reserved;
-    partials_.remove_all();
-    if (!disk_has_room(remaining)) ec = errc::no_space;
-    return reserved;
-  }
-
   detail::store_folder folder_;
-  detail::quota quota_;
-  detail::partials partials_;
+  detail::store_space<digest_type> space_;
 };
 
 /// Iterates over a store's entries; see `directory_store::list`. Movable.
@@ -202,7 +215,8 @@ class directory_store<Hasher>::cursor {
     if (!walk_.next(ec)) return std::nullopt;
     const auto& file = walk_.file();
     return file_info<digest_type>{walk_.id(), file.name(), file.size(),
-                                  detail::modified_time(file.status())};
+                                  detail::modified_time(file.status()),
+                                  detail::is_executable(file.status())};
   }
 
  private:
@@ -250,27 +264,27 @@ class directory_store<Hasher>::upload {
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     ec = failure_;
     if (!ec && bytes.size() > size_ - written_) ec = errc::bad_size;
-    if (!ec) detail::write_all(file_.handle(), bytes, ec);
-    if (!ec) written_ += bytes.size();
+    if (!ec) detail::append_sparse(file_.handle(), bytes, written_, ec);
+    if (!ec) {
+      written_ += bytes.size();
+      reserved_.on_disk.use({bytes.size(), 0});
+    }
     failure_ = ec;
   }
 
-  /// Publishes the file under its name, durably. Waits for other publications under the same id,
-  /// but at most five minutes (`ETIMEDOUT`).
+  /// Publishes the file under its name, durably.
   /// \param id  The digest of the bytes.
-  /// \param ec  Cleared, or set to `errc::bad_size` if bytes are missing; to `errc::collision` if
+  /// \param ec  Cleared, or set to `std::errc::operation_would_block` if another publication under
+  ///   the same id is in progress, in any process: to be called again a little later; to
+  ///   `errc::bad_size` if bytes are missing; to `errc::collision` if
   ///   other bytes with that digest are stored; to `errc::bad_name` if the file system can't hold
   ///   the name beside those that the file has; to `errc::io` if only flushing the folders failed
   ///   (the complete file is visible then) or the file can't be linked; else to the system's code,
   ///   or to that of an earlier failure.
   void commit(const digest_type& id, std::error_code& ec) {
-    ec = failure_;
-    if (!ec && written_ != size_) ec = errc::bad_size;
-    if (ec) return;
-    detail::publishing<Hasher> publication{*folder_, id, detail::if_missing::make, ec};
-    if (!ec && publication.put(file_, name_, modified_, ec)) reserved_.keep();
-    if (!ec) file_.remove();
-    failure_ = ec;  // A flush that failed must not be tried again.
+    upload_commit<upload, digest_type> one{this, id};
+    commit_some(*folder_, {&one, 1});
+    ec = one.error;
   }
 
   /// \return The number of bytes that an earlier upload left.
@@ -293,136 +307,60 @@ class directory_store<Hasher>::upload {
   void keep() noexcept {
     if (failure_ || !claim_) return;
     file_.keep();
-    reserved_.keep(written_);
+    reserved_.keep({written_, 0});
   }
 
  private:
   friend class directory_store;
   upload(const detail::store_folder& folder, const upload_details<digest_type>& details,
-         detail::quota::reservation reserved, detail::token_claims::claim claim,
-         detail::temporary file, std::uint64_t held) noexcept
+         detail::reserved_room reserved, detail::token_claims::claim claim, detail::temporary file,
+         std::uint64_t held) noexcept
       : folder_{&folder},
         claim_{std::move(claim)},
         reserved_{std::move(reserved)},
         file_{std::move(file)},
         name_{details.name},
         size_{details.size},
-        modified_{details.modified},
+        attributes_{details.modified, details.executable},
         held_{held},
         written_{held} {}
 
+  static std::size_t commit_some(const detail::store_folder& folder,
+                                 std::span<upload_commit<upload, digest_type>> uploads);
+
+  /// Whether the upload can be committed.
+  std::error_code readiness() const noexcept {
+    return failure_ || written_ == size_ ? failure_ : make_error_code(errc::bad_size);
+  }
+
+  void settle(const detail::publishing<Hasher>& publication, std::error_code ec) {
+    const bool kept = publication.kept_arrived();
+    const bool made_name = publication.made_name();
+    if (!ec || kept || made_name) reserved_.keep({kept ? size_ : 0, made_name ? 1u : 0u});
+    if (!ec) file_.remove();
+    failure_ = ec;  // A flush that failed must not be tried again.
+  }
+
   const detail::store_folder* folder_;
   detail::token_claims::claim claim_;  ///< Released last.
-  detail::quota::reservation reserved_;
+  detail::reserved_room reserved_;
   detail::temporary file_;
   std::string name_;
   std::uint64_t size_;
-  std::optional<file_time> modified_;
+  file_attributes attributes_;
   std::uint64_t held_ = 0;
   std::uint64_t written_ = 0;
   std::error_code failure_;
 };
 
-template <hasher Hasher>
-auto directory_store<Hasher>::open(const digest_type& id, std::error_code& ec) const
-    -> std::optional<opened_file<digest_type, reader>> {
-  auto folder = detail::open_folder(folder_.root(), id.to_string().c_str(), ec);
-  if (detail::is_absent(ec)) ec.clear();
-  if (!folder) return std::nullopt;
-  detail::name_walk walk{std::move(folder), ec};
-  while (!ec && walk.next(ec)) {
-    auto opened = detail::open_at(walk.folder(), walk.leaf(), detail::file_flags, ec);
-    if (detail::is_absent(ec)) continue;
-    if (ec) break;
-    detail::regular_file file{std::move(opened), ec};
-    if (ec) continue;
-    file_info<digest_type> info{id, walk.name(), file.size(), detail::modified_time(file.opened())};
-    return opened_file<digest_type, reader>{std::move(info), reader{std::move(file)}};
-  }
-  return std::nullopt;
-}
-
-template <hasher Hasher>
-auto directory_store<Hasher>::create(const upload_details<digest_type>& details,
-                                     std::error_code& ec) -> std::optional<upload> {
-  ec.clear();
-  if (!can_hold(details.name)) {
-    ec = errc::bad_name;
-    return std::nullopt;
-  }
-  auto reserved = make_room(details.size, details.size, ec);
-  if (ec) return std::nullopt;
-  detail::temporary file{folder_.incoming(), ec};
-  if (ec) return std::nullopt;
-  return upload{folder_, details, std::move(reserved), {}, std::move(file), 0};
-}
-
-template <hasher Hasher>
-auto directory_store<Hasher>::resume(const upload_details<digest_type>& details,
-                                     std::error_code& ec) -> std::optional<upload> {
-  ec.clear();
-  if (!can_hold(details.name)) {
-    ec = errc::bad_name;
-    return std::nullopt;
-  }
-  const auto key = detail::partials::key_of(details.resume, details.size);
-  auto claim = partials_.take(key);
-  if (!claim) return std::nullopt;
-  partials_.remove_old();
-  auto file = partials_.open(key, ec);
-  if (ec == std::errc::operation_would_block) return create(details, ec);
-  if (ec) return std::nullopt;
-  const auto kept = static_cast<std::uint64_t>(detail::status_of(file.handle(), ec).st_size);
-  if (ec) return std::nullopt;
-  const std::uint64_t held = details.id && kept <= details.size ? kept : 0;
-  quota_.release(kept);
-  auto reserved = make_room(details.size, details.size - held, ec);
-  const auto end = static_cast<off_t>(held);
-  if (!ec && (::ftruncate(file.handle(), end) != 0 || ::lseek(file.handle(), end, SEEK_SET) < 0)) {
-    ec = detail::last_error();
-  }
-  if (ec) return std::nullopt;
-  return upload{folder_, details, std::move(reserved), std::move(claim), std::move(file), held};
-}
-
-template <hasher Hasher>
-bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size,
-                                       std::string_view name, std::optional<file_time> modified,
-                                       std::error_code& ec) {
-  if (!can_hold(name)) {
-    ec = errc::bad_name;
-    return false;
-  }
-  detail::publishing<Hasher> publication{folder_, id, detail::if_missing::leave, ec};
-  if (ec) return false;
-  const auto reserve_copy = [this](std::uint64_t bytes, std::error_code& failed) {
-    return reserve(bytes, failed);
-  };
-  return publication.add_name(size, name, modified, reserve_copy, ec);
-}
-
-template <hasher Hasher>
-bool directory_store<Hasher>::can_hold(std::string_view name) const {
-  if (!is_name(name)) return false;
-  while (!name.empty()) {
-    if (detail::take_component(name).size() > folder_.traits().max_component_length) return false;
-  }
-  return true;
-}
-
-/// Checks for room before a large file's bytes are sent. (A small file just fails with `ENOSPC`.)
-template <hasher Hasher>
-bool directory_store<Hasher>::disk_has_room(std::uint64_t bytes) const noexcept {
-  constexpr std::uint64_t large = std::uint64_t{1} << 20;
-  struct statvfs disk {};
-  if (bytes < large || ::fstatvfs(folder_.root(), &disk) != 0) return true;
-  return bytes / disk.f_frsize <= disk.f_bavail;
-}
-
 static_assert(resumable_store<directory_store<md5>, md5::digest_type>);
+static_assert(removing_store<directory_store<md5>, md5::digest_type>);
+static_assert(group_commit_store<directory_store<md5>, md5::digest_type>);
 static_assert(guarded_source<directory_store<md5>::reader>);
 static_assert(descriptor_source<directory_store<md5>::reader>);
 
 }  // namespace filexfer
+
+#include <filexfer/detail/store/directory_store_impl.hpp>
 
 #endif

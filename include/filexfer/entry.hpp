@@ -25,6 +25,12 @@ inline std::string format_modified(const std::optional<file_time>& modified) {
   return modified ? ";mtime=" + format_time(*modified) : std::string{};
 }
 
+/// The `exec` parameter of a details line; empty if nothing is to be said.
+inline std::string format_executable(const std::optional<bool>& executable) {
+  if (!executable) return {};
+  return *executable ? ";exec=1" : ";exec=0";
+}
+
 }  // namespace detail
 
 /// A file in a list or a download: `id;name;size` (section 2).
@@ -37,6 +43,8 @@ struct file_info {
   std::uint64_t size = 0;  ///< Bytes.
   /// When it was last modified, if known: a client knows it if it requested it.
   std::optional<file_time> modified{};
+  /// Whether it may be executed, if known: a client knows it if it requested it.
+  std::optional<bool> executable{};
 
   /// Compares all members.
   friend bool operator==(const file_info&, const file_info&) = default;
@@ -45,11 +53,13 @@ struct file_info {
 /// Formats an entry of a list (section 4).
 ///
 /// \param file  The file.
-/// \return The line: `id;name;size`, and the time of modification if there is one.
+/// \return The line: `id;name;size`, the time of modification if there is one, and `exec=1` for an
+///         executable file.
 template <class Digest>
 std::string format_entry(const file_info<Digest>& file) {
   return file.id.to_string() + ';' + escape_name(file.name) + ';' + std::to_string(file.size) +
-         detail::format_modified(file.modified);
+         detail::format_modified(file.modified) +
+         (file.executable.value_or(false) ? detail::format_executable(true) : std::string{});
 }
 
 /// The id line of a download (section 6).
@@ -61,6 +71,7 @@ struct download_request {
   std::optional<std::uint64_t> offset{};  ///< Bytes to skip.
   std::optional<std::uint64_t> length{};  ///< Most bytes to send.
   bool mtime = false;                     ///< Requests the time of modification.
+  bool exec = false;                      ///< Requests whether the file is executable.
 };
 
 /// The entry line of a download, with the parameters that were applied (section 6).
@@ -116,6 +127,14 @@ inline std::optional<file_time> time_value(const parameters& params, std::error_
   return time;
 }
 
+/// The value of `exec`, if there is one. Sets `errc::bad_request` if it is malformed.
+inline std::optional<bool> executable_value(const parameters& params, std::error_code& ec) {
+  const auto text = params.value("exec", ec);
+  if (!text) return std::nullopt;
+  if (*text != "0" && *text != "1" && !ec) ec = errc::bad_request;
+  return *text == "1";
+}
+
 template <class Range>
 std::string format_range(const Range& range) {
   std::string text;
@@ -128,6 +147,7 @@ std::string format_range(const Range& range) {
 
 /// Parses an entry of a list, or the entry line of a download (sections 4 and 6). Unknown
 /// parameters are ignored.
+/// \snippet protocol.cpp entry
 ///
 /// \param line  Without its LF.
 /// \param ec  `errc::bad_request` if fields are missing, or parameters or the time are malformed;
@@ -158,6 +178,7 @@ download_entry<Digest> parse_entry(std::string_view line, std::error_code& ec) {
   if (!ec) result.offset = detail::range_value(params, "offset", ec);
   if (!ec) result.length = detail::range_value(params, "length", ec);
   if (!ec) result.file.modified = detail::time_value(params, ec);
+  if (!ec) result.file.executable = detail::executable_value(params, ec);
   return result;
 }
 
@@ -171,6 +192,7 @@ std::string format_entry(const download_entry<Digest>& entry) {
 }
 
 /// Parses the id line of a download (section 6).
+/// \snippet protocol.cpp download_request
 ///
 /// \param line  Without its LF.
 /// \param ec  `errc::bad_id`; `errc::bad_request` if parameters are malformed; `errc::bad_range` if
@@ -191,6 +213,7 @@ download_request<Digest> parse_download_request(std::string_view line, std::erro
   if (!ec) result.offset = detail::range_value(params, "offset", ec);
   if (!ec) result.length = detail::range_value(params, "length", ec);
   if (!ec) result.mtime = params.flag("mtime", ec);
+  if (!ec) result.exec = params.flag("exec", ec);
   return result;
 }
 
@@ -202,6 +225,7 @@ template <class Digest>
 std::string format_download_request(const download_request<Digest>& request) {
   auto line = request.id.to_string() + detail::format_range(request);
   if (request.mtime) line += ";mtime";
+  if (request.exec) line += ";exec";
   return line;
 }
 

@@ -33,11 +33,12 @@ enum class errc {
   mismatch,             ///< The bytes do not hash to the id that the client declared.
   collision,            ///< Other bytes with the same digest are stored already.
   io,                   ///< The server's store failed.
-  read_only,            ///< The server takes no uploads.
+  read_only,            ///< The server permits no uploads, or no removals.
   superseded,           ///< A newer connection took over this upload.
   busy,                 ///< The server has too many connections.
   timeout,              ///< The server found this peer silent or too slow for too long.
   shutting_down,        ///< The server is stopping.
+  denied,               ///< The server does not answer that request of this client.
   refused,              ///< An ERROR line whose code this version does not know.
 
   // Failures detected locally.
@@ -59,9 +60,11 @@ enum class errc {
   symbolic_link,          ///< An entry below a folder is a symbolic link, which is not followed.
   special_file,           ///< An entry below a folder is neither a regular file nor a folder.
   folder_cycle,           ///< A link below a folder leads back to a folder that it is in.
+  not_private,            ///< A part or a cache is not a file that only this user can change.
 };
 
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
+/// \snippet values.cpp errors
 enum class condition {
   /// The peer broke the protocol, and the connection is unusable: `malformed_reply`, `truncated`.
   protocol_violation = 1,
@@ -86,6 +89,7 @@ inline const std::error_category& error_category() noexcept;
 inline const std::error_category& condition_category() noexcept;
 
 /// Makes an `std::error_code` of an `errc`; found by argument-dependent lookup.
+/// \snippet values.cpp make_error_code
 ///
 /// \param e  The error.
 /// \return The code, of `error_category()`.
@@ -94,6 +98,7 @@ inline std::error_code make_error_code(errc e) noexcept {
 }
 
 /// Makes an `std::error_condition` of a `condition`; found by argument-dependent lookup.
+/// \snippet values.cpp make_error_code
 ///
 /// \param c  The condition.
 /// \return The condition, of `condition_category()`.
@@ -132,7 +137,8 @@ class error_category_impl final : public std::error_category {
       case errc::mismatch: return "the octets do not hash to the id that was declared";
       case errc::collision: return "other octets with the same digest are stored already";
       case errc::io: return "the server's store failed";
-      case errc::read_only: return "the server takes no uploads";
+      case errc::read_only: return "the server does not permit this change";
+      case errc::denied: return "the server does not permit this";
       case errc::superseded: return "a newer connection took over this upload";
       case errc::busy: return "the server has too many connections";
       case errc::timeout: return "the server found this peer silent or too slow";
@@ -155,6 +161,7 @@ class error_category_impl final : public std::error_category {
       case errc::symbolic_link: return "a symbolic link, which is not followed";
       case errc::special_file: return "neither a regular file nor a folder";
       case errc::folder_cycle: return "leads back to a folder that it is in";
+      case errc::not_private: return "not a file that only this user can change";
     }
     return "unknown filexfer error";
   }
@@ -215,6 +222,7 @@ inline const std::error_category& condition_category() noexcept {
 
 /// The default argument for an `std::error_code&`: the function then throws `std::system_error`
 /// instead of setting it.
+/// \snippet values.cpp throws
 ///
 /// \return A placeholder, recognized by its address and never set.
 inline std::error_code& throws() noexcept {

@@ -28,6 +28,7 @@ namespace filexfer {
 /// `close`. The next layer's rules for threads apply. Closing or destroying this stream completes
 /// stalled operations with `asio::error::operation_aborted`; closing the next layer directly does
 /// not.
+/// \snippet streams.cpp fault_stream
 ///
 /// \tparam NextLayer The next layer, which `fault_stream<S&>` refers to and does not own.
 ///
@@ -47,12 +48,13 @@ class fault_stream {
         state_{std::make_shared<detail::fault_state>(plan)} {}
 
   /// A moved-from stream can only be destroyed or assigned to.
-  fault_stream(fault_stream&&) = default;
+  fault_stream(fault_stream&&) noexcept(std::is_nothrow_move_constructible_v<NextLayer>) = default;
 
   /// Completes this stream's stalled operations with `operation_aborted` first.
   /// \param other The stream to move from.
   /// \return This stream.
-  fault_stream& operator=(fault_stream&& other)
+  fault_stream& operator=(fault_stream&& other) noexcept(
+      std::is_nothrow_move_assignable_v<NextLayer>)
     requires(!std::is_reference_v<NextLayer>)
   {
     if (state_) state_->cancel_stalled();
@@ -82,6 +84,7 @@ class fault_stream {
   const fault_plan& plan() const noexcept { return state_->plan; }
 
   /// Changes the plan for the operations that start later.
+  /// \snippet streams.cpp plan
   /// \param plan The new plan. Its positions count from the stream's beginning, too.
   void plan(const fault_plan& plan) noexcept { state_->plan = plan; }
 
@@ -215,7 +218,7 @@ class fault_stream {
   }
 
  private:
-  using direction = detail::fault_state::direction;
+  using direction = detail::io_direction;
   using verdict = detail::fault_state::verdict;
 
   template <direction Direction, class Buffers, class CompletionToken>

@@ -4,13 +4,13 @@
 /// \file
 /// The fields of a line: sizes, names, times and parameters (sections 1 and 2 of the protocol).
 
-#include <filexfer/detail/utf8.hpp>
 #include <filexfer/error.hpp>
+#include <filexfer/names.hpp>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -18,17 +18,17 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 
 namespace filexfer {
 
 /// Length of the longest line in bytes, including its LF and a CR before it (section 1).
 inline constexpr std::size_t max_line_length = 4096;
-/// Length of the longest name in bytes, decoded (section 2).
-inline constexpr std::size_t max_name_length = 255;
 /// Size of the largest file in bytes (section 2).
 inline constexpr std::uint64_t max_file_size = std::numeric_limits<std::int64_t>::max();
 
 /// Checks a line for control bytes, which section 1 forbids.
+/// \snippet protocol.cpp checks
 ///
 /// \param line  Without its end.
 /// \return Whether it has none.
@@ -48,6 +48,7 @@ struct parameter {
 };
 
 /// The parameters of one line. A view of the line, which must outlive it.
+/// \snippet protocol.cpp parameters
 class parameters {
  public:
   /// Makes an empty one.
@@ -153,6 +154,7 @@ class parameters {
 // ----------------------------------------------------------------------------------------- fields
 
 /// Parses a size or another number of that form (section 2).
+/// \snippet protocol.cpp numbers
 ///
 /// \param text  Decimal digits without a sign or leading zeros, at most 2^63-1.
 /// \return The number; nothing if `text` has another form.
@@ -169,6 +171,7 @@ constexpr std::optional<std::uint64_t> parse_size(std::string_view text) noexcep
 }
 
 /// Checks a resume token (section 5).
+/// \snippet protocol.cpp checks
 ///
 /// \param token  The token.
 /// \return Whether it has 16 to 64 characters, all of them letters, digits, `_` and `-`.
@@ -180,20 +183,94 @@ constexpr bool is_resume_token(std::string_view token) noexcept {
          });
 }
 
-/// When a file was last modified: a time from 1677 to 2262, in nanoseconds.
-using file_time = std::chrono::sys_time<std::chrono::nanoseconds>;
+/// When a file was last modified: any time that can be written (section 2), in nanoseconds. A
+/// `sys_time` of nanoseconds holds only the years from 1677 to 2262, while files can be older or
+/// newer.
+/// \snippet protocol.cpp file_time
+class file_time {
+ public:
+  /// 1970-01-01T00:00:00Z.
+  constexpr file_time() = default;
+
+  /// \param seconds      Since 1970, rounded down. -2^63 can't be written; for exactly this time,
+  ///                     the result is `min()`.
+  /// \param nanoseconds  From there, 0 to 999,999,999.
+  constexpr file_time(std::int64_t seconds, std::int32_t nanoseconds) noexcept
+      : seconds_{seconds},
+        nanoseconds_{seconds == std::numeric_limits<std::int64_t>::min() && nanoseconds == 0
+                         ? 1
+                         : nanoseconds} {}
+
+  /// \param since_1970  Up to nanoseconds precise.
+  template <class Rep, class Period>
+    requires std::is_convertible_v<std::chrono::duration<Rep, Period>, std::chrono::nanoseconds>
+  constexpr explicit file_time(std::chrono::duration<Rep, Period> since_1970) noexcept {
+    constexpr std::chrono::seconds second{1};
+    const auto whole = static_cast<std::int64_t>(since_1970 / second);
+    const std::chrono::nanoseconds rest = since_1970 % second;
+    const auto nanoseconds = static_cast<std::int32_t>(rest.count());
+    *this = nanoseconds < 0 ? file_time{whole - 1, nanoseconds + nanoseconds_per_second}
+                            : file_time{whole, nanoseconds};
+  }
+
+  /// Implicit, so that a clock's time can be given where a file's time is wanted.
+  /// \param time  Up to nanoseconds precise.
+  template <class Duration>
+    requires std::is_convertible_v<Duration, std::chrono::nanoseconds>
+  constexpr file_time(std::chrono::sys_time<Duration> time) noexcept
+      : file_time{time.time_since_epoch()} {}
+
+  /// \return The earliest time: 1 ns later than 2^63 s before 1970.
+  static constexpr file_time min() noexcept {
+    return {std::numeric_limits<std::int64_t>::min(), 1};
+  }
+  /// \return The latest time: 1 ns earlier than 2^63 s after 1970.
+  static constexpr file_time max() noexcept {
+    return {std::numeric_limits<std::int64_t>::max(), nanoseconds_per_second - 1};
+  }
+
+  /// \return Whole seconds since 1970, rounded down: of -1.5 s, -2.
+  constexpr std::int64_t seconds() const noexcept { return seconds_; }
+  /// \return Nanoseconds after `seconds()`, 0 to 999,999,999: of -1.5 s, 500,000,000.
+  constexpr std::int32_t nanoseconds() const noexcept { return nanoseconds_; }
+
+  /// Converts to the clock's type.
+  /// \return The time, or the nearest that the type holds: it begins in 1677 and ends in 2262.
+  constexpr std::chrono::sys_time<std::chrono::nanoseconds> clamped_sys_time() const noexcept {
+    using result = std::chrono::sys_time<std::chrono::nanoseconds>;
+    if (*this <= file_time{result::min()}) return result::min();
+    if (*this >= file_time{result::max()}) return result::max();
+    // Rounded towards 1970, the seconds don't overflow in the first second of the range.
+    const bool before_1970 = seconds_ < 0;
+    return result{std::chrono::seconds{before_1970 ? seconds_ + 1 : seconds_} +
+                  std::chrono::nanoseconds{before_1970 ? nanoseconds_ - nanoseconds_per_second
+                                                       : nanoseconds_}};
+  }
+
+  /// Compares in the order of time.
+  friend constexpr auto operator<=>(const file_time&, const file_time&) = default;
+
+ private:
+  static constexpr std::int32_t nanoseconds_per_second = 1'000'000'000;
+
+  std::int64_t seconds_ = 0;
+  std::int32_t nanoseconds_ = 0;
+};
+
+static_assert(std::is_trivially_copyable_v<file_time>);
 
 /// Parses a time (section 2).
+/// \snippet protocol.cpp numbers
 ///
 /// \param text  Seconds since 1970 with an optional `-` before and an optional fraction of one to
 ///         nine digits after them.
-/// \return The time, clamped to the range of `file_time`; nothing if `text` has another form.
+/// \return The time; nothing if `text` has another form.
 constexpr std::optional<file_time> parse_time(std::string_view text) noexcept {
   const bool before_1970 = text.starts_with('-');
   if (before_1970) text.remove_prefix(1);
-  const auto seconds = parse_size(text.substr(0, text.find('.')));
-  if (!seconds) return std::nullopt;
-  std::int64_t nanoseconds = 0;
+  const auto size = parse_size(text.substr(0, text.find('.')));
+  if (!size) return std::nullopt;
+  std::int32_t nanoseconds = 0;
   if (const auto point = text.find('.'); point != std::string_view::npos) {
     const auto fraction = text.substr(point + 1);
     if (fraction.empty() || fraction.size() > 9) return std::nullopt;
@@ -203,11 +280,10 @@ constexpr std::optional<file_time> parse_time(std::string_view text) noexcept {
       nanoseconds = nanoseconds * 10 + (c - '0');
     }
   }
-  constexpr auto max_seconds =
-      static_cast<std::uint64_t>(file_time::max().time_since_epoch() / std::chrono::seconds{1});
-  if (*seconds >= max_seconds) return before_1970 ? file_time::min() : file_time::max();
-  const auto distance = std::chrono::seconds{*seconds} + std::chrono::nanoseconds{nanoseconds};
-  return file_time{before_1970 ? -distance : distance};
+  const auto seconds = static_cast<std::int64_t>(*size);
+  if (!before_1970) return file_time{seconds, nanoseconds};
+  if (nanoseconds == 0) return file_time{-seconds, 0};
+  return file_time{-seconds - 1, 1'000'000'000 - nanoseconds};
 }
 
 /// Formats a time for the wire (section 2).
@@ -215,88 +291,28 @@ constexpr std::optional<file_time> parse_time(std::string_view text) noexcept {
 /// \param time  The time.
 /// \return The seconds since 1970, with no more fraction digits than needed.
 inline std::string format_time(file_time time) {
-  const auto count = time.time_since_epoch().count();
-  constexpr std::uint64_t second = 1'000'000'000;
-  // Unsigned: the magnitude of the earliest time overflows the signed type.
-  const auto magnitude = count < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(count)
-                                   : static_cast<std::uint64_t>(count);
-  std::string text = count < 0 ? "-" : "";
-  text += std::to_string(magnitude / second);
-  if (magnitude % second != 0) {
-    const auto fraction = std::to_string(second + magnitude % second);  // 1, and nine digits
+  constexpr std::int32_t second = 1'000'000'000;
+  const bool before_1970 = time.seconds() < 0;
+  std::int64_t seconds = time.seconds();
+  std::int32_t nanoseconds = time.nanoseconds();
+  if (before_1970 && nanoseconds != 0) {  // both count from 1970 on the wire
+    ++seconds;
+    nanoseconds = second - nanoseconds;
+  }
+  std::string text = before_1970 ? "-" : "";
+  text += std::to_string(before_1970 ? -seconds : seconds);
+  if (nanoseconds != 0) {
+    const auto fraction = std::to_string(second + nanoseconds);  // 1, and nine digits
     text.append(".").append(fraction, 1, fraction.find_last_not_of('0'));
   }
   return text;
 }
 
-/// Checks a name (section 2).
-///
-/// \param name  Decoded.
-/// \return Whether it is UTF-8 of 1 to 255 bytes without NUL, with no component between `/` that is
-///         empty, `.` or `..`.
-constexpr bool is_name(std::string_view name) noexcept {
-  if (name.empty() || name.size() > max_name_length) return false;
-  if (name.find('\0') != std::string_view::npos || !detail::is_utf8(name)) return false;
-  for (;;) {
-    const auto component = name.substr(0, name.find('/'));
-    if (component.empty() || component == "." || component == "..") return false;
-    if (component.size() == name.size()) return true;
-    name.remove_prefix(component.size() + 1);
-  }
-}
-
-/// Escapes a name for the wire (section 2).
-///
-/// \param name  Decoded; also a prefix of names.
-/// \return The name with control bytes, `;` and `%` written as `%XX`.
-inline std::string escape_name(std::string_view name) {
-  constexpr std::string_view digits = "0123456789ABCDEF";
-  std::string text;
-  text.reserve(name.size());
-  for (const char c : name) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F || c == ';' || c == '%') {
-      text += '%';
-      text += digits[byte >> 4];
-      text += digits[byte & 0x0Fu];
-    } else {
-      text += c;
-    }
-  }
-  return text;
-}
-
-/// Decodes bytes that are escaped like a name (section 2).
-///
-/// \param text  As on the wire; hex digits may be in either case.
-/// \return The bytes; nothing if a `%` is not followed by two hex digits.
-inline std::optional<std::string> unescape(std::string_view text) {
-  std::string bytes;
-  bytes.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '%') {
-      unsigned byte = 0;
-      const auto hex = text.substr(i + 1, 2);
-      const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), byte, 16);
-      if (hex.size() != 2 || error != std::errc{} || end != hex.data() + 2) return std::nullopt;
-      c = static_cast<char>(byte);
-      i += 2;
-    }
-    bytes += c;
-  }
-  return bytes;
-}
-
-/// Decodes a name and checks it (section 2).
-///
-/// \param text  As on the wire.
-/// \return The name; nothing if `text` can't be decoded, or the result fails `is_name`.
-inline std::optional<std::string> unescape_name(std::string_view text) {
-  auto name = unescape(text);
-  if (name && !is_name(*name)) name.reset();
-  return name;
-}
+/// Labels of a name, not covered by the digest: what is kept with it, or is to be changed.
+struct file_attributes {
+  std::optional<file_time> modified{};  ///< When the file was last modified.
+  std::optional<bool> executable{};     ///< Whether the file may be executed.
+};
 
 }  // namespace filexfer
 

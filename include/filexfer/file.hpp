@@ -8,24 +8,31 @@
 #include <filexfer/detail/posix/file_system.hpp>
 #include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/detail/posix/sparse.hpp>
 #include <filexfer/detail/posix/temporary.hpp>
 #include <filexfer/detail/posix/time_of.hpp>
+#include <filexfer/descriptor_sink.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/storage.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace filexfer {
 
 /// Reads a regular file, and detects changes to it meanwhile. Movable.
+/// \snippet files.cpp file_source
 class file_source {
  public:
   /// Opens `path`, following symbolic links; does not block on a FIFO.
@@ -56,6 +63,9 @@ class file_source {
 
   /// \return The file's modification time when it was opened.
   file_time modified() const noexcept { return detail::modified_time(file_.opened()); }
+
+  /// \return Whether its owner may execute the file, or could when it was opened.
+  bool executable() const noexcept { return detail::is_executable(file_.opened()); }
 
   /// Reads the next bytes.
   /// \param to  Is filled; not completely only at the end.
@@ -98,38 +108,19 @@ enum class on_existing {
   replace  ///< Replaces it atomically.
 };
 
-/// Writes bytes to a descriptor as they arrive, such as to standard output: they are visible before
-/// they are verified.
-class descriptor_sink {
- public:
-  /// \param descriptor  Owned by the caller; must stay open while the sink is used.
-  explicit descriptor_sink(int descriptor) noexcept : descriptor_{descriptor} {}
-
-  /// Writes all of `bytes`.
-  /// \param bytes  The next bytes.
-  /// \param ec  Cleared, or set to the system's code.
-  void write(std::span<const std::byte> bytes, std::error_code& ec) {
-    detail::write_all(descriptor_, bytes, ec);
-  }
-  /// Does nothing: the bytes are written already.
-  /// \param ec  Cleared.
-  static void commit(std::error_code& ec) { ec.clear(); }
-
- private:
-  int descriptor_;
-};
-
-static_assert(byte_sink<descriptor_sink>);
-
 /// Writes a file that becomes visible under its name only once it is complete.
 ///
 /// Bytes go to a temporary file beside the target, `.filexfer-` and random digits, which only its
-/// owner can read. `commit` flushes it, then gives it the target's name. A sink that is destroyed
-/// without `commit` removes the temporary file; a process that is killed leaves it.
+/// owner can read. Aligned blocks of zeros become holes, which take no space. `commit` flushes it
+/// (see `flushing`), then gives it the target's name. A sink that is destroyed without `commit`
+/// removes the temporary file; a process that is killed leaves it.
 ///
 /// A sink with a part resumes what an earlier one left: its temporary file has the part's name, and
-/// `keep` leaves it there. A model of `resumable_sink`.
-class file_sink {
+/// `keep` leaves it there. It resumes only a regular file of this process's user, with no other
+/// hard link, to which nobody else can write; what else has the part's name is replaced. A model of
+/// `resumable_sink`.
+/// \snippet files.cpp file_sink
+class file_sink : private publication {
  public:
   /// Creates the temporary file.
   ///
@@ -145,10 +136,12 @@ class file_sink {
 
   /// As above, but locks and resumes the part. If it is locked already, this sink has a temporary
   /// file of its own, and resumes nothing.
+  /// \snippet files.cpp part
   /// \param target  The file to write.
   /// \param policy  What to do if the target exists.
   /// \param part  The name of a file beside the target; empty for none.
-  /// \param ec  As above; also `EISDIR`, `ELOOP` or `ENOTSUP` if the part is not a regular file.
+  /// \param ec  As above; also `errc::not_private` if what has the part's name can neither be
+  ///   resumed nor removed, such as a folder.
   file_sink(const std::filesystem::path& target, on_existing policy, std::string part,
             std::error_code& ec);
 
@@ -160,32 +153,13 @@ class file_sink {
 
   /// Takes over the files.
   /// \param other  Only to be destroyed or assigned to afterwards.
-  file_sink(file_sink&& other) noexcept
-      : folder_{std::move(other.folder_)},
-        file_{std::move(other.file_)},
-        temporary_{std::exchange(other.temporary_, {})},
-        target_{std::move(other.target_)},
-        part_{std::move(other.part_)},
-        held_{other.held_},
-        policy_{other.policy_},
-        mode_{other.mode_},
-        modified_{other.modified_},
-        failure_{other.failure_} {}
+  file_sink(file_sink&& other) noexcept : policy_{other.policy_} { swap(other); }
   /// Takes over the files; removes this sink's temporary file.
   /// \param other  Only to be destroyed or assigned to afterwards.
   /// \return This sink.
   file_sink& operator=(file_sink&& other) noexcept {
     file_sink moved{std::move(other)};
-    std::swap(folder_, moved.folder_);
-    std::swap(file_, moved.file_);
-    std::swap(temporary_, moved.temporary_);
-    std::swap(target_, moved.target_);
-    std::swap(part_, moved.part_);
-    std::swap(held_, moved.held_);
-    std::swap(policy_, moved.policy_);
-    std::swap(mode_, moved.mode_);
-    std::swap(modified_, moved.modified_);
-    std::swap(failure_, moved.failure_);
+    swap(moved);
     return *this;
   }
   ~file_sink() { remove_temporary(); }
@@ -195,7 +169,8 @@ class file_sink {
   /// \param ec  Cleared, or set to the system's code (`ENOSPC`, `EDQUOT`, `EIO`), also by later
   ///   calls.
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
-    if (!failure_) detail::write_all(file_.get(), bytes, failure_);
+    if (!failure_) detail::append_sparse(file_.get(), bytes, size_, failure_);
+    size_ += bytes.size();
     ec = failure_;
   }
 
@@ -217,6 +192,7 @@ class file_sink {
     ec.clear();
     held_ = 0;
     if (part_.empty()) return;
+    size_ = 0;
     if (::ftruncate(file_.get(), 0) != 0 || ::lseek(file_.get(), 0, SEEK_SET) != 0) {
       ec = detail::last_error();
     }
@@ -236,20 +212,55 @@ class file_sink {
   /// \param time  The file system stores the nearest that it can.
   void modified(file_time time) noexcept { modified_ = time; }
 
+  /// Sets whether the file may be executed by those who may read it, as far as the umask allows.
+  /// \param allowed  False is the default.
+  void executable(bool allowed) noexcept { executable_ = allowed; }
+
+  /// Sets whether `commit` flushes the file and its folder.
+  /// \param mode  `flush_mode::on` is the default.
+  void flushing(flush_mode mode) noexcept { flushing_ = mode; }
+
+  /// \return False if `commit` has set a time that the file system can't keep: the file has the
+  ///   nearest that it can.
+  bool keeps_time() const noexcept { return keeps_time_; }
+
   /// Flushes the bytes, gives the file its name, flushes the folder.
   ///
   /// If only flushing the folder fails, the complete file stays under its name.
   /// \param ec  Cleared, or set to `errc::file_exists` if the target exists by now and is to be
   ///   kept, to `ENOTSUP` if the file system can't guarantee to keep it, else to the system's code,
   ///   which may be that of an earlier failure.
-  void commit(std::error_code& ec);
+  void commit(std::error_code& ec) {
+    begin_commit(ec);
+    if (!ec) filexfer::publish(*this, ec);
+  }
+
+  /// Gives the temporary file its attributes.
+  /// \param ec  As for `commit`.
+  /// \return What `commit` does then; null if `ec` is set.
+  publication* begin_commit(std::error_code& ec);
 
  private:
   friend class tree_sink;
 
-  /// As above, for `target` in `folder`, which it owns from now on; if that is empty, `ec` keeps
-  /// its opener's error.
-  file_sink(detail::descriptor folder, std::string target, on_existing policy, std::string part,
+  using shared_folder = std::shared_ptr<const detail::descriptor>;
+
+  static shared_folder open_parent(const std::filesystem::path& target, std::error_code& ec) {
+    return std::make_shared<const detail::descriptor>(detail::open_parent_of(target, ec));
+  }
+
+  // The steps of a commit.
+  int file() const noexcept override { return flushing_ == flush_mode::on ? file_.get() : -1; }
+  void publish(std::error_code& ec) override;
+  void append_folders(std::vector<int>& folders) const override {
+    if (flushing_ == flush_mode::on) folders.push_back(folder_handle());
+  }
+  void finish(std::error_code& ec) override {
+    if (!is_flushed_) failure_ = ec;  // a flush that failed must not be tried again
+  }
+
+  /// As above, for `target` in `folder`; if that is empty, `ec` keeps its opener's error.
+  file_sink(shared_folder folder, std::string target, on_existing policy, std::string part,
             std::error_code& ec);
 
   file_sink(const std::filesystem::path& target, on_existing policy, std::nullptr_t)
@@ -259,36 +270,51 @@ class file_sink {
     if (ec) throw std::system_error{ec, target.string()};
   }
 
+  void swap(file_sink& other) noexcept {
+    std::swap(folder_, other.folder_);
+    std::swap(file_, other.file_);
+    std::swap(temporary_, other.temporary_);
+    std::swap(target_, other.target_);
+    std::swap(part_, other.part_);
+    std::swap(size_, other.size_);
+    std::swap(held_, other.held_);
+    std::swap(policy_, other.policy_);
+    std::swap(flushing_, other.flushing_);
+    std::swap(mode_, other.mode_);
+    std::swap(modified_, other.modified_);
+    std::swap(executable_, other.executable_);
+    std::swap(keeps_time_, other.keeps_time_);
+    std::swap(is_flushed_, other.is_flushed_);
+    std::swap(failure_, other.failure_);
+  }
+
   void create_temporary(std::error_code& ec);
   void open_part(std::error_code& ec);
   int publish_without_replacing() noexcept;
 
   void remove_temporary() noexcept {
-    if (!temporary_.empty()) ::unlinkat(folder_.get(), temporary_.c_str(), 0);
+    if (!temporary_.empty()) ::unlinkat(folder_handle(), temporary_.c_str(), 0);
     temporary_.clear();
   }
 
-  detail::descriptor folder_;
+  int folder_handle() const noexcept { return folder_ ? folder_->get() : -1; }
+
+  shared_folder folder_;
   detail::descriptor file_;
   std::string temporary_;  ///< The temporary file's name, while it is to be removed.
   std::string target_;
-  std::string part_;  ///< Empty for none.
+  std::string part_;        ///< Empty for none.
+  std::uint64_t size_ = 0;  ///< Of the temporary file.
   std::uint64_t held_ = 0;
   on_existing policy_;
-  mode_t mode_ = 0;  ///< Of the finished file: what the umask leaves.
+  flush_mode flushing_ = flush_mode::on;
+  mode_t mode_ = 0;  ///< What the umask leaves of 0777.
   std::optional<file_time> modified_;
+  bool executable_ = false;
+  bool keeps_time_ = true;
+  bool is_flushed_ = false;
   std::error_code failure_;  ///< The first one; the file is incomplete then.
 };
-
-namespace detail {
-
-/// Opens the folder of `file`, following symbolic links.
-inline descriptor open_folder_of(const std::filesystem::path& file, std::error_code& ec) {
-  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path{"."};
-  return open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
-}
-
-}  // namespace detail
 
 inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
                             std::error_code& ec)
@@ -296,22 +322,21 @@ inline file_sink::file_sink(const std::filesystem::path& target, on_existing pol
 
 inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
                             std::string part, std::error_code& ec)
-    : file_sink{detail::open_folder_of(target, ec), target.filename().string(), policy,
-                std::move(part), ec} {}
+    : file_sink{open_parent(target, ec), target.filename().string(), policy, std::move(part), ec} {}
 
-inline file_sink::file_sink(detail::descriptor folder, std::string target, on_existing policy,
+inline file_sink::file_sink(shared_folder folder, std::string target, on_existing policy,
                             std::string part, std::error_code& ec)
     : folder_{std::move(folder)},
       target_{std::move(target)},
       part_{std::move(part)},
       policy_{policy} {
   if (target_.empty() || target_ == "." || target_ == "..") ec = detail::system_code(EISDIR);
-  else if (folder_) ec.clear();
+  else if (*folder_) ec.clear();
   if (ec) {
     folder_.reset();
     return;
   }
-  const auto existing = detail::status_at(folder_.get(), target_.c_str(), ec);
+  const auto existing = detail::status_at(folder_handle(), target_.c_str(), ec);
   if (!ec && S_ISDIR(existing.st_mode)) {
     ec = detail::system_code(EISDIR);
   } else if (!ec && policy_ == on_existing::keep) {
@@ -331,7 +356,7 @@ inline void file_sink::create_temporary(std::error_code& ec) {
   do {
     name = ".filexfer-";
     name += detail::random_name();
-    file_ = detail::open_at(folder_.get(), name.c_str(), flags, ec, 0666);
+    file_ = detail::open_at(folder_handle(), name.c_str(), flags, ec, 0777);
   } while (ec == std::errc::file_exists);
   if (ec) return;
   temporary_ = std::move(name);
@@ -341,9 +366,9 @@ inline void file_sink::create_temporary(std::error_code& ec) {
 
 /// Clears `part_`, without an error, if the part is locked already.
 inline void file_sink::open_part(std::error_code& ec) {
-  mode_ = detail::effective_mode(folder_.get(), 0666, ec);
+  mode_ = detail::effective_mode(folder_handle(), 0777, ec);
   if (ec) return;
-  detail::temporary part{folder_.get(), part_, ec};
+  detail::temporary part{folder_handle(), part_, ec};
   if (ec == std::errc::operation_would_block) {
     ec.clear();
     part_.clear();
@@ -352,37 +377,44 @@ inline void file_sink::open_part(std::error_code& ec) {
   held_ = static_cast<std::uint64_t>(detail::status_of(part.handle(), ec).st_size);
   if (!ec && ::lseek(part.handle(), 0, SEEK_END) < 0) ec = detail::last_error();
   if (ec) return;
+  size_ = held_;
   temporary_ = part_;
   file_ = part.release();
 }
 
-inline void file_sink::commit(std::error_code& ec) {
-  if (!failure_ && ::fchmod(file_.get(), mode_) != 0) failure_ = detail::last_error();
-  if (!failure_ && modified_) detail::set_modified(file_.get(), *modified_, failure_);
-  if (!failure_) detail::flush(file_.get(), failure_);
+inline publication* file_sink::begin_commit(std::error_code& ec) {
+  const mode_t mode = executable_ ? mode_ : mode_ & 0666;
+  if (!failure_ && ::fchmod(file_.get(), mode) != 0) failure_ = detail::last_error();
+  if (!failure_ && modified_) {
+    keeps_time_ = detail::set_and_check_modified(file_.get(), *modified_, failure_);
+  }
   ec = failure_;
-  if (ec) return;
+  return ec ? nullptr : this;
+}
+
+inline void file_sink::publish(std::error_code& ec) {
+  ec.clear();
+  is_flushed_ = true;
   const int result = policy_ == on_existing::keep ? publish_without_replacing()
-                                                  : ::renameat(folder_.get(), temporary_.c_str(),
-                                                               folder_.get(), target_.c_str());
+                                                  : ::renameat(folder_handle(), temporary_.c_str(),
+                                                               folder_handle(), target_.c_str());
   if (result != 0) {
     ec = errno == EEXIST ? make_error_code(errc::file_exists) : detail::last_error();
     return;
   }
   if (policy_ == on_existing::replace) temporary_.clear();
   remove_temporary();
-  detail::flush(folder_.get(), ec);
 }
 
 /// Renames or links the temporary file to the target's name unless that exists.
 inline int file_sink::publish_without_replacing() noexcept {
-  const int folder = folder_.get();
-  if (detail::rename_no_replace(folder, temporary_.c_str(), folder, target_.c_str()) == 0) {
+  const int in = folder_handle();
+  if (detail::rename_no_replace(in, temporary_.c_str(), in, target_.c_str()) == 0) {
     temporary_.clear();
     return 0;
   }
   if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) return -1;
-  if (::linkat(folder, temporary_.c_str(), folder, target_.c_str(), 0) == 0) return 0;
+  if (::linkat(in, temporary_.c_str(), in, target_.c_str(), 0) == 0) return 0;
   if (errno == EPERM || errno == ENOSYS) errno = ENOTSUP;
   return -1;
 }

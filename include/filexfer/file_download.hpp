@@ -9,6 +9,8 @@
 #include <filexfer/any_digest.hpp>
 #include <filexfer/entry.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/options.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/transfer_types.hpp>
 #include <filexfer/tree_sink.hpp>
@@ -27,6 +29,7 @@ namespace filexfer {
 
 /// Where files are downloaded to: a folder, below which they get the names that they have at the
 /// server, or a single file. Copies are cheap, share the target, and may be used on any thread.
+/// \snippet files.cpp download_target
 class download_target {
  public:
   /// Opens an existing folder as a target.
@@ -69,6 +72,11 @@ class download_target {
     return state_->root ? state_->path / name : state_->path;
   }
 
+  /// Sets whether files are flushed before they are reported as complete, for all copies of the
+  /// target. To be called before a download to it begins.
+  /// \param mode  `flush_mode::on` is the default.
+  void flushing(flush_mode mode) noexcept { state_->flushing = mode; }
+
   /// \return Whether the target is a folder.
   bool is_folder() const noexcept { return state_->root.has_value(); }
 
@@ -80,6 +88,7 @@ class download_target {
 
     std::filesystem::path path;
     on_existing policy;
+    flush_mode flushing = flush_mode::on;
     std::optional<tree_root> root{};  ///< Not set for a single file.
   };
 
@@ -95,6 +104,7 @@ class download_target {
 /// beside the target as `.filexfer-ID.part`, from which the next attempt resumes, also in another
 /// process. It leaves none if the target's path was unknown when it started. An existing file with
 /// the same digest is left, and gets the wanted time.
+/// \snippet files.cpp file_download
 class file_download {
  public:
   /// A file of which only the id is known. The rest is learnt from the server.
@@ -115,12 +125,27 @@ class file_download {
     return known_ ? std::optional{known_->size} : std::nullopt;
   }
 
+  /// \return Its modification time at the server, if known.
+  std::optional<file_time> modified() const noexcept {
+    return known_ ? known_->modified : std::nullopt;
+  }
+
+  /// \return False once the local file was given that time, but its file system can't keep it: the
+  ///   file has the nearest that it can.
+  bool keeps_time() const noexcept { return keeps_time_; }
+
   /// \return Its name at the server; empty until known.
   std::string name() const { return known_ ? known_->name : std::string{}; }
 
   /// \return The path of the local file; empty until known.
   std::filesystem::path path() const {
     return known_ || !to_.is_folder() ? to_.path_of(name()) : std::filesystem::path{};
+  }
+
+  /// \return The path of the part, from which an interrupted download resumes; empty until known.
+  std::filesystem::path part_path() const {
+    const auto file = path();
+    return file.empty() ? file : file.parent_path() / part_name();
   }
 
   /// Opens the file that exists at the target. A symbolic link is not followed.
@@ -136,14 +161,19 @@ class file_download {
     return ec ? std::nullopt : std::optional{std::move(found)};
   }
 
-  /// Gives the existing file the wanted modification time, if that is known.
+  /// Gives the existing file the attributes of the server's, as far as they are known.
   /// \param ec  Cleared, or set as by `existing`, else to the system's code.
-  void settle(std::error_code& ec) const {
+  void accept_existing(std::error_code& ec) {
     ec.clear();
-    if (!known_ || !known_->modified) return;
+    keeps_time_ = true;
+    if (!known_ || !(known_->modified || known_->executable)) return;
     const auto found = existing(ec);
-    if (found && found->modified() != *known_->modified) {
-      detail::set_modified(found->native_handle(), *known_->modified, ec);
+    if (!found) return;
+    if (known_->executable.value_or(found->executable()) != found->executable()) {
+      detail::set_executable(found->native_handle(), *known_->executable, ec);
+    }
+    if (!ec && known_->modified && found->modified() != *known_->modified) {
+      keeps_time_ = detail::set_and_check_modified(found->native_handle(), *known_->modified, ec);
     }
   }
 
@@ -155,9 +185,12 @@ class file_download {
   sink open(std::error_code& ec);
 
  private:
+  std::string part_name() const { return ".filexfer-" + id_.to_string() + ".part"; }
+
   download_target to_;
   any_digest id_;
   std::optional<listed_file> known_;
+  bool keeps_time_ = true;
 };
 
 /// Writes a `file_download`. It models `resumable_sink` and `announced_sink`.
@@ -170,25 +203,29 @@ class file_download::sink {
     ec.clear();
     auto& to = *download_.to_.state_;
     if (to.root) tree_.emplace(*to.root, to.policy);
-    else file_.emplace(to.path, to.policy, part(), ec);
-    if (tree_ && download_.known_) tree_->open(download_.known_->name, part(), ec);
+    else file_.emplace(to.path, to.policy, download_.part_name(), ec);
+    if (tree_) tree_->flushing(to.flushing);
+    else file_->flushing(to.flushing);
+    if (tree_ && download_.known_) tree_->open(download_.known_->name, download_.part_name(), ec);
   }
 
-  /// Records the file's name, size and time if they were unknown, and opens the target if its path
-  /// was.
-  /// \param file  The server's entry.
-  /// \param ec    As for `tree_sink::open`.
+  /// Records the file's name, size and attributes if they were unknown, and opens the target if its
+  /// path was. \param file  The server's entry. \param ec    As for `tree_sink::open`.
   template <class Digest>
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
     auto& known = download_.known_;
     if (!known) {
-      known = {download_.id_, file.name, file.size, file.modified};
+      known = {download_.id_, file.name, file.size, file.modified, file.executable};
       if (tree_) tree_->open(known->name, ec);
     }
-    if (ec || !known->modified) return;
-    if (tree_) tree_->modified(*known->modified);
-    else file_->modified(*known->modified);
+    if (ec) return;
+    const auto set_attributes = [&known](auto& opened) {
+      if (known->modified) opened.modified(*known->modified);
+      opened.executable(known->executable.value_or(false));
+    };
+    if (tree_) set_attributes(*tree_);
+    else set_attributes(*file_);
   }
 
   /// Writes the file's next bytes.
@@ -199,11 +236,20 @@ class file_download::sink {
     else file_->write(bytes, ec);
   }
 
-  /// Publishes the file at the target, flushed.
+  /// Publishes the file at the target, flushed, unless the target is not to.
   /// \param ec  As for `file_sink::commit`.
   void commit(std::error_code& ec) {
-    if (tree_) tree_->commit(ec);
-    else file_->commit(ec);
+    publication* const left = begin_commit(ec);
+    if (!ec) publish(*left, ec);
+  }
+
+  /// As `file_sink::begin_commit`.
+  /// \param ec  As for `commit`.
+  /// \return What `commit` does then; null if `ec` is set.
+  publication* begin_commit(std::error_code& ec) {
+    publication* const left = tree_ ? tree_->begin_commit(ec) : file_->begin_commit(ec);
+    download_.keeps_time_ = tree_ ? tree_->keeps_time() : file_->keeps_time();
+    return left;
   }
 
   /// \return The number of bytes that the part holds.
@@ -233,8 +279,6 @@ class file_download::sink {
   }
 
  private:
-  std::string part() const { return ".filexfer-" + download_.id_.to_string() + ".part"; }
-
   file_download& download_;
   std::optional<tree_sink> tree_;  ///< For a folder,
   std::optional<file_sink> file_;  ///< else this.

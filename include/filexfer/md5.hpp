@@ -18,6 +18,7 @@
 namespace filexfer {
 
 /// Computes MD5, a `hasher`. It detects accidents, not attacks (section 9 of the protocol).
+/// \snippet digests.cpp md5
 class md5 : public detail::cryptopp_hasher<CryptoPP::Weak::MD5> {
  public:
   /// \return The name of the digest in a FEATURES reply.

@@ -22,6 +22,7 @@
 namespace filexfer {
 
 /// Reads bytes in memory, its own or the caller's.
+/// \snippet files.cpp memory_source
 class memory_source {
  public:
   /// Refers to the caller's bytes.
@@ -71,6 +72,7 @@ class memory_source {
 
 /// Keeps a download in memory, which grows as bytes arrive, not by the size that the peer
 /// announces.
+/// \snippet files.cpp memory_sink
 class memory_sink {
  public:
   /// \param limit  The maximum number of bytes.

@@ -5,11 +5,11 @@
 /// A duplex pipe in memory: a stream for tests, and between two parts of one process.
 
 #include <filexfer/detail/stream/memory_channel.hpp>
+#include <filexfer/detail/stream/transfer_operation.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/buffer.hpp>
-#include <asio/compose.hpp>
 #include <asio/error.hpp>
 #include <asio/execution_context.hpp>
 #include <asio/socket_base.hpp>
@@ -33,6 +33,7 @@ namespace filexfer {
 /// executor is a strand; meanwhile only `close` and `shutdown` may be called.
 ///
 /// A blocking call on one end waits for the other end: with both ends blocking, use two threads.
+/// \snippet streams.cpp memory_pipe
 class memory_pipe {
  public:
   /// The executor type.
@@ -82,7 +83,7 @@ class memory_pipe {
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers, std::error_code& ec) {
-    return transfer<side::receiver>(receiving_, buffers, ec);
+    return detail::blocking_transfer<detail::io_direction::read>(receiving_, buffers, ec);
   }
 
   /// As the overload with an error code, but throws `std::system_error`.
@@ -108,7 +109,7 @@ class memory_pipe {
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers, std::error_code& ec) {
-    return transfer<side::sender>(sending_, buffers, ec);
+    return detail::blocking_transfer<detail::io_direction::write>(sending_, buffers, ec);
   }
 
   /// As the overload with an error code, but throws `std::system_error`.
@@ -135,9 +136,8 @@ class memory_pipe {
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
-    return asio::async_compose<CompletionToken, void(std::error_code, std::size_t)>(
-        detail::memory_transfer<side::receiver, MutableBuffers>{receiving_, executor_, buffers},
-        token, executor_);
+    return detail::async_transfer<detail::io_direction::read>(receiving_, executor_, buffers,
+                                                              token);
   }
 
   /// Starts an asynchronous write, with the errors of `write_some`.
@@ -152,9 +152,7 @@ class memory_pipe {
   template <class ConstBuffers, class CompletionToken>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {
-    return asio::async_compose<CompletionToken, void(std::error_code, std::size_t)>(
-        detail::memory_transfer<side::sender, ConstBuffers>{sending_, executor_, buffers}, token,
-        executor_);
+    return detail::async_transfer<detail::io_direction::write>(sending_, executor_, buffers, token);
   }
 
   /// Ends one direction, or both.
@@ -213,18 +211,6 @@ class memory_pipe {
         receiving_{std::move(receiving)},
         sending_{std::move(sending)} {}
 
-  template <side Side, class Buffers>
-  static std::size_t transfer(const channel_pointer& channel, const Buffers& buffers,
-                              std::error_code& ec) {
-    if (!channel) {
-      ec = asio::error::bad_descriptor;
-      return 0;
-    }
-    const auto done = channel->transfer<Side>(buffers);
-    ec = done.ec;
-    return done.bytes;
-  }
-
   executor_type executor_;
   channel_pointer receiving_;
   channel_pointer sending_;
@@ -236,6 +222,7 @@ static_assert(half_closable_stream<memory_pipe> && closable_stream<memory_pipe>)
 /// Makes a pipe.
 ///
 /// An end that is only used blocking never uses its executor: `asio::system_executor{}` will do.
+/// \snippet streams.cpp memory_pipe
 ///
 /// \param first The executor of the first end.
 /// \param second The executor of the second end, which may be the same.
@@ -261,6 +248,7 @@ inline std::pair<memory_pipe, memory_pipe> make_memory_pipe(const asio::any_io_e
 }
 
 /// Makes a pipe with the executor of `context` for both ends.
+/// \snippet streams.cpp make_memory_pipe
 ///
 /// \param context The execution context, which must outlive the ends.
 /// \param capacity The most bytes that each direction holds, sent and not yet received; 0 means 1.

@@ -9,6 +9,7 @@
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/md5.hpp>
+#include <filexfer/options.hpp>
 #include <filexfer/storage.hpp>
 
 #include <chrono>
@@ -26,18 +27,13 @@
 
 namespace filexfer {
 
-/// The limits of a `memory_store`.
-struct memory_store_options {
-  std::uint64_t quota = std::uint64_t{1} << 30;  ///< Bytes of all files, arriving ones included.
-  std::size_t max_names = 1'000'000;             ///< Entries of the list.
-};
-
 /// Keeps files in memory, for its own lifetime. A model of `file_store`.
 ///
 /// The rules for names, for digest collisions, and for names that exclude each other (`a` and `a/b`
-/// under one id) are those of `directory_store`. An upload's size is reserved when it begins, but
-/// memory is allocated only as bytes arrive. Several names of a file share its bytes, and a reader
-/// keeps them alive.
+/// under one id) are those of `directory_store`. An upload's size and name are reserved when it
+/// begins, but memory is allocated only as bytes arrive. Several names of a file share its bytes,
+/// and a reader keeps them alive.
+/// \snippet stores.cpp memory_store
 ///
 /// \tparam Hasher  Computes the digests that are the files' ids.
 template <hasher Hasher = md5>
@@ -57,6 +53,7 @@ class memory_store {
   memory_store& operator=(const memory_store&) = delete;
 
   /// Lists the entries by id, then by name. The store is locked only while an entry is copied.
+  /// \snippet stores.cpp list
   /// \param ec  Cleared.
   /// \return A cursor before the first entry. The store must outlive it.
   cursor list(std::error_code& ec) const noexcept {
@@ -65,6 +62,7 @@ class memory_store {
   }
 
   /// Opens a file under the first of its names.
+  /// \snippet stores.cpp open
   /// \param id  The file's id.
   /// \param ec  Cleared.
   /// \return The file, whose reader keeps the bytes alive; nothing if there is none.
@@ -77,10 +75,11 @@ class memory_store {
     return opened_file<digest_type, reader>{info_of(*found), reader{found->second.bytes}};
   }
 
-  /// Begins an upload, and reserves its size.
+  /// Begins an upload, and reserves its size and a name.
+  /// \snippet stores.cpp create
   /// \param details  Its name, size and modification time.
   /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid, to `errc::no_space`
-  ///   if the size exceeds what the quota leaves.
+  ///   if the size exceeds what the quota leaves, or the store has `max_names`.
   /// \return The upload, which the store must outlive; nothing on failure.
   std::optional<upload> create(const upload_details<digest_type>& details, std::error_code& ec) {
     ec.clear();
@@ -89,31 +88,54 @@ class memory_store {
       return std::nullopt;
     }
     const std::lock_guard lock{mutex_};
-    if (details.size > options_.quota - used_) {
+    if (details.size > options_.quota - used_ || is_full()) {
       ec = errc::no_space;
       return std::nullopt;
     }
     upload result{*this, details};
     used_ += details.size;
+    ++arriving_;
     return result;
   }
 
-  /// Adds a name to a stored file, or sets the time of a name that it has.
+  /// Adds a name to a stored file, or sets the attributes of a name that it has.
+  /// \snippet stores.cpp add_name
   /// \param id  The file's id.
   /// \param size  The file's size in bytes.
   /// \param name  The name to add.
-  /// \param modified  The name's modification time, if one is to be set.
+  /// \param attributes  Those of the name that are to be set.
   /// \param ec  Cleared, or set to `errc::bad_name` if the name is not valid or conflicts with one
-  ///   that the file has, to `errc::no_space` if the store has `max_names` already.
+  ///   that the file has, to `errc::no_space` if the file lacks it and the store has `max_names`.
   /// \return Whether the file has the name now; false without an error if there is no such file.
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::optional<file_time> modified, std::error_code& ec) {
+                const file_attributes& attributes, std::error_code& ec) {
     ec.clear();
     const std::lock_guard lock{mutex_};
     const auto found = first_entry(id);
     if (found == files_.end() || found->second.bytes->size() != size) return false;
-    add_entry(id, name, found->second, modified, ec);
+    if (is_full() && !files_.contains(key{id, name})) {
+      ec = errc::no_space;
+      return false;
+    }
+    add_entry(id, name, found->second, attributes, ec);
     return !ec;
+  }
+
+  /// Takes a name off a stored file; the last one takes the file with it. Readers keep its bytes.
+  /// \snippet removals.cpp store_remove
+  /// \param id  The file's id.
+  /// \param name  The name to remove.
+  /// \param ec  Cleared.
+  /// \return Whether the file had the name.
+  bool remove(const digest_type& id, std::string_view name, std::error_code& ec) {
+    ec.clear();
+    const std::lock_guard lock{mutex_};
+    const auto found = files_.find(key{id, name});
+    if (found == files_.end()) return false;
+    const std::uint64_t bytes = found->second.bytes->size();
+    files_.erase(found);
+    if (first_entry(id) == files_.end()) used_ -= bytes;
+    return true;
   }
 
  private:
@@ -122,12 +144,18 @@ class memory_store {
   struct named_file {
     contents bytes;
     file_time modified;
+    bool executable = false;
   };
   using file_map = std::map<key, named_file>;
 
   static file_info<digest_type> info_of(const typename file_map::value_type& entry) {
     const auto& [names, file] = entry;
-    return {names.first, names.second, file.bytes->size(), file.modified};
+    return {names.first, names.second, file.bytes->size(), file.modified, file.executable};
+  }
+
+  /// Whether the store has no room for another name. The caller holds the mutex.
+  bool is_full() const noexcept {
+    return arriving_ >= options_.max_names || files_.size() >= options_.max_names - arriving_;
   }
 
   /// The first entry of `id`. The caller holds the mutex.
@@ -156,26 +184,25 @@ class memory_store {
            inside->first.second.starts_with(folder);
   }
 
-  /// Adds `name` for `file`, with `modified` as its time if there is one. The caller holds the
+  /// Adds `name` for `file`, or sets the attributes of the name that it has. The caller holds the
   /// mutex.
   void add_entry(const digest_type& id, std::string_view name, named_file file,
-                 std::optional<file_time> modified, std::error_code& ec) {
+                 const file_attributes& attributes, std::error_code& ec) {
     auto new_key = key{id, name};
     if (!is_name(name) || conflicts(id, name)) {
       ec = errc::bad_name;
-    } else if (files_.size() >= options_.max_names && !files_.contains(new_key)) {
-      ec = errc::no_space;
     } else {
-      if (modified) file.modified = *modified;
-      const auto [entry, added] = files_.try_emplace(std::move(new_key), std::move(file));
-      if (!added && modified) entry->second.modified = *modified;
+      file.executable = false;
+      named_file& entry = files_.try_emplace(std::move(new_key), std::move(file)).first->second;
+      if (attributes.modified) entry.modified = *attributes.modified;
+      if (attributes.executable) entry.executable = *attributes.executable;
     }
   }
 
   /// Publishes an upload, unless other bytes have that id. Returns whether `bytes` themselves are
   /// stored now, rather than equal ones that were stored before.
   bool publish(const digest_type& id, std::string_view name, contents bytes,
-               std::optional<file_time> modified, std::error_code& ec) {
+               const file_attributes& attributes, std::error_code& ec) {
     contents equal;  // found equal to `bytes`; compared without the mutex, which others need
     for (;;) {
       contents stored;
@@ -184,11 +211,11 @@ class memory_store {
         const auto found = first_entry(id);
         if (found == files_.end()) {
           const auto now = std::chrono::system_clock::now();
-          add_entry(id, name, {std::move(bytes), now}, modified, ec);
+          add_entry(id, name, {std::move(bytes), now}, attributes, ec);
           return !ec;
         }
         if (found->second.bytes == equal) {
-          add_entry(id, name, found->second, modified, ec);
+          add_entry(id, name, found->second, attributes, ec);
           return false;
         }
         stored = found->second.bytes;
@@ -201,15 +228,18 @@ class memory_store {
     }
   }
 
+  /// Ends an upload that leaves `bytes` of those that were reserved for it unused.
   void release(std::uint64_t bytes) noexcept {
     const std::lock_guard lock{mutex_};
     used_ -= bytes;
+    --arriving_;
   }
 
   const memory_store_options options_;
   mutable std::mutex mutex_;
   file_map files_;
-  std::uint64_t used_ = 0;  ///< Bytes stored and reserved.
+  std::uint64_t used_ = 0;    ///< Bytes stored and reserved.
+  std::size_t arriving_ = 0;  ///< Uploads, each of which has a name reserved.
 };
 
 /// Iterates over a store's entries; see `memory_store::list`.
@@ -274,7 +304,7 @@ class memory_store<Hasher>::upload {
       : store_{std::exchange(other.store_, nullptr)},
         name_{std::move(other.name_)},
         size_{other.size_},
-        modified_{other.modified_},
+        attributes_{other.attributes_},
         bytes_{std::move(other.bytes_)} {}
   /// Takes over the upload; discards this one.
   /// \param other  Only to be destroyed or assigned to afterwards.
@@ -284,7 +314,7 @@ class memory_store<Hasher>::upload {
     std::swap(store_, moved.store_);
     std::swap(name_, moved.name_);
     std::swap(size_, moved.size_);
-    std::swap(modified_, moved.modified_);
+    std::swap(attributes_, moved.attributes_);
     std::swap(bytes_, moved.bytes_);
     return *this;
   }
@@ -305,14 +335,15 @@ class memory_store<Hasher>::upload {
   /// \param id  The digest of the bytes.
   /// \param ec  Cleared, or set to `errc::bad_size` if bytes are missing, to `errc::collision` if
   ///   other bytes with that digest are stored, to `errc::bad_name` if the name conflicts with one
-  ///   that the file has, to `errc::no_space` if the store has `max_names` already.
+  ///   that the file has.
   void commit(const digest_type& id, std::error_code& ec) {
     ec.clear();
     if (bytes_->size() != size_) {
       ec = errc::bad_size;
-    } else if (store_->publish(id, name_, bytes_, modified_, ec)) {
-      store_ = nullptr;  // The reserved bytes are used now.
+      return;
     }
+    const bool kept = store_->publish(id, name_, bytes_, attributes_, ec);
+    if (!ec) std::exchange(store_, nullptr)->release(kept ? 0 : size_);
   }
 
  private:
@@ -321,17 +352,18 @@ class memory_store<Hasher>::upload {
       : store_{&store},
         name_{details.name},
         size_{details.size},
-        modified_{details.modified},
+        attributes_{details.modified, details.executable},
         bytes_{std::make_shared<detail::blocks>()} {}
 
   memory_store* store_;
   std::string name_;
   std::uint64_t size_;
-  std::optional<file_time> modified_;
+  file_attributes attributes_;
   std::shared_ptr<detail::blocks> bytes_;
 };
 
 static_assert(file_store<memory_store<md5>, md5::digest_type>);
+static_assert(removing_store<memory_store<md5>, md5::digest_type>);
 
 }  // namespace filexfer
 

@@ -6,13 +6,13 @@
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/stream/pipe_side.hpp>
+#include <filexfer/detail/stream/transfer_operation.hpp>
 #include <filexfer/stream.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/basic_readable_pipe.hpp>
 #include <asio/basic_writable_pipe.hpp>
 #include <asio/buffer.hpp>
-#include <asio/compose.hpp>
 #include <asio/error.hpp>
 #include <asio/socket_base.hpp>
 
@@ -41,6 +41,8 @@ namespace filexfer {
 /// One read and one write may be in flight at a time. Use the stream from one thread or strand.
 ///
 ///     filexfer::pipe_stream stream{context.get_executor(), STDIN_FILENO, STDOUT_FILENO};
+///
+/// \snippet streams.cpp pipe_stream
 class pipe_stream {
  public:
   /// The executor type.
@@ -67,9 +69,10 @@ class pipe_stream {
 
   /// Takes over a pair of Asio's pipes, and makes them non-blocking, as Asio would.
   ///
-  /// \param read_pipe The pipe to read from, whose executor becomes the stream's. Closed
-  /// afterwards. \param write_pipe The pipe to write to. Closed afterwards. \throws
-  /// std::system_error One is not open, or no descriptors are left.
+  /// \param read_pipe The pipe to read from, whose executor becomes the stream's.
+  ///   Closed afterwards.
+  /// \param write_pipe The pipe to write to. Closed afterwards.
+  /// \throws std::system_error One is not open, or no descriptors are left.
   template <class ReadExecutor, class WriteExecutor>
   pipe_stream(asio::basic_readable_pipe<ReadExecutor>&& read_pipe,
               asio::basic_writable_pipe<WriteExecutor>&& write_pipe)
@@ -118,7 +121,7 @@ class pipe_stream {
   template <class MutableBuffers>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   std::size_t read_some(const MutableBuffers& buffers, std::error_code& ec) {
-    return transfer<detail::pipe_direction::read>(reading_, buffers, ec);
+    return detail::blocking_transfer<detail::io_direction::read>(reading_, buffers, ec);
   }
 
   /// As the overload with an error code, but throws `std::system_error`.
@@ -143,7 +146,7 @@ class pipe_stream {
   template <class ConstBuffers>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   std::size_t write_some(const ConstBuffers& buffers, std::error_code& ec) {
-    return transfer<detail::pipe_direction::write>(writing_, buffers, ec);
+    return detail::blocking_transfer<detail::io_direction::write>(writing_, buffers, ec);
   }
 
   /// As the overload with an error code, but throws `std::system_error`.
@@ -170,9 +173,7 @@ class pipe_stream {
   template <class MutableBuffers, class CompletionToken>
     requires asio::is_mutable_buffer_sequence<MutableBuffers>::value
   auto async_read_some(const MutableBuffers& buffers, CompletionToken&& token) {
-    using operation = detail::pipe_transfer<detail::pipe_direction::read, MutableBuffers>;
-    return asio::async_compose<CompletionToken, void(std::error_code, std::size_t)>(
-        operation{reading_, executor_, buffers}, token, executor_);
+    return detail::async_transfer<detail::io_direction::read>(reading_, executor_, buffers, token);
   }
 
   /// Starts an asynchronous write, with the errors of `write_some`.
@@ -187,9 +188,7 @@ class pipe_stream {
   template <class ConstBuffers, class CompletionToken>
     requires asio::is_const_buffer_sequence<ConstBuffers>::value
   auto async_write_some(const ConstBuffers& buffers, CompletionToken&& token) {
-    using operation = detail::pipe_transfer<detail::pipe_direction::write, ConstBuffers>;
-    return asio::async_compose<CompletionToken, void(std::error_code, std::size_t)>(
-        operation{writing_, executor_, buffers}, token, executor_);
+    return detail::async_transfer<detail::io_direction::write>(writing_, executor_, buffers, token);
   }
 
   /// Ends one direction, or both, by closing its descriptor (a socket is shut down first). A pipe's
@@ -260,18 +259,6 @@ class pipe_stream {
     writing_ = std::make_shared<detail::pipe_side>(executor_, std::move(to));
   }
 
-  template <detail::pipe_direction Direction, class Buffers>
-  static std::size_t transfer(const side_pointer& side, const Buffers& buffers,
-                              std::error_code& ec) {
-    if (!side) {
-      ec = asio::error::bad_descriptor;
-      return 0;
-    }
-    const auto done = side->transfer<Direction>(buffers);
-    ec = done.ec;
-    return done.bytes;
-  }
-
   static void end(const side_pointer& side, int how, std::error_code& ec) {
     if (!is_open(side)) {
       ec = asio::error::not_connected;
@@ -291,26 +278,32 @@ static_assert(half_closable_stream<pipe_stream> && closable_stream<pipe_stream>)
 
 /// Descriptors of standard input and output, which the caller has to close.
 struct standard_streams {
-  int input = -1;   ///< Standard input; -1 if it was closed.
-  int output = -1;  ///< Standard output; -1 if it was closed.
+  int input = -1;   ///< Standard input; -1 if it was closed, or not open for reading.
+  int output = -1;  ///< Standard output; -1 if it was closed, or not open for writing.
 };
 
 namespace detail {
 
-/// Duplicates `fd` to a descriptor above the standard ones; -1 if `fd` is closed.
-inline int duplicate_above_stderr(int fd) {
+/// Duplicates `fd` to a descriptor above the standard ones; an empty one if `fd` is closed, or open
+/// in the other direction only.
+inline descriptor duplicate_above_stderr(int fd, int other_direction) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags != -1 && (flags & O_ACCMODE) == other_direction) return {};
   std::error_code ec;
   descriptor copy = duplicate(fd, first_non_standard_fd, ec);
   if (ec && ec != std::errc::bad_file_descriptor) throw std::system_error{ec, "standard streams"};
-  return copy.release();
+  return copy;
 }
 
 inline void replace_by_null_device(int standard, int mode) {
-  const int null_device = ::open("/dev/null", mode);
-  if (null_device == -1) throw std::system_error{last_error(), "/dev/null"};
-  if (null_device == standard) return;
-  ::dup2(null_device, standard);
-  ::close(null_device);
+  descriptor null_device{::open("/dev/null", mode)};
+  if (!null_device) throw std::system_error{last_error(), "/dev/null"};
+  if (null_device.get() == standard) {
+    null_device.release();
+    return;
+  }
+  if (retry_on_eintr([&] { return ::dup2(null_device.get(), standard); }) == -1)
+    throw std::system_error{last_error(), "standard streams"};
 }
 
 }  // namespace detail
@@ -320,15 +313,17 @@ inline void replace_by_null_device(int standard, int mode) {
 /// `/dev/null` replaces them: output printed by mistake does not get between the protocol's bytes,
 /// and the peer sees the end once the stream is closed. Call it before opening any file, which
 /// could get the number of a closed standard descriptor.
+/// \snippet streams.cpp take_standard_streams
 ///
 /// \return The descriptors.
-/// \throws std::system_error No descriptors are left, or `/dev/null` can't be opened.
+/// \throws std::system_error No descriptors are left, `/dev/null` can't be opened, or can't replace
+///   them.
 inline standard_streams take_standard_streams() {
-  const standard_streams taken{detail::duplicate_above_stderr(STDIN_FILENO),
-                               detail::duplicate_above_stderr(STDOUT_FILENO)};
+  detail::descriptor input = detail::duplicate_above_stderr(STDIN_FILENO, O_WRONLY);
+  detail::descriptor output = detail::duplicate_above_stderr(STDOUT_FILENO, O_RDONLY);
   detail::replace_by_null_device(STDIN_FILENO, O_RDONLY);
   detail::replace_by_null_device(STDOUT_FILENO, O_WRONLY);
-  return taken;
+  return {input.release(), output.release()};
 }
 
 }  // namespace filexfer

@@ -28,6 +28,7 @@ constexpr bool is_terminal_control(char32_t c) noexcept {
 /// These are control characters (C0, DEL, C1), line and paragraph separators, marks that change the
 /// direction of writing, and invalid UTF-8. A backslash is written `\\`, so that the result can be
 /// decoded.
+/// \snippet values.cpp printable
 ///
 /// \param text  Any bytes.
 /// \param limit  Most bytes of `text` that are used; the rest is replaced by `...`.

@@ -11,6 +11,7 @@
 
 #include <filexfer/entry.hpp>
 #include <filexfer/error.hpp>
+#include <filexfer/features.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/refusal.hpp>
 
@@ -24,18 +25,17 @@
 
 namespace filexfer {
 
-/// What a server sends as `version` (section 7).
-inline constexpr std::uint64_t protocol_version = 1;
-
-/// The commands of sections 4 to 7.
+/// The commands of sections 4 to 7a.
 enum class command {
   list_files,  ///< LIST_FILES, section 4.
   upload,      ///< UPLOAD, section 5.
   download,    ///< DOWNLOAD, section 6.
   features,    ///< FEATURES, section 7.
+  remove,      ///< REMOVE, section 7a.
 };
 
 /// Formats a command.
+/// \snippet protocol.cpp command
 ///
 /// \param c  The command.
 /// \return The word that a client sends.
@@ -45,6 +45,7 @@ constexpr std::string_view to_string(command c) noexcept {
     case command::upload: return "UPLOAD";
     case command::download: return "DOWNLOAD";
     case command::features: return "FEATURES";
+    case command::remove: return "REMOVE";
   }
   return {};
 }
@@ -56,6 +57,7 @@ struct command_line {
 };
 
 /// Parses a command line.
+/// \snippet protocol.cpp command
 ///
 /// \param line  Without its LF; must outlive the result.
 /// \param ec  `errc::unknown_command`; `errc::bad_request` for a line that does not look like a
@@ -88,6 +90,8 @@ inline command_line parse_command(std::string_view line, std::error_code& ec) {
     result.verb = command::download;
   } else if (word == "FEATURES") {
     result.verb = command::features;
+  } else if (word == "REMOVE") {
+    result.verb = command::remove;
   } else {
     ec = errc::unknown_command;
   }
@@ -97,24 +101,28 @@ inline command_line parse_command(std::string_view line, std::error_code& ec) {
 // ------------------------------------------------------------------------------------------- lists
 
 /// The line that begins the list of an empty store (section 4).
-inline constexpr std::string_view no_files_words = "No files available at the moment";
+inline constexpr std::string_view empty_list_line = "No files available at the moment";
 
 /// The parameters of LIST_FILES (section 4).
 struct list_request {
   std::string prefix{};  ///< Decoded. Requests only names that begin with it; empty for all.
   bool mtime = false;    ///< Requests the times of modification.
+  bool exec = false;     ///< Requests which files are executable.
 };
 
 /// Parses the parameters of LIST_FILES (section 4).
+/// \snippet protocol.cpp command
 ///
 /// \param params  Of the command line.
-/// \param ec  `errc::bad_request` if `mtime` has a value or `prefix` has none; `errc::bad_name` for
+/// \param ec  `errc::bad_request` if `mtime` or `exec` has a value or `prefix` has none;
+/// `errc::bad_name` for
 ///         a `%` that is not followed by two hex digits; else cleared.
 /// \return The request; incomplete after an error.
 inline list_request parse_list_request(const parameters& params, std::error_code& ec) {
   ec.clear();
   list_request result;
   result.mtime = params.flag("mtime", ec);
+  result.exec = params.flag("exec", ec);
   const auto text = params.value("prefix", ec);
   if (ec || !text) return result;
   auto prefix = unescape(*text);
@@ -131,6 +139,7 @@ inline std::string format_list_request(const list_request& request) {
   std::string line{to_string(command::list_files)};
   if (!request.prefix.empty()) line.append(";prefix=") += escape_name(request.prefix);
   if (request.mtime) line += ";mtime";
+  if (request.exec) line += ";exec";
   return line;
 }
 
@@ -147,6 +156,7 @@ struct upload_details {
   /// No bytes follow: the server adds the name if it holds that file. Only with `id`.
   bool have = false;
   std::optional<file_time> modified{};  ///< When the file was last modified.
+  std::optional<bool> executable{};     ///< Whether the file may be executed.
   /// The token to resume this upload with after the connection is lost; see `is_resume_token`.
   /// Empty for none.
   std::string resume{};
@@ -170,11 +180,12 @@ inline bool has_parameter(std::string_view line, std::string_view key) noexcept 
 
 /// Parses the details line of an upload (section 5). Checks the size first, then the name, then the
 /// parameters.
+/// \snippet protocol.cpp upload_details
 ///
 /// \param line  Without its LF.
 /// \param ec  `errc::bad_request` if there is no size, parameters, the time or the token are
-///         malformed, or `have` comes without `id`; `errc::bad_size`, `errc::bad_name`,
-///         `errc::bad_id`; else cleared.
+///         malformed, `exec` is neither 0 nor 1, or `have` comes without `id`; `errc::bad_size`,
+///         `errc::bad_name`, `errc::bad_id`; else cleared.
 /// \return The details. After an error, what was checked before it; `nowait` and `have` are always
 ///         set if the line has them.
 template <class Digest>
@@ -208,6 +219,7 @@ upload_details<Digest> parse_upload_details(std::string_view line, std::error_co
   params.flag("have", ec);
   if (result.have && !id_text) ec = errc::bad_request;
   if (!ec) result.modified = detail::time_value(params, ec);
+  if (!ec) result.executable = detail::executable_value(params, ec);
   const auto token = params.value("resume", ec);
   if (token && !is_resume_token(*token)) ec = errc::bad_request;
   if (token && !ec) result.resume = *token;
@@ -228,7 +240,8 @@ std::string format_upload_details(const upload_details<Digest>& details) {
   if (details.have) line += ";have";
   if (details.nowait) line += ";nowait";
   if (!details.resume.empty()) line.append(";resume=") += details.resume;
-  return line + detail::format_modified(details.modified);
+  return line + detail::format_modified(details.modified) +
+         detail::format_executable(details.executable);
 }
 
 /// The ready line of an upload (section 5).
@@ -237,6 +250,7 @@ struct ready_line {
 };
 
 /// Parses the ready line of an upload (section 5).
+/// \snippet protocol.cpp ready
 ///
 /// \param line  Without its LF.
 /// \param ec  `errc::bad_request` if parameters are malformed; `errc::bad_range` if the offset is
@@ -266,64 +280,53 @@ inline constexpr std::string_view upload_prompt = "Please send the file name and
 /// The reply to DOWNLOAD (section 6).
 inline constexpr std::string_view download_prompt = "Please send a file ID";
 
-// ---------------------------------------------------------------------------------------- features
+// ---------------------------------------------------------------------------------------- removals
 
-/// What a server supports (section 7).
-struct server_features {
-  /// Of the protocol; 0 for a server without FEATURES, to which no parameter may be sent.
-  std::uint64_t version = 0;
-  std::string digest;                     ///< A `Hasher::name()`; empty if unknown.
-  std::optional<std::uint64_t> max_size;  ///< Size of the largest file that it accepts, in bytes.
-  bool resume = false;                    ///< Keeps interrupted uploads, to be resumed.
-  bool have = false;                      ///< Accepts `have` in a details line.
-  bool nowait = false;                    ///< Accepts `nowait` in a details line.
-  bool prefix = false;                    ///< Accepts `prefix` in a LIST_FILES line.
-  bool mtime = false;                     ///< Keeps times of modification, and sends them.
+/// The line that names what to remove (section 7a).
+///
+/// \tparam Digest  The type of ids.
+template <class Digest>
+struct remove_request {
+  Digest id{};       ///< The file's id.
+  std::string name;  ///< The name to take off it, decoded.
 };
 
-/// Parses one line of a FEATURES reply (section 7). Unknown features are skipped.
+/// Parses the line that names what to remove (section 7a).
+/// \snippet removals.cpp remove_request
 ///
-/// \param features  Of the lines before.
 /// \param line  Without its LF.
-/// \param ec  `errc::bad_request` if the version or the maximum size is no number; else cleared.
-/// \return `features` with the feature of `line`.
-inline server_features with_feature(server_features features, std::string_view line,
-                                    std::error_code& ec) {
+/// \param ec  `errc::bad_request` if there are not two fields; `errc::bad_id`; `errc::bad_name`;
+///         else cleared.
+/// \return The request; incomplete after an error.
+template <class Digest>
+remove_request<Digest> parse_remove_request(std::string_view line, std::error_code& ec) {
   ec.clear();
-  const auto equals = std::min(line.find('='), line.size());
-  const auto key = line.substr(0, equals);
-  const auto value = line.substr(std::min(equals + 1, line.size()));
-  const auto number = parse_size(value);
-  if (key == "digest") features.digest = value;
-  if (line == "resume") features.resume = true;
-  if (line == "have") features.have = true;
-  if (line == "nowait") features.nowait = true;
-  if (line == "prefix") features.prefix = true;
-  if (line == "mtime") features.mtime = true;
-  if (key == "version" || key == "max-size") {
-    if (!number) ec = errc::bad_request;
-    else if (key == "version") features.version = *number;
-    else features.max_size = *number;
+  remove_request<Digest> result;
+  auto rest = line;
+  const auto id_text = detail::take_field(rest);
+  if (!id_text || rest.find(';') != std::string_view::npos) {
+    ec = errc::bad_request;
+    return result;
   }
-  return features;
+  const auto id = Digest::from_hex(*id_text);
+  auto name = unescape_name(rest);
+  if (!name) ec = errc::bad_name;
+  if (!id) ec = errc::bad_id;
+  if (!ec) result = {*id, std::move(*name)};
+  return result;
 }
 
-/// Formats a FEATURES reply (section 7).
+/// Formats the line that names what to remove (section 7a).
 ///
-/// \param features  What the server supports.
-/// \return All lines, each with its LF, and the empty line that ends them.
-inline std::string format_features(const server_features& features) {
-  std::string lines = "version=";
-  lines += std::to_string(features.version);
-  lines.append("\ndigest=") += features.digest;
-  if (features.resume) lines += "\nresume";
-  if (features.have) lines += "\nhave";
-  if (features.nowait) lines += "\nnowait";
-  if (features.mtime) lines += "\nmtime";
-  if (features.prefix) lines += "\nprefix";
-  if (features.max_size) lines.append("\nmax-size=") += std::to_string(*features.max_size);
-  return lines + "\n\n";
+/// \param request  The file and its name.
+/// \return The line.
+template <class Digest>
+std::string format_remove_request(const remove_request<Digest>& request) {
+  return request.id.to_string() + ';' + escape_name(request.name);
 }
+
+/// The reply to REMOVE (section 7a).
+inline constexpr std::string_view remove_prompt = "Please send the file ID and file name";
 
 }  // namespace filexfer
 

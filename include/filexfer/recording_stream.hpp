@@ -22,6 +22,7 @@
 namespace filexfer {
 
 /// The bytes transferred in one direction: all are counted, the first `max_kept` are kept.
+/// \snippet streams.cpp recording_stream
 class recording {
  public:
   /// The most bytes that are kept; those behind them are only counted.
@@ -80,6 +81,7 @@ class recording {
 ///
 /// It offers asynchronous operations only. The next layer's rules for threads apply. It must not be
 /// moved or destroyed while an operation is in flight.
+/// \snippet streams.cpp recording_stream
 ///
 /// \tparam NextLayer The next layer, which `recording_stream<S&>` refers to and does not own.
 ///

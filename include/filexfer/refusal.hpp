@@ -19,7 +19,7 @@ namespace filexfer {
 
 namespace detail {
 
-inline constexpr std::array<std::pair<errc, std::string_view>, 18> wire_codes{{
+inline constexpr std::array<std::pair<errc, std::string_view>, 19> wire_codes{{
     {errc::unknown_command, "unknown-command"},
     {errc::bad_request, "bad-request"},
     {errc::line_too_long, "line-too-long"},
@@ -38,11 +38,13 @@ inline constexpr std::array<std::pair<errc, std::string_view>, 18> wire_codes{{
     {errc::busy, "busy"},
     {errc::timeout, "timeout"},
     {errc::shutting_down, "shutting-down"},
+    {errc::denied, "denied"},
 }};
 
 }  // namespace detail
 
 /// Maps an error to the refusal that reports it to a peer.
+/// \snippet protocol.cpp to_refusal
 ///
 /// \param ec  An error of the library, a store or the operating system.
 /// \return Itself if it is a refusal of section 8; `errc::no_space` or `errc::bad_name` for the
@@ -76,6 +78,7 @@ inline std::string format_error(errc refusal, std::string_view text) {
 }
 
 /// Recognizes an ERROR line (section 3).
+/// \snippet protocol.cpp error_line
 ///
 /// \param line  A reply, without its LF.
 /// \return The refusal, `errc::refused` for an unknown code; nothing if the line is no ERROR line.

@@ -30,6 +30,7 @@ namespace filexfer {
 /// Reading blocks until the server has answered, so it must not be done on a thread of the pool's
 /// context or of its work executor. The bytes are not verified; a caller that reads all of them can
 /// compare their digest with the file's id.
+/// \snippet files.cpp remote_source
 ///
 /// \tparam Pool  A `transfer_pool`.
 template <class Pool>
@@ -41,7 +42,11 @@ class remote_source {
   /// \param pool  Must outlive the source.
   /// \param file  The file's entry in the server's list.
   remote_source(Pool& pool, const listed_file& file)
-      : pool_{&pool}, id_{file.id}, size_{file.size}, modified_{file.modified} {}
+      : pool_{&pool},
+        id_{file.id},
+        size_{file.size},
+        modified_{file.modified},
+        executable_{file.executable} {}
 
   /// \return The size in bytes, according to the list.
   std::uint64_t size() const noexcept { return size_; }
@@ -49,6 +54,8 @@ class remote_source {
   static bool may_block() noexcept { return true; }
   /// \return The modification time, if the list had it.
   std::optional<file_time> modified() const noexcept { return modified_; }
+  /// \return Whether the file may be executed, if the list had it.
+  std::optional<bool> executable() const noexcept { return executable_; }
 
   /// Reads the next bytes.
   ///
@@ -127,6 +134,7 @@ class remote_source {
   any_digest id_;
   std::uint64_t size_;
   std::optional<file_time> modified_;
+  std::optional<bool> executable_;
   std::uint64_t position_ = 0;
   std::uint64_t requested_ = 0;  ///< Offset of the first byte that was not requested yet.
   std::vector<std::byte> part_;
@@ -135,6 +143,7 @@ class remote_source {
 };
 
 /// A file at the server of one pool as an `upload_element` for the pool of another server.
+/// \snippet files.cpp remote_file
 ///
 /// \tparam Pool  The `transfer_pool` to read from.
 template <class Pool>

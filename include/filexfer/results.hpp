@@ -24,6 +24,8 @@ struct upload_request {
   /// (`errc::mismatch`).
   std::optional<Digest> expected{};
   std::optional<file_time> modified{};  ///< Kept with the name by a server that keeps times.
+  /// Whether the file may be executed; kept with the name by a server that keeps this.
+  std::optional<bool> executable{};
   /// A random token, see `is_resume_token`, to resume this upload with if the connection is lost:
   /// another upload of the same file with the same token and `expected` sends what is missing.
   /// Empty for none.
@@ -35,12 +37,12 @@ struct upload_request {
 /// \tparam Digest  The type of ids.
 template <class Digest>
 struct upload_result {
-  Digest computed_here{};   ///< Over the bytes that were sent.
-  Digest computed_there{};  ///< By the server, over the bytes that it stored: the file's id.
-  /// False if the server held all bytes already, and only the name was added; then `computed_here`
+  Digest local_digest{};   ///< Over the bytes that were sent.
+  Digest remote_digest{};  ///< By the server, over the bytes that it stored: the file's id.
+  /// False if the server held all bytes already, and only the name was added; then `local_digest`
   /// is the digest that the caller expected.
   bool sent = true;
-  /// Bytes that the server kept from an earlier attempt; if there were any, `computed_here` is the
+  /// Bytes that the server kept from an earlier attempt; if there were any, `local_digest` is the
   /// digest that the caller expected.
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;  ///< Bytes that were sent, also after a failure.
@@ -52,7 +54,7 @@ struct upload_result {
 template <class Digest>
 struct download_result {
   file_info<Digest> file;   ///< As the server announced it; `file.id` is the id requested.
-  Digest computed_here{};   ///< Over the bytes that arrived, and those that the sink held.
+  Digest local_digest{};    ///< Over the bytes that arrived, and those that the sink held.
   std::uint64_t bytes = 0;  ///< Bytes that arrived, also after a failure.
 };
 

@@ -4,9 +4,8 @@
 /// \file
 /// The server side of one connection.
 
-#include <filexfer/detail/driver/async_run.hpp>
-#include <filexfer/detail/driver/run.hpp>
 #include <filexfer/detail/flow/session_flow.hpp>
+#include <filexfer/authorizer.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
@@ -14,11 +13,11 @@
 #include <filexfer/session_event.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/stream.hpp>
+#include <filexfer/stream_layer.hpp>
 
-#include <asio/any_io_executor.hpp>
-#include <asio/async_result.hpp>
 #include <asio/steady_timer.hpp>
 
+#include <optional>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -33,13 +32,12 @@ namespace filexfer {
 /// \tparam Timer   measures the deadlines, and how long a command takes.
 template <class Stream, class Store, hasher Hasher = md5, class Timer = asio::steady_timer>
   requires file_store<Store, typename Hasher::digest_type>
-class session {
+class session : public stream_layer<Stream, Timer> {
+  using layer = stream_layer<Stream, Timer>;
+
  public:
-  using next_layer_type = std::remove_reference_t<Stream>;  ///< The stream.
-  /// The stream's executor.
-  using executor_type = typename detail::executor_of<next_layer_type>::type;
-  /// The completion token of `async_run`, unless another is given.
-  using default_token = asio::default_completion_token_t<executor_type>;
+  using typename layer::default_token;
+  using typename layer::next_layer_type;
 
   /// Takes or refers to a stream.
   ///
@@ -47,43 +45,37 @@ class session {
   /// \param store    must outlive the session.
   /// \param options  limits, buffer sizes and what the client may do.
   session(Stream&& stream, Store& store, const session_options& options = {})
-      : stream_{std::forward<Stream>(stream)}, flow_{state_, store} {
-    state_.options = options;
-    state_.connection.chunk_size = options.chunk_size;
-    state_.connection.small_file_size = options.small_file_size;
-    state_.connection.sends_files = file_sending_stream<next_layer_type>;
+      : layer{std::forward<Stream>(stream)}, flow_{state_, store} {
+    this->configure(state_, options);
   }
-
-  /// Neither copied nor moved: its operation refers to the session.
-  session(const session&) = delete;
-  session& operator=(const session&) = delete;
-
-  /// \return the stream.
-  next_layer_type& next_layer() noexcept { return stream_; }
-  /// \return the stream.
-  const next_layer_type& next_layer() const noexcept { return stream_; }
-
-  /// \return the stream's executor, where the handler runs if it has no associated one.
-  executor_type get_executor() noexcept
-    requires async_stream<next_layer_type>
-  {
-    return stream_.get_executor();
-  }
-
-  /// Sets where `async_run` hashes, and does disk work that can stall. Without it that is done on
-  /// the handler's executor. To be called before `async_run`.
-  ///
-  /// \param executor  a thread pool's. Join the pool before the stream's context is destroyed.
-  void work_executor(asio::any_io_executor executor) { work_executor_ = std::move(executor); }
 
   /// Sets a callback for commands. To be called before `run` or `async_run`.
+  /// \snippet session.cpp observe
   ///
   /// \param observer  called for every command that has ended, and for an error between commands.
   void observe(session_observer observer) {
-    state_.on_start = [this] { started_ = Timer::clock_type::now(); };
+    state_.on_start = [this] {
+      started_ = Timer::clock_type::now();
+      has_received_line_ = true;
+    };
     state_.on_end = [this, observer = std::move(observer)](session_event event) {
       event.elapsed = Timer::clock_type::now() - started_;
+      event.from_silent_peer = !has_received_line_ && state_.connection.in.empty() &&
+                               event.error != errc::line_too_long;  // which was dropped
       observer(event);
+    };
+  }
+
+  /// Has each request allowed or refused by the owner. To be called before `run` or `async_run`.
+  /// \snippet session.cpp authorize
+  ///
+  /// \param decide  called on the session's executor, with what is known of the peer at its first
+  ///        request.
+  void authorize(authorizer decide) {
+    state_.authorize = [this, decide = std::move(decide)](const access_request& request,
+                                                          access_answer answer) {
+      if (!peer_) peer_ = identify_peer(this->next_layer());
+      decide(*peer_, request, std::move(answer));
     };
   }
 
@@ -104,13 +96,13 @@ class session {
   /// - `std::errc::not_enough_memory`.
   ///
   /// Other refusals are not errors here: the connection continues.
+  /// \snippet session.cpp run
   ///
   /// \param ec  receives the error.
   void run(std::error_code& ec = throws())
     requires sync_stream<next_layer_type>
   {
-    const auto call = [this](std::error_code& error) { detail::run(stream_, make_flow(), error); };
-    detail::call_or_throw(call, ec);
+    this->run_flow(make_flow(), ec);
   }
 
   /// Asynchronous form of `run`, with the deadlines of `session_options::limits`. The session and
@@ -121,6 +113,7 @@ class session {
   /// operation, waits for work in progress, and completes with `asio::error::operation_aborted`. An
   /// upload whose bytes were not all stored is then not listed (what arrived under a resume token
   /// may be kept); one whose reply was about to be sent may be.
+  /// \snippet session.cpp async_run
   ///
   /// \param token  for a handler `void(std::error_code)`, whose associated executor, allocator and
   ///        cancellation slot are used.
@@ -129,8 +122,7 @@ class session {
   auto async_run(Token&& token = default_token())
     requires async_stream<next_layer_type>
   {
-    return detail::async_run<Timer>(stream_, {state_.options.limits, work_executor_}, make_flow(),
-                                    std::forward<Token>(token));
+    return this->async_run_flow(make_flow(), state_.options.limits, std::forward<Token>(token));
   }
 
  private:
@@ -138,11 +130,11 @@ class session {
     return [this](std::error_code& ec) { return flow_.serve(ec); };
   }
 
-  Stream stream_;
+  std::optional<peer_identity> peer_;  ///< Set when it is first needed.
   detail::session_state state_;
   detail::session_flow<Store, Hasher> flow_;
-  asio::any_io_executor work_executor_;
   typename Timer::time_point started_{};
+  bool has_received_line_ = false;
 };
 
 /// Owns an rvalue stream, refers to an lvalue.

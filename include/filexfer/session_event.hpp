@@ -27,13 +27,23 @@ struct session_event {
   std::error_code error{};
   /// The store's error behind `error`, such as behind `errc::io`, if any.
   std::error_code cause{};
-  /// Since the command line arrived; for small uploads committed together, since the latest one.
+  /// Since the command line arrived; for requests that were answered together, since the
+  /// latest one.
   std::chrono::nanoseconds elapsed{0};
+  /// Whether the connection failed before the peer had sent a single byte, as the checks of load
+  /// balancers leave it.
+  bool from_silent_peer = false;
 };
 
 /// Receives a session's events. Called on the session's executor, between two steps; it must not
 /// throw.
 using session_observer = std::function<void(const session_event&)>;
+
+/// Called with the peer's address for every command that has ended, and (with an empty
+/// `session_event::verb`) for every connection that failed between commands, was rejected, or could
+/// not be accepted (then without an address). Called from any thread that runs the context, from
+/// several at once; it must not throw.
+using server_observer = std::function<void(const std::string& peer, const session_event& event)>;
 
 }  // namespace filexfer
 

@@ -17,6 +17,7 @@
 namespace filexfer {
 
 /// Formats a time for a log.
+/// \snippet values.cpp format_timestamp
 ///
 /// \param time  The time.
 /// \return The time in UTC as in ISO 8601: `2026-11-28T22:13:01Z`.
@@ -50,6 +51,8 @@ inline std::string format_bytes(const session_event& event) {
 /// Formats an event for a log. Text from the peer is escaped.
 ///
 ///     2026-11-28T22:13:01Z 127.0.0.1:9 UPLOAD "a" 5 bytes <id> 0.001 s 0.0 MB/s
+///
+/// \snippet values.cpp format_event
 ///
 /// \param time  When the command ended.
 /// \param peer  The peer's address, as `server::observe` reports it; if empty, `-` is written.

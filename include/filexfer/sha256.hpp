@@ -14,6 +14,7 @@
 namespace filexfer {
 
 /// Computes SHA-256, a `hasher`. Ids have 64 hex digits; no two files with the same id are known.
+/// \snippet digests.cpp sha256
 class sha256 : public detail::cryptopp_hasher<CryptoPP::SHA256> {
  public:
   /// \return The name of the digest in a FEATURES reply.

@@ -6,6 +6,7 @@
 
 #include <filexfer/connector.hpp>
 #include <filexfer/stream.hpp>
+#include <filexfer/tls_context.hpp>
 
 #include <asio/buffer.hpp>
 #include <asio/cancellation_type.hpp>
@@ -20,6 +21,7 @@
 #include <asio/ssl/stream.hpp>
 #include <asio/ssl/stream_base.hpp>
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -27,15 +29,35 @@
 #include <system_error>
 #include <utility>
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 
 namespace filexfer {
+namespace detail {
+
+/// The subject of the peer's certificate, if it was verified.
+inline std::string verified_subject(const SSL* tls) {
+  const bool is_verified =
+      (SSL_get_verify_mode(tls) & SSL_VERIFY_PEER) != 0 && SSL_get_verify_result(tls) == X509_V_OK;
+  if (!is_verified) return {};
+  const std::unique_ptr<X509, decltype(&X509_free)> peer{SSL_get_peer_certificate(tls), X509_free};
+  const std::unique_ptr<BIO, decltype(&BIO_free)> text{BIO_new(BIO_s_mem()), BIO_free};
+  if (!peer || !text) return {};
+  X509_NAME_print_ex(text.get(), X509_get_subject_name(peer.get()), 0, XN_FLAG_RFC2253);
+  std::string subject(BIO_ctrl_pending(text.get()), '\0');
+  BIO_read(text.get(), subject.data(), static_cast<int>(subject.size()));
+  return subject;
+}
+
+}  // namespace detail
 
 /// Asio's TLS stream. Its first read or write includes the handshake, so that one deadline covers
 /// both, and its close tells the peer that nothing was cut off. Until the handshake has completed,
 /// only one operation may be in flight, and the stream must not be moved.
+/// \snippet tls.cpp tls_stream
 /// \tparam Socket The socket.
 template <class Socket>
 class tls_stream {
@@ -48,6 +70,14 @@ class tls_stream {
   tls_stream(Socket socket, asio::ssl::context& context,
              asio::ssl::stream_base::handshake_type side)
       : stream_{std::make_unique<secured>(std::move(socket), context)}, side_{side} {}
+
+  /// \param socket,side As above.
+  /// \param context The context, which the stream shares, such as `reloadable_context::current()`.
+  tls_stream(Socket socket, std::shared_ptr<asio::ssl::context> context,
+             asio::ssl::stream_base::handshake_type side)
+      : context_{std::move(context)},
+        stream_{std::make_unique<secured>(std::move(socket), *context_)},
+        side_{side} {}
 
   tls_stream(tls_stream&&) noexcept = default;  ///< A moved-from stream can only be destroyed.
   tls_stream& operator=(tls_stream&&) = delete;
@@ -65,11 +95,20 @@ class tls_stream {
   /// \return OpenSSL's handle, to configure before the handshake, and to query after it.
   SSL* native_ssl_handle() { return stream_->native_handle(); }
 
+  /// \return The subject of the peer's certificate as in RFC 2253, such as `CN=alice,O=Example`, in
+  /// ASCII; empty before the handshake has completed, and if the peer has presented none, or the
+  /// context does not verify it. Not to be called during a read or write on another thread.
+  std::string peer_subject() const {
+    const bool is_done = state_ == state::established || state_ == state::ended;
+    return is_done ? detail::verified_subject(stream_->native_handle()) : std::string{};
+  }
+
   /// Starts an asynchronous read, after the handshake if that is still to be done.
   /// Handler: `void(std::error_code, std::size_t bytes)`. Errors: `asio::error::eof` if the peer
   /// has ended TLS; `asio::ssl::error::stream_truncated` if it only closed the connection; those of
-  /// OpenSSL (`asio::error::get_ssl_category()`) and the socket; `asio::error::not_connected` if an
-  /// earlier handshake failed. Cancellation: terminal; the stream can then only be closed.
+  /// OpenSSL (`asio::error::get_ssl_category()`) and the socket; `certificate_category()`'s if the
+  /// peer's certificate is rejected; `asio::error::not_connected` if an earlier handshake failed.
+  /// Cancellation: terminal; the stream can then only be closed.
   /// \param buffers The buffers, whose memory must remain valid until the handler is called.
   /// \param token The completion token.
   /// \return Determined by the completion token.
@@ -92,6 +131,7 @@ class tls_stream {
   }
 
   /// Performs the handshake alone. Handler, errors and cancellation: as a read of 0 bytes.
+  /// \snippet tls.cpp async_handshake
   /// \param token The completion token.
   /// \return Determined by the completion token.
   template <class Token>
@@ -128,6 +168,7 @@ class tls_stream {
     template <class Self>
     void operator()(Self& self, std::error_code ec = {}, std::size_t bytes = 0) {
       if (started_) return self.complete(ec, bytes);
+      if (refusal_) return drain(self, ec, bytes);
       switch (tls_.state_) {
         case state::initial: return begin(self);
         case state::failed: return fail(self);
@@ -136,10 +177,7 @@ class tls_stream {
             ec = asio::error::operation_aborted;
           }
           tls_.state_ = ec ? state::failed : state::established;
-          if (ec) {
-            tls_.refuse_plain_client(ec);
-            return self.complete(ec, 0);
-          }
+          if (ec) return refuse(self, ec);
           break;
         case state::established:
         case state::ended: break;
@@ -159,6 +197,31 @@ class tls_stream {
       stream.async_handshake(side, std::move(self));
     }
 
+    /// A server reads on until the client has closed: bytes that nobody reads would make the system
+    /// reset the connection, and the client might not see the alert.
+    template <class Self>
+    void refuse(Self& self, std::error_code ec) {
+      const bool is_answered = ec.category() == asio::error::get_ssl_category() &&
+                               tls_.side_ == asio::ssl::stream_base::server;
+      if (!is_answered) return self.complete(tls_.with_rejection(ec), 0);
+      tls_.refuse_plain_client(ec);
+      std::error_code ignored;
+      tls_.stream_->lowest_layer().shutdown(asio::socket_base::shutdown_send, ignored);
+      refusal_ = std::make_unique<refusal>();
+      refusal_->reason = tls_.with_rejection(ec);
+      drain(self, {}, 0);
+    }
+
+    template <class Self>
+    void drain(Self& self, std::error_code ec, std::size_t bytes) {
+      constexpr std::size_t max_size = std::size_t{64} * 1024;
+      refusal_->size += bytes;
+      if (ec || refusal_->size > max_size) return self.complete(refusal_->reason, 0);
+      Socket& socket = tls_.stream_->next_layer();
+      const auto buffer = asio::buffer(refusal_->buffer);
+      socket.async_read_some(buffer, std::move(self));
+    }
+
     /// Posts, so as not to complete inside the initiating function.
     template <class Self>
     void fail(Self& self) {
@@ -167,16 +230,31 @@ class tls_stream {
       asio::post(executor, std::move(self));
     }
 
+    struct refusal {
+      std::error_code reason;
+      std::size_t size = 0;  ///< Of what has been read since.
+      std::array<char, 1024> buffer;
+    };
+
     tls_stream& tls_;
     Start start_;
     bool started_ = false;
     bool posted_ = false;
+    std::unique_ptr<refusal> refusal_;  ///< Set once a server has refused the client.
   };
 
   template <class Start, class Token>
   auto after_handshake(Start start, Token&& token) {
     return asio::async_compose<Token, void(std::error_code, std::size_t)>(
         operation<Start>{*this, std::move(start)}, token, *stream_);
+  }
+
+  /// Returns why the peer's certificate was rejected, if that is what `ec` means.
+  std::error_code with_rejection(std::error_code ec) {
+    const long result = SSL_get_verify_result(native_ssl_handle());
+    const bool is_tls_error = ec.category() == asio::error::get_ssl_category();
+    if (!is_tls_error || result == X509_V_OK) return ec;
+    return {static_cast<int>(result), certificate_category()};
   }
 
   void refuse_plain_client(std::error_code ec) {
@@ -199,18 +277,13 @@ class tls_stream {
     stream_->shutdown(ignored);
   }
 
+  std::shared_ptr<asio::ssl::context> context_;  ///< Null if its owner is somebody else.
   std::unique_ptr<secured> stream_;
   asio::ssl::stream_base::handshake_type side_;
   state state_ = state::initial;
 };
 
 namespace detail {
-
-class certificate_category_impl final : public std::error_category {
- public:
-  const char* name() const noexcept override { return "filexfer.certificate"; }
-  std::string message(int value) const override { return X509_verify_cert_error_string(value); }
-};
 
 /// False if no certificate can be for `host`. A name is sent to the server, which may have several.
 inline bool expect_host(SSL* tls, const std::string& host) {
@@ -220,55 +293,10 @@ inline bool expect_host(SSL* tls, const std::string& host) {
   return SSL_set1_host(tls, host.c_str()) == 1 && SSL_set_tlsext_host_name(tls, host.c_str()) == 1;
 }
 
-inline asio::ssl::context make_tls_context(asio::ssl::context::method method) {
-  asio::ssl::context made{method};
-  SSL_CTX_set_min_proto_version(made.native_handle(), TLS1_2_VERSION);
-  return made;
-}
-
-inline void throw_unreadable(std::error_code ec, const std::string& file, const char* problem) {
-  if (ec) throw std::system_error{ec, file + problem};
-}
-
 }  // namespace detail
 
-/// \return The category `filexfer.certificate` of rejections: OpenSSL's `X509_V_ERR_...`.
-inline const std::error_category& certificate_category() noexcept {
-  static const detail::certificate_category_impl category;
-  return category;
-}
-
-/// Makes a context for servers, for TLS 1.2 and later.
-/// \param certificate,key PEM files: the certificate, followed by its issuers'; the private key.
-/// \return The context.
-/// \throws std::system_error A file can't be read, or the key is not that certificate's.
-inline asio::ssl::context make_server_context(const std::string& certificate,
-                                              const std::string& key) {
-  auto made = detail::make_tls_context(asio::ssl::context::tls_server);
-  std::error_code ec;
-  made.use_certificate_chain_file(certificate, ec);
-  detail::throw_unreadable(ec, certificate, ": no certificate can be read there");
-  made.use_private_key_file(key, asio::ssl::context::pem, ec);
-  detail::throw_unreadable(ec, key, ": not the key of that certificate");
-  return made;
-}
-
-/// Makes a context for clients, for TLS 1.2 and later, which verifies the server's certificate.
-/// \param trusted A PEM file of the certificates to trust; if empty, the system's are trusted.
-/// \return The context.
-/// \throws std::system_error The certificates can't be read.
-inline asio::ssl::context make_client_context(const std::string& trusted = {}) {
-  auto made = detail::make_tls_context(asio::ssl::context::tls_client);
-  made.set_verify_mode(asio::ssl::verify_peer);
-  std::error_code ec;
-  if (trusted.empty()) made.set_default_verify_paths(ec);
-  else made.load_verify_file(trusted, ec);
-  detail::throw_unreadable(ec, trusted.empty() ? "the system's store" : trusted,
-                           ": no certificates can be read there");
-  return made;
-}
-
 /// A TLS connector, for servers whose certificate is for the host. It must outlive its streams.
+/// \snippet tls.cpp tls_connector
 class tls_connector {
  public:
   using stream_type = tls_stream<asio::ip::tcp::socket>;  ///< The type of its streams.
@@ -287,8 +315,7 @@ class tls_connector {
 
   /// Connects, and performs the handshake. Handler: `void(std::error_code, stream_type)`.
   /// Errors: those of `tcp_connector`; `EINVAL` if no certificate can be for the host;
-  /// `certificate_category()`'s if the server's certificate is rejected; else those of
-  /// `tls_stream::async_handshake`. Cancellation: terminal, as for `tcp_connector`.
+  /// else those of `tls_stream::async_handshake`. Cancellation: terminal, as for `tcp_connector`.
   /// \param token The completion token.
   /// \return Determined by the completion token.
   template <class Token>
@@ -323,8 +350,6 @@ class tls_connector {
 
     template <class Self>
     void operator()(Self& self, std::error_code ec, std::size_t) {
-      const long verified = SSL_get_verify_result(stream_->native_ssl_handle());
-      if (ec && verified != X509_V_OK) ec = {static_cast<int>(verified), certificate_category()};
       stream_type stream = std::move(*stream_);
       stream_.reset();
       self.complete(ec, std::move(stream));

@@ -32,7 +32,7 @@ namespace filexfer {
 /// For how long, and how often, a failed transfer is retried.
 struct retry_policy {
   /// For how long to retry, counted from the last progress; 0 for a single attempt.
-  std::chrono::milliseconds patience{std::chrono::seconds{30}};
+  std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
   /// The first pause; it doubles with each attempt without progress.
   std::chrono::milliseconds first_pause{100};
   std::chrono::milliseconds longest_pause{std::chrono::seconds{5}};  ///< The longest pause.
@@ -40,6 +40,7 @@ struct retry_policy {
 
 /// Whether another attempt can succeed: after a broken connection, or a refusal that is
 /// `condition::may_pass`; not after cancellation, nor after an error of the caller's own.
+/// \snippet transfer.cpp retry_schedule
 ///
 /// \param ec,origin  how the last attempt ended, and where the error arose.
 /// \return whether to retry.
@@ -51,6 +52,7 @@ inline bool is_retryable(std::error_code ec, failure_origin origin) noexcept {
 
 /// The backoff between attempts. The pauses grow, and are shortened at random by up to half, so
 /// that many clients do not reconnect at the same time.
+/// \snippet transfer.cpp retry_schedule
 ///
 /// \tparam Clock  measures the time since the last progress.
 template <class Clock = std::chrono::steady_clock>
@@ -70,10 +72,10 @@ class retry_schedule {
     last_progress_ = Clock::now();
   }
 
-  /// \return the pause before another attempt; nothing after `retry_policy::patience` without
+  /// \return the pause before another attempt; nothing after `retry_policy::retry_for` without
   /// progress.
   std::optional<std::chrono::milliseconds> next() {
-    if (Clock::now() - last_progress_ >= policy_.patience) return std::nullopt;
+    if (Clock::now() - last_progress_ >= policy_.retry_for) return std::nullopt;
     const auto longest = std::exchange(pause_, std::min(2 * pause_, policy_.longest_pause)).count();
     std::uniform_int_distribution<std::chrono::milliseconds::rep> pauses{longest / 2, longest};
     return std::chrono::milliseconds{pauses(random_)};
@@ -90,6 +92,7 @@ class retry_schedule {
 ///
 /// Errors: those of the source; `errc::short_source` if it ends before its size;
 /// `errc::source_changed` if a `guarded_source` has changed meanwhile.
+/// \snippet transfer.cpp hash_of
 ///
 /// \tparam Hasher  computes the digest.
 /// \param source  read from its beginning.
@@ -123,6 +126,7 @@ typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
 ///
 /// For each attempt call `next`, connect, pass the request to `client::upload` or `async_upload`,
 /// and if that fails, call `may_pass`.
+/// \snippet transfer.cpp upload_attempts
 ///
 /// \tparam Hasher  computes the server's kind of digest.
 /// \tparam Source  read again for each attempt.
@@ -189,6 +193,7 @@ class upload_attempts {
 /// whole file each time.
 ///
 /// Errors: that of the last attempt, of `connect` or `client::upload`; those of `hash_of`.
+/// \snippet transfer.cpp upload_with_retries
 ///
 /// \tparam Hasher  computes the server's kind of digest.
 /// \param connect  called with an `std::error_code&` for each attempt; returns a connected stream,

@@ -6,9 +6,10 @@
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/download_job.hpp>
+#include <filexfer/detail/pool/job_operation.hpp>
 #include <filexfer/detail/pool/mirror.hpp>
 #include <filexfer/detail/pool/query_job.hpp>
-#include <filexfer/detail/pool/read_job.hpp>
+#include <filexfer/detail/pool/request_job.hpp>
 #include <filexfer/detail/pool/upload_job.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/connector.hpp>
@@ -22,14 +23,10 @@
 #include <filexfer/transfer_types.hpp>
 
 #include <asio/any_io_executor.hpp>
-#include <asio/associated_allocator.hpp>
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/compose.hpp>
 #include <asio/dispatch.hpp>
-#include <asio/post.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -37,70 +34,12 @@
 #include <functional>
 #include <memory>
 #include <ranges>
+#include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 namespace filexfer {
-
-namespace detail {
-
-/// Passes an argument through a completion token: some tokens copy what they are given. An lvalue
-/// is referred to, anything else is moved.
-template <class T>
-struct argument {
-  T held;
-  T&& take() { return std::forward<T>(held); }
-};
-
-/// A job with the completion handler of its operation.
-template <class Job, class Handler>
-class job_operation final : public Job {
- public:
-  using executor = asio::associated_executor_t<Handler, pool_strand>;
-
-  template <class Core, class... Args>
-  job_operation(Handler&& handler, const Core& core, Args&&... args)
-      : Job{core, std::forward<Args>(args)...},
-        guard_{asio::get_associated_executor(handler, core->strand)},
-        handler_{std::move(handler)} {}
-
-  /// Connects the handler's cancellation slot to the job. Its signal may be emitted on any thread.
-  void assign_slot(const pool_strand& strand) {
-    auto slot = asio::get_associated_cancellation_slot(handler_);
-    if (!slot.is_connected()) return;
-    slot.assign([weak = std::weak_ptr<job_base>{this->shared_from_this()},
-                 strand](asio::cancellation_type type) { dispatch_cancel(strand, weak, type); });
-  }
-
- private:
-  struct completion {
-    using executor_type = executor;
-    using allocator_type = asio::associated_allocator_t<Handler>;
-    executor_type get_executor() const noexcept {
-      return asio::get_associated_executor(handler, fallback);
-    }
-    allocator_type get_allocator() const noexcept {
-      return asio::get_associated_allocator(handler);
-    }
-    void operator()() { std::move(handler)(ec, std::move(result)); }
-    Handler handler;
-    pool_strand fallback;
-    std::error_code ec;
-    typename Job::result_type result;
-  };
-
-  void complete(std::error_code ec, typename Job::result_type result) override {
-    asio::get_associated_cancellation_slot(handler_).clear();
-    const pool_strand strand = this->core().strand;
-    asio::post(strand, completion{std::move(handler_), strand, ec, std::move(result)});
-  }
-
-  work_guard<executor> guard_;
-  Handler handler_;
-};
-
-}  // namespace detail
 
 /// Transfers many files to and from one server, over several connections.
 ///
@@ -127,6 +66,7 @@ class job_operation final : public Job {
 ///
 /// Destroying a pool cancels its jobs; their handlers get `asio::error::operation_aborted`. The
 /// ranges and callbacks of a job must live until its handler is called.
+/// \snippet transfer_pool.cpp transfer_pool
 ///
 /// \tparam Connector  Makes the connections.
 /// \tparam Hashers    For the kinds of digest that a server may have; MD5 and SHA-256 if empty.
@@ -177,6 +117,7 @@ class transfer_pool {
 
   /// Sets the executor for hashing and file access, before the first job. Without one, these are
   /// done on the strand.
+  /// \snippet transfer_pool.cpp work_executor
   /// \param executor  That of a thread pool with two or more threads, which must be joined before
   ///                  the context is destroyed.
   void work_executor(asio::any_io_executor executor) { core_->work_executor = std::move(executor); }
@@ -188,6 +129,7 @@ class transfer_pool {
 
   /// Sets a cache for the digests of local files whose source has a `native_handle()`, before the
   /// first job.
+  /// \snippet transfer_pool.cpp use_digest_cache
   /// \param cache  Must outlive the pool's jobs.
   template <digest_cache Cache>
   void use_digest_cache(Cache& cache) {
@@ -195,12 +137,14 @@ class transfer_pool {
   }
 
   /// Sets a callback for retries and missing connections, before the first job.
+  /// \snippet transfer_pool.cpp on_event
   /// \param callback  `void(const pool_event&)`, called on the strand.
   void on_event(std::function<void(const pool_event&)> callback) {
     core_->on_event = std::move(callback);
   }
 
   /// Sets a callback for the progress of the jobs, before the first job.
+  /// \snippet transfer_pool.cpp on_progress
   /// \param period    The time between two calls while jobs are running. One more call follows when
   ///                  the last job has ended.
   /// \param callback  `void(const transfer_progress::snapshot&)`, called on the strand.
@@ -225,6 +169,8 @@ class transfer_pool {
   ///   reported with it, the others are not reported;
   /// - what `files` or `on_result` threw.
   ///
+  /// \snippet transfer_pool.cpp async_upload
+  ///
   /// \param files      `upload_elements`: an lvalue must live, with its elements, until the handler
   ///                   is called; anything else is moved in.
   /// \param on_result  `void(const file_result<Element>&)`, called on the strand as each file ends.
@@ -242,12 +188,13 @@ class transfer_pool {
   }
 
   /// Uploads those files that the server does not hold. For the others it only adds the name
-  /// (`have`, section 5 of the protocol), and they are reported as not moved. Otherwise as
-  /// `async_upload`.
+  /// (`have`, section 5 of the protocol), and they are reported as not transferred. Otherwise
+  /// as `async_upload`.
   ///
   /// Each file is hashed first, unless its element or the digest cache knows the digest; the server
   /// is asked after at most a batch of files, or about 64 MiB. A file whose source is not seekable
   /// is sent unhashed. If a file has changed since it was hashed, it is hashed again, once.
+  /// \snippet transfer_pool.cpp async_upload_missing
   ///
   /// \param files,on_result,token  As for `async_upload`.
   /// \return As the token determines.
@@ -261,8 +208,9 @@ class transfer_pool {
   }
 
   /// Downloads files (section 6 of the protocol). A file that already exists at its target (see
-  /// `download_element`) is not fetched, and is reported as not moved. An interrupted attempt, also
-  /// one that is cancelled, calls the sink's `keep()`. Otherwise as `async_upload`.
+  /// `download_element`) is not fetched, and is reported as not transferred. An interrupted
+  /// attempt, also one that is cancelled, calls the sink's `keep()`. Otherwise as `async_upload`.
+  /// \snippet transfer_pool.cpp async_download
   ///
   /// \param files            `download_elements`, otherwise as for `async_upload`.
   /// \param on_result,token  As for `async_upload`.
@@ -277,11 +225,12 @@ class transfer_pool {
 
   /// Reports for each file whether the server holds it, that is, its digest under its name. The
   /// server is asked for its list only, which is held in memory. Files are read, unless the digest
-  /// cache knows them. Nothing is retried, and any cancellation is terminal.
+  /// cache knows them. The list is retried. Any cancellation is terminal.
   ///
-  /// A file that the server lacks is reported with `errc::not_found`, and `computed_here` set.
+  /// A file that the server lacks is reported with `errc::not_found`, and `local_digest` set.
   /// Errors: those of `async_list_files`; `errc::too_many_entries` for a list of more than
   /// `client_options::max_entries`; what `files` or `on_result` threw.
+  /// \snippet transfer_pool.cpp async_verify
   ///
   /// \param files,on_result,token  As for `async_upload`.
   /// \return As the token determines.
@@ -302,17 +251,18 @@ class transfer_pool {
   /// no work executor, or the same as `from`; those of `async_list_files` of `from`;
   /// `errc::wrong_digest_kind` if the two servers' digests differ in kind; `errc::too_many_entries`
   /// if the list, which is held in memory, exceeds `client_options::max_entries`.
+  /// \snippet transfer_pool.cpp async_mirror
   ///
   /// \param from       The pool of the other server. Both pools must live, and not be moved, until
   ///                   the handler is called. This pool's work executor waits for the other pool.
-  /// \param wanted     Which of its files. Their times are always included.
+  /// \param wanted     Which of its files. Their attributes are always included.
   /// \param on_result  As for `async_upload`; the elements are `remote_file`s.
   /// \param token      As for `async_upload`.
   /// \return As the token determines.
   template <class From, class OnResult, class Token = default_token>
   auto async_mirror(From& from, list_request wanted, OnResult on_result,
                     Token&& token = default_token()) {
-    wanted.mtime = true;
+    wanted.mtime = wanted.exec = true;
     const auto& work = core_->work_executor;
     const bool waits_for_itself = !work || work == from.work_executor();
     std::error_code refused;
@@ -329,6 +279,7 @@ class transfer_pool {
   ///
   /// Errors: connection errors; `errc::digest_changed` if `id` is not of the server's kind of
   /// digest; those of `client::async_download_range`.
+  /// \snippet transfer_pool.cpp async_read_at
   ///
   /// \param id      The file's id.
   /// \param offset  The first byte.
@@ -343,10 +294,30 @@ class transfer_pool {
                                               std::uint64_t{offset}, std::size_t{length});
   }
 
-  /// Lists the server's files (section 4 of the protocol), without holding the list. Nothing is
-  /// retried, and any cancellation is terminal.
+  /// Takes a name off a file (section 7a of the protocol), with retries; the file's last name takes
+  /// the file with it. Any cancellation is terminal.
+  ///
+  /// Errors: connection errors; `errc::digest_changed` if `id` is not of the server's kind of
+  /// digest; those of `client::async_remove`.
+  /// \snippet removals.cpp pool_async_remove
+  ///
+  /// \param id     The file's id.
+  /// \param name   The name to remove.
+  /// \param token  For a handler `void(std::error_code, bool found)`, otherwise as for
+  ///               `async_upload`. If a retry was needed, `found` is false although the name may
+  ///               have been removed by the first attempt.
+  /// \return As the token determines.
+  template <class Token = default_token>
+  auto async_remove(const any_digest& id, std::string name, Token&& token = default_token()) {
+    return start<detail::remove_job<core_type>>(std::forward<Token>(token), any_digest{id},
+                                                std::move(name));
+  }
+
+  /// Lists the server's files (section 4 of the protocol), without holding the list, with retries
+  /// until the first entry has arrived. Any cancellation is terminal.
   ///
   /// Errors: connection errors; those of `client::async_list_files`; what `on_entry` set or threw.
+  /// \snippet transfer_pool.cpp async_list_files
   ///
   /// \param wanted    Which files, and whether with their times.
   /// \param on_entry  `void(const listed_file&)` or `void(const listed_file&, std::error_code&)`,
@@ -362,10 +333,11 @@ class transfer_pool {
                                               std::move(callback));
   }
 
-  /// Makes a connection unless one is idle, and returns the features that the server reported on
-  /// the latest one (section 7 of the protocol). Any cancellation is terminal.
+  /// Makes a connection unless one is idle, with retries, and returns the features that the server
+  /// reported on the latest one (section 7 of the protocol). Any cancellation is terminal.
   ///
   /// Errors: connection errors.
+  /// \snippet transfer_pool.cpp async_features
   ///
   /// \param token  For a handler `void(std::error_code, server_features)`, otherwise as for
   ///               `async_upload`.
@@ -380,6 +352,7 @@ class transfer_pool {
   /// cancellation is terminal.
   ///
   /// Errors: what `files` threw.
+  /// \snippet transfer_pool.cpp async_count
   ///
   /// \param files  As for `async_upload`.
   /// \param token  For a handler `void(std::error_code, std::uint64_t files)`, otherwise as for
@@ -403,18 +376,7 @@ class transfer_pool {
  private:
   template <class Job, class Token, class... Args>
   auto start(Token&& token, Args&&... args) {
-    auto initiate = [core = core_](auto&& handler, auto... arguments) {
-      using handler_type = std::decay_t<decltype(handler)>;
-      using operation = detail::job_operation<Job, handler_type>;
-      const auto allocator = asio::get_associated_allocator(handler);
-      const auto job = std::allocate_shared<operation>(
-          allocator, handler_type(std::forward<decltype(handler)>(handler)), core,
-          arguments.take()...);
-      job->assign_slot(core->strand);
-      detail::post_start(core->strand, job);
-    };
-    return asio::async_initiate<Token, void(std::error_code, typename Job::result_type)>(
-        std::move(initiate), token, detail::argument<Args>{std::forward<Args>(args)}...);
+    return detail::start_job<Job>(core_, std::forward<Token>(token), std::forward<Args>(args)...);
   }
 
   std::shared_ptr<core_type> core_;

@@ -19,6 +19,7 @@
 namespace filexfer {
 
 /// Counts a job's files and bytes, over all of its connections. Thread-safe.
+/// \snippet values.cpp format_progress
 class transfer_progress {
  public:
   /// The counters at one time.
@@ -63,7 +64,7 @@ class transfer_progress {
     if (expected) bytes_known_ -= static_cast<std::int64_t>(*expected);
     else --sizes_unknown_;
   }
-  void add_moved(std::uint64_t bytes) {
+  void add_bytes(std::uint64_t bytes) {
     const std::lock_guard lock{mutex_};
     bytes_ += bytes;
   }
@@ -88,6 +89,7 @@ class transfer_progress {
 };
 
 /// The rate of a job over the last five seconds. To be updated regularly.
+/// \snippet values.cpp format_progress
 class transfer_rate {
  public:
   /// \param bytes  Bytes moved already.
@@ -116,6 +118,7 @@ class transfer_rate {
 
 /// Formats a line for people: `12 of 150 files  3.4 MB of 80.1 MB  12 MB/s  0:06 left`. A `+` marks
 /// totals that are not complete yet. For a single file the number of files is left out.
+/// \snippet values.cpp format_progress
 ///
 /// \param now               The counters.
 /// \param bytes_per_second  The current rate; 0 if unknown.
@@ -138,6 +141,7 @@ inline std::string format_progress(const transfer_progress::snapshot& now,
 
 /// Counts one file in a `transfer_progress`, over all attempts at it. The file has ended when this
 /// is destroyed. Not thread-safe.
+/// \snippet values.cpp file_progress
 class file_progress {
  public:
   /// \param job       Must outlive this.
@@ -168,10 +172,10 @@ class file_progress {
   /// Counts bytes that have moved, at the position. Ignored outside of attempts.
   ///
   /// \param bytes  How many.
-  void moved(std::size_t bytes) {
+  void add(std::size_t bytes) {
     if (!active_) return;
     position_ += bytes;
-    if (position_ > furthest_) job_.add_moved(position_ - std::exchange(furthest_, position_));
+    if (position_ > furthest_) job_.add_bytes(position_ - std::exchange(furthest_, position_));
   }
 
   /// Sets the position; the bytes before it need not move. Ignored outside of attempts.

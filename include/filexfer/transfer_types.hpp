@@ -32,6 +32,10 @@ struct pool_options {
   std::chrono::milliseconds retry_for{std::chrono::seconds{30}};
   /// Deadline for making one connection.
   std::chrono::milliseconds connect_timeout{std::chrono::seconds{30}};
+  /// Most bytes per second over all connections of the pool together, in both directions; 0 for no
+  /// limit. Waiting for it does not count as silence: `client.limits` are extended by it. A server
+  /// has its own limits, and by default ends a connection with less than 1024 bytes per second.
+  std::uint64_t max_rate = 0;
   /// Most files in flight per connection if a job may have several. A job with a single connection
   /// has up to `client.max_in_flight`.
   std::size_t max_shared_in_flight = 64;
@@ -65,6 +69,14 @@ using listed_file = file_info<any_digest>;
 /// - `may_retry()`: whether another attempt is possible. False for bytes that can be read only
 ///   once.
 /// - `label()`: the name of the file in events, if not `name()`.
+/// - `resume_token()`: called after `open`; the token under which a server keeps what arrives if
+///   the upload is interrupted, as a `std::string` of 16 to 64 letters, digits, `_` and `-`. It
+///   must be the same for the same bytes, name and server only, no two uploads may use it at a
+///   time, and nobody else may be able to guess it. If empty, or without this member, the token is
+///   random, and only this job can resume the upload.
+/// - `was_interrupted()`: called once, before `open`: whether an earlier job may have left bytes
+///   under that token. If so, the file is hashed first and sent by itself, as only then the server
+///   resumes it. May open the file for a moment.
 template <class E>
 concept upload_element = std::movable<E> && requires(E& e, std::error_code& ec) {
   { e.name() } -> std::convertible_to<std::string>;
@@ -83,7 +95,8 @@ concept upload_element = std::movable<E> && requires(E& e, std::error_code& ec) 
 /// - `size()`: the size in bytes as a `std::optional`. A file of unknown size is not batched.
 /// - `existing(ec)`: the file that is already at the target, as an optional, movable
 ///   `seekable_source`. If its digest is `id()`, nothing is downloaded.
-/// - `settle(ec)`: called if the existing file has that digest, for example to set its time.
+/// - `accept_existing(ec)`: called if the existing file has that digest, for example to set its
+///   time.
 /// - `may_retry()`: whether another attempt is possible. False once bytes were written to where
 ///   they can't be taken back.
 /// - `name()`: the file's name at the server, if known.
@@ -144,13 +157,13 @@ struct transfer_failure {
 /// The result of one file, independent of its element's type. Both digests are set on success, and
 /// with `errc::digest_mismatch`, where they differ.
 struct transfer_outcome {
-  std::size_t index = 0;        ///< Position of the element in its range, from 0.
-  transfer_failure failure{};   ///< Why it failed, if it did.
-  bool moved = false;           ///< On success: false if the target already had the file.
-  any_digest computed_here{};   ///< This side's digest of the file.
-  any_digest computed_there{};  ///< The server's digest of the file; of a download its id.
-  std::uint64_t size = 0;       ///< In bytes; 0 if unknown.
-  std::string name{};           ///< The name at the server; empty if unknown.
+  std::size_t index = 0;       ///< Position of the element in its range, from 0.
+  transfer_failure failure{};  ///< Why it failed, if it did.
+  bool transferred = false;    ///< On success: false if the target already had the file.
+  any_digest local_digest{};   ///< This side's digest of the file.
+  any_digest remote_digest{};  ///< The server's digest of the file; of a download its id.
+  std::uint64_t size = 0;      ///< In bytes; 0 if unknown.
+  std::string name{};          ///< The name at the server; empty if unknown.
 
   /// Whether there was no failure.
   explicit operator bool() const noexcept { return !failure; }
@@ -166,22 +179,23 @@ struct file_result : transfer_outcome {
 
 /// The totals of a job.
 struct transfer_totals {
-  std::uint64_t moved = 0;          ///< Files transferred.
-  std::uint64_t already_there = 0;  ///< Files that the target already had.
-  std::uint64_t failed = 0;         ///< Files reported with a failure.
+  std::uint64_t transferred = 0;      ///< Files transferred.
+  std::uint64_t already_present = 0;  ///< Files that the target already had.
+  std::uint64_t failed = 0;           ///< Files reported with a failure.
+};
+
+/// What a `pool_event` reports.
+enum class pool_event_kind {
+  retrying,           ///< The connection, or the file, is retried after a pause.
+  fewer_connections,  ///< A further connection failed; the job continues. Once per job.
 };
 
 /// A retry, or a connection that a job does without.
 struct pool_event {
-  /// What happened.
-  enum class kind {
-    retrying,           ///< The connection, or the file, is retried after a pause.
-    fewer_connections,  ///< A further connection failed; the job continues. Once per job.
-  };
-  kind what = kind::retrying;  ///< What happened.
-  transfer_failure why{};      ///< The failure that led to it.
-  std::string name{};          ///< The label of the file concerned; empty if there is none.
-  std::size_t index = 0;       ///< That file's position in its range.
+  pool_event_kind kind = pool_event_kind::retrying;  ///< What happened.
+  transfer_failure failure{};                        ///< What led to it.
+  std::string name{};     ///< The label of the file concerned; empty if there is none.
+  std::size_t index = 0;  ///< That file's position in its range.
 };
 
 }  // namespace filexfer

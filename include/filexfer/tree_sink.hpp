@@ -10,7 +10,9 @@
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/options.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/storage.hpp>
 
 #include <cerrno>
@@ -49,9 +51,21 @@ struct made_folder {
   bool kept = false;
 };
 
+/// An open folder below a root, shared by the sinks that use it.
+struct opened_folder {
+  ~opened_folder() {
+    while (!made.empty()) made.pop_back();
+  }
+
+  descriptor folder;
+  /// Those above it, and itself, to which no file has been committed, the deepest last.
+  std::vector<std::shared_ptr<made_folder>> made;
+};
+
 }  // namespace detail
 
 /// An open folder to download into, for any number of sinks on any number of threads.
+/// \snippet tree.cpp tree_root
 class tree_root {
  public:
   /// Opens a folder.
@@ -91,6 +105,9 @@ class tree_root {
   std::mutex mutex_;
   /// Folders that sinks have made and no file was committed to, by name relative to the root.
   std::map<std::string, std::weak_ptr<detail::made_folder>, std::less<>> made_;
+  /// The folder that a sink has opened last, as long as one uses it, and its name.
+  std::weak_ptr<detail::opened_folder> last_;
+  std::string last_name_;
 };
 
 /// Writes files below a folder. Each appears under its name only once it is complete.
@@ -101,7 +118,8 @@ class tree_root {
 /// empty. Otherwise as `file_sink`. It models `announced_sink`.
 ///
 /// A sink writes any number of files, one after the other. Several may share a `tree_root`.
-class tree_sink {
+/// \snippet tree.cpp tree_sink
+class tree_sink : private publication {
  public:
   /// Opens a folder.
   ///
@@ -129,7 +147,7 @@ class tree_sink {
   tree_sink& operator=(const tree_sink&) = delete;
   ~tree_sink() { discard(); }
 
-  /// Opens a file with the name and the time in the server's entry.
+  /// Opens a file with the name and the attributes in the server's entry.
   ///
   /// \param file  The entry.
   /// \param ec    As for `open`.
@@ -137,6 +155,7 @@ class tree_sink {
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     open(file.name, ec);
     if (!ec && file.modified) modified(*file.modified);
+    if (!ec) executable(file.executable.value_or(false));
   }
 
   /// Opens a file for writing. A file that was opened before and not committed is discarded.
@@ -146,8 +165,9 @@ class tree_sink {
   ///              none.
   /// \param ec    Cleared, or set to `errc::bad_name` if the name is not valid; to `ELOOP` if a
   ///              symbolic link is where a folder should be, `ENOTDIR` if anything else is; to
-  ///              `errc::file_exists`, `EISDIR` or `ENOTSUP` as by `file_sink`; else to the
-  ///              system's code, such as `ENAMETOOLONG`. Nothing is left behind then.
+  ///              `errc::file_exists`, `errc::not_private`, `EISDIR` or `ENOTSUP` as by
+  ///              `file_sink`; else to the system's code, such as `ENAMETOOLONG`. Nothing is left
+  ///              behind then.
   void open(std::string_view name, std::string part, std::error_code& ec);
   /// As above, without a part.
   /// \param name  Relative to the folder, components separated by `/`.
@@ -191,6 +211,19 @@ class tree_sink {
     if (file_) file_->modified(time);
   }
 
+  /// Sets whether `commit` flushes, for the files that are opened from now on.
+  /// \param mode  `flush_mode::on` is the default.
+  void flushing(flush_mode mode) noexcept { flushing_ = mode; }
+
+  /// Sets whether the open file may be executed, as `file_sink::executable`.
+  /// \param allowed  False is the default.
+  void executable(bool allowed) noexcept {
+    if (file_) file_->executable(allowed);
+  }
+
+  /// \return As `file_sink::keeps_time`, for the file that was committed last.
+  bool keeps_time() const noexcept { return keeps_time_; }
+
   /// Writes the file's next bytes.
   /// \param bytes  The bytes.
   /// \param ec     Cleared, or set to `EBADF` if no file is open, else as by `file_sink::write`.
@@ -201,7 +234,21 @@ class tree_sink {
 
   /// Publishes the file under its name, and flushes it and the folders that were made for it.
   /// \param ec  Cleared, or set to `EBADF` if no file is open, else as by `file_sink::commit`.
-  void commit(std::error_code& ec);
+  void commit(std::error_code& ec) {
+    publication* const left = begin_commit(ec);
+    if (!ec) filexfer::publish(*left, ec);
+  }
+
+  /// As `file_sink::begin_commit`.
+  /// \param ec  As for `commit`.
+  /// \return What `commit` does then; null if `ec` is set.
+  publication* begin_commit(std::error_code& ec) {
+    ec.clear();
+    if (file_) file_->begin_commit(ec);
+    else ec = detail::system_code(EBADF);
+    if (file_) keeps_time_ = file_->keeps_time();
+    return ec ? nullptr : this;
+  }
 
   /// Removes a file that was opened and not committed, as the destructor and the next `open` do.
   void discard() noexcept {
@@ -210,23 +257,31 @@ class tree_sink {
   }
 
  private:
-  detail::descriptor enter(detail::descriptor folder, std::string_view path, std::string name,
-                           std::error_code& ec);
+  // The steps of a commit.
+  int file() const noexcept override { return file_->file(); }
+  void publish(std::error_code& ec) override { file_->publish(ec); }
+  void append_folders(std::vector<int>& folders) const override;
+  void finish(std::error_code& ec) override;
 
-  /// Closes the file, and releases this sink's share of the folders made for it. Under the lock.
+  std::shared_ptr<detail::opened_folder> open_folder(std::string_view path, std::error_code& ec);
+  void enter(detail::opened_folder& last, std::string_view path, std::string name,
+             std::error_code& ec);
+
+  /// Closes the file, and releases this sink's share of its folder. Under the lock.
   void drop() noexcept {
     file_.reset();
-    if (made_.empty()) return;
-    while (!made_.empty()) made_.pop_back();
+    if (!folder_) return;
+    folder_.reset();
     std::erase_if(root_.made_, [](const auto& made) { return made.second.expired(); });
   }
 
   std::optional<tree_root> own_;
   tree_root& root_;
   on_existing policy_;
-  /// Folders above the open file to which no file has been committed, the deepest last.
-  std::vector<std::shared_ptr<detail::made_folder>> made_;
+  flush_mode flushing_ = flush_mode::on;
+  std::shared_ptr<detail::opened_folder> folder_;  ///< That of the open file.
   std::optional<file_sink> file_;
+  bool keeps_time_ = true;
 };
 
 inline void tree_sink::open(std::string_view name, std::string part, std::error_code& ec) {
@@ -236,37 +291,64 @@ inline void tree_sink::open(std::string_view name, std::string part, std::error_
     ec = errc::bad_name;
     return;
   }
-  auto folder = detail::reopen_folder(root_.folder_.get(), ec);
-  std::string_view left = name;
-  while (!ec && left.find('/') != left.npos) {
-    std::string component = detail::take_component(left);
-    const auto path = name.substr(0, name.size() - left.size() - 1);
-    folder = enter(std::move(folder), path, std::move(component), ec);
+  const auto slash = name.rfind('/');
+  const auto path = slash == name.npos ? std::string_view{} : name.substr(0, slash);
+  const std::string leaf{name.substr(slash + 1)};  // npos + 1 is 0
+  constexpr int attempts = 2;                      // somebody may have removed the shared folder
+  for (int i = 0; i < attempts; ++i) {
+    folder_ = open_folder(path, ec);
+    if (!ec) {
+      file_.emplace(file_sink{{folder_, &folder_->folder}, leaf, policy_, part, ec});
+      file_->flushing(flushing_);
+    }
+    if (!ec) return;
+    const bool removed = ec == std::errc::no_such_file_or_directory;
+    drop();
+    root_.last_.reset();
+    if (!removed) return;
   }
-  if (!ec)
-    file_.emplace(file_sink{std::move(folder), std::string{left}, policy_, std::move(part), ec});
-  if (ec) drop();
 }
 
-/// Opens the folder `name` in `folder`, and makes it if nothing exists there. `path` is its name
-/// relative to the root.
-inline detail::descriptor tree_sink::enter(detail::descriptor folder, std::string_view path,
-                                           std::string name, std::error_code& ec) {
-  const bool made = detail::make_folder(folder.get(), name.c_str(), ec);
+/// Opens the folder `path`, and makes it and those above if they do not exist. Under the lock.
+inline std::shared_ptr<detail::opened_folder> tree_sink::open_folder(std::string_view path,
+                                                                     std::error_code& ec) {
+  ec.clear();
+  if (path == root_.last_name_) {
+    if (auto shared = root_.last_.lock()) return shared;
+  }
+  auto opened = std::make_shared<detail::opened_folder>();
+  opened->folder = detail::reopen_folder(root_.folder_.get(), ec);
+  for (std::string_view left = path; !ec && !left.empty();) {
+    std::string component = detail::take_component(left);
+    const auto above = left.empty() ? path : path.substr(0, path.size() - left.size() - 1);
+    enter(*opened, above, std::move(component), ec);
+  }
   if (ec) return {};
-  auto entered = detail::open_folder(folder.get(), name.c_str(), ec);
+  root_.last_ = opened;
+  root_.last_name_ = path;
+  return opened;
+}
+
+/// Goes from the folder `last` to `name` in it, which is made if nothing exists there. `path` is
+/// its name relative to the root.
+inline void tree_sink::enter(detail::opened_folder& last, std::string_view path, std::string name,
+                             std::error_code& ec) {
+  const bool made = detail::make_folder(last.folder.get(), name.c_str(), ec);
+  if (ec) return;
+  auto entered = detail::open_folder(last.folder.get(), name.c_str(), ec);
   if (ec) {  // Linux reports a symbolic link as ENOTDIR.
     std::error_code unknown;
-    const auto status = detail::status_at(folder.get(), name.c_str(), unknown);
+    const auto status = detail::status_at(last.folder.get(), name.c_str(), unknown);
     if (!unknown && S_ISLNK(status.st_mode)) ec = detail::system_code(ELOOP);
   }
   if (made) {
-    made_.push_back(std::make_shared<detail::made_folder>(std::move(folder), std::move(name)));
-    root_.made_.insert_or_assign(std::string{path}, made_.back());
+    last.made.push_back(
+        std::make_shared<detail::made_folder>(std::move(last.folder), std::move(name)));
+    root_.made_.insert_or_assign(std::string{path}, last.made.back());
   } else if (const auto known = root_.made_.find(path); known != root_.made_.end()) {
-    if (auto shared = known->second.lock()) made_.push_back(std::move(shared));
+    if (auto shared = known->second.lock()) last.made.push_back(std::move(shared));
   }
-  return entered;
+  last.folder = std::move(entered);
 }
 
 inline std::optional<file_source> tree_root::existing(std::string_view name,
@@ -281,22 +363,24 @@ inline std::optional<file_source> tree_root::existing(std::string_view name,
   return ec ? std::nullopt : std::optional{std::move(found)};
 }
 
-inline void tree_sink::commit(std::error_code& ec) {
-  if (!file_) {
-    ec = detail::system_code(EBADF);
-    return;
+inline void tree_sink::append_folders(std::vector<int>& folders) const {
+  if (flushing_ == flush_mode::off) return;
+  file_->append_folders(folders);
+  for (auto made = folder_->made.rbegin(); made != folder_->made.rend(); ++made) {
+    folders.push_back((*made)->parent.get());
   }
-  file_->commit(ec);
-  for (auto made = made_.rbegin(); made != made_.rend() && !ec; ++made) {
-    detail::flush((*made)->parent.get(), ec);
-  }
+}
+
+inline void tree_sink::finish(std::error_code& ec) {
+  file_->finish(ec);
   if (ec) return;
   const std::lock_guard lock{root_.mutex_};
-  for (const auto& made : made_) made->kept = true;
+  for (const auto& made : folder_->made) made->kept = true;
   drop();
 }
 
 static_assert(announced_sink<tree_sink, digest<16>>);
+static_assert(group_commit_sink<tree_sink>);
 
 }  // namespace filexfer
 

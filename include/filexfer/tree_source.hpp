@@ -9,6 +9,7 @@
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
 #include <filexfer/file.hpp>
+#include <filexfer/name_filter.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -32,12 +33,22 @@ enum class on_symlink {
   follow  ///< Follows it, wherever it leads.
 };
 
+/// Which entries of a folder a `tree_source` has.
+///
+/// \snippet names.cpp name_filter
+struct tree_options {
+  on_symlink links = on_symlink::skip;  ///< What it does with symbolic links.
+  /// Matched with the names below the folder. What it excludes is not an element, not even if it
+  /// can't be uploaded; a folder that it excludes is not entered.
+  name_filter filter{};
+};
+
 namespace detail {
 
 /// The root of a tree.
 struct tree_folder {
   std::filesystem::path path;
-  on_symlink links = on_symlink::skip;
+  tree_options options{};
   descriptor handle{};
 };
 
@@ -45,6 +56,7 @@ struct tree_folder {
 
 /// An entry below a folder: a regular file, or one that can't be uploaded, with the reason. It is
 /// an `upload_element`, and may outlive its `tree_source`.
+/// \snippet tree.cpp tree_file
 class tree_file {
  public:
   /// Used by `tree_source`.
@@ -73,7 +85,7 @@ class tree_file {
   /// \return The file; unusable if `ec` is set.
   file_source open(std::error_code& ec) const {
     const int folder = tree_->handle.get();
-    auto file = tree_->links == on_symlink::follow
+    auto file = tree_->options.links == on_symlink::follow
                     ? detail::open_at(folder, name_.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY, ec)
                     : detail::open_beneath(folder, name_, detail::file_flags | O_NOCTTY, ec);
     if (!ec) return file_source{file.release(), ec};
@@ -97,6 +109,7 @@ class tree_file {
 /// source holds an open descriptor and up to `max_names` names, sorted by their bytes. So moving
 /// folders can't redirect the walk, and a folder of a million files is never held whole. The source
 /// opens no files; its elements do.
+/// \snippet tree.cpp tree_source
 class tree_source {
  public:
   /// Names of a folder that are read at a time. A folder with fewer is sorted as a whole.
@@ -136,8 +149,17 @@ class tree_source {
   /// \param links   What to do with symbolic links below it.
   /// \param ec      Cleared, or set to `ENOTDIR` if it is not a folder, else to the system's code.
   ///                The range is empty then.
-  tree_source(const std::filesystem::path& folder, on_symlink links, std::error_code& ec) {
-    auto tree = std::make_shared<detail::tree_folder>(detail::tree_folder{folder, links});
+  tree_source(const std::filesystem::path& folder, on_symlink links, std::error_code& ec)
+      : tree_source{folder, tree_options{links, {}}, ec} {}
+
+  /// Opens a folder.
+  ///
+  /// \param folder   Its path; may be a symbolic link.
+  /// \param options  Which entries to visit.
+  /// \param ec       As above.
+  tree_source(const std::filesystem::path& folder, tree_options options, std::error_code& ec) {
+    auto tree =
+        std::make_shared<detail::tree_folder>(detail::tree_folder{folder, std::move(options)});
     tree->handle = detail::open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
     tree_ = std::move(tree);
     if (!ec) enter(detail::reopen_folder(tree_->handle.get(), ec), ec);
@@ -148,7 +170,13 @@ class tree_source {
   /// \param folder  Its path; may be a symbolic link.
   /// \param links   What to do with symbolic links below it.
   explicit tree_source(const std::filesystem::path& folder, on_symlink links = on_symlink::skip)
-      : tree_source{folder, links, std::error_code{}} {}
+      : tree_source{folder, tree_options{links, {}}} {}
+
+  /// As the overload with an error code, but throws `std::system_error`.
+  /// \param folder   Its path; may be a symbolic link.
+  /// \param options  Which entries to visit.
+  tree_source(const std::filesystem::path& folder, tree_options options)
+      : tree_source{folder, std::move(options), std::error_code{}} {}
 
   /// Moves the walk; not while there are iterators.
   tree_source(tree_source&&) noexcept = default;
@@ -175,8 +203,8 @@ class tree_source {
     std::size_t prefix = 0;            ///< Bytes of `name_` before the name within this folder.
   };
 
-  tree_source(const std::filesystem::path& folder, on_symlink links, std::error_code&& ec)
-      : tree_source{folder, links, ec} {
+  tree_source(const std::filesystem::path& folder, tree_options options, std::error_code&& ec)
+      : tree_source{folder, std::move(options), ec} {
     if (ec) throw std::system_error{ec, folder.string()};
   }
 
@@ -218,10 +246,12 @@ class tree_source {
     std::error_code ec;
     struct stat status = detail::status_at(folder, leaf, ec);
     const bool is_link = !ec && S_ISLNK(status.st_mode);
-    if (is_link && tree_->links == on_symlink::skip) ec = errc::symbolic_link;
+    if (is_link && tree_->options.links == on_symlink::skip) ec = errc::symbolic_link;
     else if (is_link && ::fstatat(folder, leaf, &status, 0) != 0) ec = detail::last_error();
+    const bool is_folder = !ec && S_ISDIR(status.st_mode);
+    const auto kind = is_folder ? name_filter::entry::folder : name_filter::entry::file;
+    if (!tree_->options.filter.includes_entry(name_, kind)) return;
     if (ec) return yield(ec);
-    const bool is_folder = S_ISDIR(status.st_mode);
     if (!is_folder && !S_ISREG(status.st_mode)) return yield(errc::special_file);
     if (!is_name(name_)) return yield(errc::bad_name);
     if (!is_folder) return yield({});

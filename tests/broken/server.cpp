@@ -55,18 +55,20 @@ enum class defect {
   written_in_place,
   acknowledged_before_commit,
   temporary_kept,
-  no_clean_up
+  no_clean_up,
+  published_when_cut
 };
 
 defect parse_defect(std::string_view text) {
-  constexpr std::array<std::string_view, 8> names{"none",
+  constexpr std::array<std::string_view, 9> names{"none",
                                                   "no-flush-of-file",
                                                   "no-flush-of-folders",
                                                   "shown-before-flush",
                                                   "written-in-place",
                                                   "acknowledged-before-commit",
                                                   "temporary-kept",
-                                                  "no-clean-up"};
+                                                  "no-clean-up",
+                                                  "published-when-cut"};
   const auto found = std::find(names.begin(), names.end(), text);
   if (found == names.end()) throw std::invalid_argument{"no defect: " + std::string{text}};
   return static_cast<defect>(std::distance(names.begin(), found));
@@ -119,7 +121,7 @@ class broken_store {
   std::optional<upload> create(const filexfer::upload_details<digest>& details,
                                std::error_code& ec);
 
-  bool add_name(const digest&, std::uint64_t, std::string_view, std::optional<filexfer::file_time>,
+  bool add_name(const digest&, std::uint64_t, std::string_view, const filexfer::file_attributes&,
                 std::error_code& ec) {
     ec.clear();
     return false;
@@ -136,7 +138,9 @@ class broken_store {
     incoming_file(const incoming_file&) = delete;
     incoming_file& operator=(const incoming_file&) = delete;
     ~incoming_file() {
-      if (!is_published) ::unlinkat(store.incoming_.value, temporary.c_str(), 0);
+      if (!is_published && store.defect_ == defect::published_when_cut) store.publish(*this, {});
+      if (is_published || store.defect_ == defect::temporary_kept) return;
+      ::unlinkat(store.incoming_.value, temporary.c_str(), 0);
     }
     broken_store& store;
     std::string name;

@@ -15,7 +15,7 @@ CHUNK = 65536
 
 PERMANENT_CODES = frozenset(
     b"unknown-command bad-request line-too-long bad-name bad-size bad-id bad-range not-found"
-    b" too-large no-space mismatch collision io read-only".split())
+    b" too-large no-space mismatch collision io read-only denied".split())
 CLOSING_CODES = frozenset(b"line-too-long superseded busy timeout shutting-down".split())
 CODES = PERMANENT_CODES | CLOSING_CODES
 
@@ -92,7 +92,7 @@ def decode_name(wire: bytes) -> bytes:
     if b"%" in ESCAPE.sub(b"", wire):
         raise Malformed("bad-name", "a % without two hex digits")
     name = ESCAPE.sub(lambda match: bytes([int(match.group(1), 16)]), wire)
-    if not 1 <= len(name) <= 255:
+    if not 1 <= len(name) <= 1024 or any(len(part) > 255 for part in name.split(b"/")):
         raise Malformed("bad-name", "%d bytes" % len(name))
     if b"\0" in name:
         raise Malformed("bad-name", "a NUL")

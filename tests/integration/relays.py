@@ -15,19 +15,8 @@ import threading
 import time
 from typing import Deque, List, Optional, Tuple
 
-KIB = 1024
-
-
-def connect(address: str) -> socket.socket:
-    """Connects to HOST:PORT or unix:PATH."""
-    if address.startswith("unix:"):
-        end = socket.socket(socket.AF_UNIX)
-        end.connect(address[len("unix:"):])
-        return end
-    host, port = address.rsplit(":", 1)
-    end = socket.create_connection((host, int(port)))
-    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return end
+from addresses import connect
+from contents import KIB
 
 
 class Relay:

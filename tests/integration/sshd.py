@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import unittest
 from typing import Optional
 
-from test_programs import TIMEOUT, wait_until
+from addresses import unused_address
+from waiting import TIMEOUT, wait_until
 
 PROGRAMS = "ssh", "ssh-keygen", "sshd"
 
@@ -62,11 +62,10 @@ class Sshd:
             return file.read()
 
     def start(self, pam: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = unused_address().rsplit(":", 1)[1]
         with open(self.path("config"), "w", encoding="utf-8") as file:
             file.write("\n".join((
-                "ListenAddress 127.0.0.1:%d" % port, "HostKey " + self.path("host"), "PidFile none",
+                "ListenAddress 127.0.0.1:" + port, "HostKey " + self.path("host"), "PidFile none",
                 "UsePAM " + pam,
                 "AuthorizedKeysFile " + self.path("user.pub"), "StrictModes no",
                 "PermitRootLogin yes", "")))
@@ -76,7 +75,7 @@ class Sshd:
         wait_until(lambda: "Server listening" in self.log() or self.process.poll() is not None,
                    "sshd")
         self.command = " ".join((
-            "ssh", "-F", "none", "-p", "%d" % port, "-i", shlex.quote(self.path("user")),
+            "ssh", "-F", "none", "-p", port, "-i", shlex.quote(self.path("user")),
             "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
             "127.0.0.1", ""))

@@ -14,8 +14,12 @@ import time
 import unittest
 
 import peer
+import programs
+from contents import HELLO, make_data
+from exit_codes import DONE, LOCAL_FILE, WRONG_DIGEST
 from peer import md5
-from test_programs import DONE, HELLO, LOCAL_FILE, SANITIZED, WRONG_DIGEST, Case, make_data
+from program_case import Case
+from waiting import SANITIZED
 
 # b has the size of a, and large is not pipelined.
 FILES = {"a": HELLO, "b": b"other", "longer": b"a longer one", "large": make_data(3000000),
@@ -70,7 +74,7 @@ class Cache(Case):
         result = subprocess.run(
             ["strace", "-f", "-o", self.path("trace"),
              "-e", "trace=read,readv,pread64,preadv,mmap,sendfile", *paths,
-             peer.program("filexfer-client"), "--server", server.address,
+             programs.path_of("filexfer-client"), "--server", server.address,
              "--checksum-cache", "cache", *arguments],
             cwd=self.folder, capture_output=True, env=self.environment)
         self.assertEqual(result.returncode, DONE, result)
@@ -208,4 +212,4 @@ class Cache(Case):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

@@ -11,13 +11,17 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 
 import os
 import shutil
+import signal
 
 import peer
+import programs
+from contents import KIB, MIB, make_data
+from exit_codes import DONE, LOCAL_FILE
 from peer import md5
+from program_case import Case
 from relays import HoldingRelay
-from test_programs import DONE, LOCAL_FILE, TIMEOUT, Case, make_data, wait_until
+from waiting import TIMEOUT, wait_until
 
-KIB = 1024
 CHUNK = 256 * KIB  # the unit in which a file is read
 TIME = 1234567890123456789  # so that the details line always has the same length
 OTHER = bytes(byte ^ 0xFF for byte in range(256))
@@ -72,7 +76,7 @@ def cases(instants, changes=CHANGES):
 
 class Changes(Case):
     retry_options = ()
-    space_in_memory = 256 * 2**20
+    space_in_memory = 256 * MIB
 
     def setUp(self):
         super().setUp()
@@ -112,11 +116,18 @@ class Changes(Case):
                 shutil.rmtree(self.path("store", name))
 
     def change_at(self, hold, change, path, data, action, *command):
-        """Runs a client, changes the file at the hold; returns exit code, stdout and stderr."""
+        """Runs a client, changes the file at the hold; returns exit code, stdout and stderr.
+
+        The client is stopped meanwhile: a file that it opens in the middle of a long write has the
+        time of that write's beginning already, and keeps it, so that nothing tells of the rest.
+        """
         client = self.start_client(self.relay, *command)
         self.assertTrue(hold.settled.wait(TIMEOUT), "the relay waits in vain")
         self.assertTrue(hold.held, "there are not so many bytes")
+        client.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, client.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         change(path, data)
+        client.send_signal(signal.SIGCONT)
         getattr(hold, action)()
         out, err = client.communicate(timeout=TIMEOUT)
         return client.returncode, out.decode(), err.decode()
@@ -207,7 +218,7 @@ class Uploads(Changes):
                     second = self.relay.hold(direction, after)
                     first.cut()
                     result = self.change_at(second, change, path, data, "release", "upload", "file")
-                    self.assertIn("trying again", result[2])
+                    self.assertIn("retrying", result[2])
                     self.check_upload(result, "file", (data, self.read("file")))
 
     def test_a_changing_file_in_a_folder_does_not_affect_the_others(self):
@@ -287,4 +298,4 @@ class Downloads(Changes):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

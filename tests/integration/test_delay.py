@@ -7,20 +7,19 @@ client waited for a reply. tests/bench/delay.py measures times.
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
-import subprocess
-
 import peer
+import programs
+from contents import make_data
 from relays import LockstepRelay
-from test_programs import SANITIZED, TIMEOUT, Case, make_data
+from trees import Trees
+from waiting import SANITIZED, TIMEOUT
 
 FILES = 500
 ROUNDS = FILES // 10 + 10  # the limit: about ten files per round trip
 
 
-class Rounds(Case):
-    space_in_memory = 64 * 2**20
-
-    def relay(self, address, max_rounds=ROUNDS):
+class Rounds(Trees):
+    def lockstep_relay(self, address, max_rounds=ROUNDS):
         """Its quiet time is long enough for programs that have nothing to wait for."""
         relay = LockstepRelay(address, quiet_time=0.25 if SANITIZED else 0.05,
                               max_rounds=max_rounds)
@@ -28,7 +27,7 @@ class Rounds(Case):
         return relay
 
     def test_the_relay_counts_each_wait_for_a_reply(self):
-        relay = self.relay(self.serve().address)
+        relay = self.lockstep_relay(self.serve().address)
         with peer.Client(relay.address, timeout=TIMEOUT) as client:
             for number in range(5):
                 client.upload("%d" % number, make_data(100000, number))  # command, details, bytes
@@ -37,7 +36,7 @@ class Rounds(Case):
         self.assertLess(relay.rounds, 30)
 
     def test_the_relay_counts_pipelined_lines_together(self):
-        relay = self.relay(self.serve().address)
+        relay = self.lockstep_relay(self.serve().address)
         with peer.Client(relay.address, timeout=TIMEOUT) as client:
             client.send(b"LIST_FILES\n" * 1000)
             for _ in range(1000):
@@ -49,21 +48,18 @@ class Rounds(Case):
         for number in range(FILES):
             self.write("tree/%d/%d" % (number % 10, number), make_data(4096, number))
         server = self.serve()
-        up, down = self.relay(server.address), self.relay(server.address)
+        up, again, down = (self.lockstep_relay(server.address) for _ in range(3))
         out = self.client(up, "upload", "tree")
         self.assertEqual(out.count(b"Success  "), FILES)
-        again = self.relay(server.address)
         out = self.client(again, "upload", "--skip-existing", "tree")
         self.assertEqual(out.count(b"Already there  "), FILES)
         out = self.client(down, "download", "--all", "-o", "copy")
         self.assertEqual(out.count(b"Success  "), FILES)
-        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder,
-                                capture_output=True)
-        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
+        self.assert_same_trees("tree", "copy")
         for direction, relay in (("up", up), ("up again", again), ("down", down)):
             with self.subTest(direction=direction):
                 self.assertLess(relay.rounds, ROUNDS)
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

@@ -20,11 +20,19 @@ sending more. Blank lines are ignored.
 
 import os
 import re
+import select
+import shutil
+import subprocess
 import tempfile
 import unittest
 
 import peer
-from peer import ServerProcess, md5
+import programs
+from contents import HELLO_ID
+from peer import md5
+from program_case import Case
+from programs import ServerProcess
+from waiting import TIMEOUT
 
 SOURCE_DIR = os.environ.get("FILEXFER_SOURCE_DIR") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -171,19 +179,21 @@ FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*(.*?)\s*")
 
 
 def dialogues_of(markdown):
-    """(line number, text) of each fenced block whose info string is `dialogue`."""
+    """(line number, text, options) of each fenced block whose info string begins with `dialogue`;
+    the options of the server follow there."""
     found = []
     fence = None
     for number, line in enumerate(markdown.splitlines(), 1):
         match = FENCE.fullmatch(line)
         if fence is None and match:
             fence = match.group(1)
-            lines = [] if match.group(2).split()[:1] == ["dialogue"] else None
+            kind, *options = match.group(2).split() or [""]
+            lines = [] if kind == "dialogue" else None
             begin = number + 1
         elif (fence is not None and match and match.group(1).startswith(fence)
               and not match.group(2)):
             if lines is not None:
-                found.append((begin, "\n".join(lines)))
+                found.append((begin, "\n".join(lines), options))
             fence = None
         elif fence is not None and lines is not None:
             lines.append(line)
@@ -239,14 +249,14 @@ class Player:
 
 
 class Dialogues(unittest.TestCase):
-    def play(self, text):
+    def play(self, text, options=()):
         """With a store in memory and one in a folder."""
         steps = parse(text)
         self.assertTrue(any(kind.startswith("S") for _, kind, _ in steps),
                         "nothing is answered in this dialogue")
         with tempfile.TemporaryDirectory(prefix="filexfer-") as folder:
             for store in ("memory", os.path.join(folder, "store")):
-                with ServerProcess(store=store) as server, server.client() as client:
+                with ServerProcess(*options, store=store) as server, server.client() as client:
                     # A store in memory keeps no partial uploads, and does not announce `resume`.
                     Player(client).play([step for step in steps
                                          if store != "memory" or step[2] != b"resume"])
@@ -259,9 +269,9 @@ class Dialogues(unittest.TestCase):
             dialogues = dialogues_of(file.read())
         self.assertNotEqual(dialogues, [],
                             "%s has no fenced block with the info string `dialogue`" % path)
-        for number, text in dialogues:
+        for number, text, options in dialogues:
             with self.subTest(line=number):
-                self.play(text)
+                self.play(text, options)
 
     def test_the_server_follows_the_built_in_dialogues(self):
         for name, text in BUILT_IN.items():
@@ -269,11 +279,42 @@ class Dialogues(unittest.TestCase):
                 self.play(text)
 
 
+class Netcat(Case):
+    """nc, whose input is sent as a whole."""
+
+    @unittest.skipUnless(shutil.which("nc"), "there is no nc")
+    def test_a_dialogue_through_nc_is_answered(self):
+        server = self.serve()
+        host, port = server.address.rsplit(":", 1)
+        for sent, expected in (
+                (b"LIST_FILES\n", b"No files available at the moment\n\n"),
+                (b"UPLOAD\r\nhello.txt;5\r\nhelloLIST FILES\r\n",
+                 b"Please send the file name and file size\nReady to receive the file\n"
+                 b"%s\n%s;hello.txt;5\n\n"
+                 % (HELLO_ID.encode(), HELLO_ID.encode())),
+                (b"DOWNLOAD\n%s\n" % HELLO_ID.encode(),
+                 b"Please send a file ID\n%s;hello.txt;5\nhello" % HELLO_ID.encode()),
+                (b"", b"")):
+            with self.subTest(sent=sent):
+                # Its input stays open until the reply is complete: some nc exit at its end.
+                with subprocess.Popen(["nc", host, port], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE) as nc:
+                    nc.stdin.write(sent)
+                    nc.stdin.flush()
+                    received = b""
+                    while (len(received) < len(expected)
+                           and select.select([nc.stdout], [], [], TIMEOUT)[0]):
+                        received += os.read(nc.stdout.fileno(), 65536) or b"(the end)"
+                    nc.kill()
+                self.assertEqual(received, expected)
+
+
 class Parsing(unittest.TestCase):
     def test_dialogue_blocks_are_found(self):
         markdown = ("x\n```dialogue\nC: a\n\nS:\n```\n```sh\nC: b\n```\n"
-                    "~~~~ dialogue\nS> c\n~~~\n~~~~\n")
-        self.assertEqual(dialogues_of(markdown), [(3, "C: a\n\nS:"), (11, "S> c\n~~~")])
+                    "~~~~ dialogue --quiet\nS> c\n~~~\n~~~~\n")
+        self.assertEqual(dialogues_of(markdown), [(3, "C: a\n\nS:", []),
+                                                  (11, "S> c\n~~~", ["--quiet"])])
         self.assertEqual(dialogues_of("```text\ndialogue\n```\n"), [])
         self.assertRaises(AssertionError, dialogues_of, "```dialogue\nC: a\n")
 
@@ -298,4 +339,4 @@ class Parsing(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server")
+    programs.run_tests("filexfer-server")

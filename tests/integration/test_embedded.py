@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import os
 
-import peer
-from relays import Relay
-from test_programs import DONE, USAGE, Case, make_data
+import programs
+from contents import HELLO, MIB, make_data
+from exit_codes import DONE, USAGE
+from program_case import Case
 
 FAILED = 1
-MIB = 2**20
 
 
 class Embedded(Case):
     def write_tree(self):
-        files = {"a": b"hello", "sub/b": b"", "sub/deeper/large": make_data(3 * MIB)}
+        files = {"a": HELLO, "sub/b": b"", "sub/deeper/large": make_data(3 * MIB)}
         files.update({"many/f%03d" % number: make_data(2000, number) for number in range(100)})
         for name, data in files.items():
             self.write("tree/" + name, data)
@@ -41,9 +41,7 @@ class Embedded(Case):
 
     def test_a_backup_continues_after_broken_connections(self):
         files = self.write_tree()
-        relay = Relay(self.serve().address)
-        self.addCleanup(relay.close)
-        relay.cut_after = [5000, 100000, 2 * MIB, 10]
+        relay = self.start_relay(self.serve(), 5000, 100000, 2 * MIB, 10)
         out = self.run_embedded("embed_backup", "tree", relay)
         # A file whose reply was cut off is already stored when it is sent again.
         sent, held, failed = (int(word) for word in out.split() if word.isdigit())
@@ -54,8 +52,7 @@ class Embedded(Case):
         files = self.write_tree()
         source, target = self.serve(), self.serve(store="store")
         self.client(source, "upload", "tree")
-        relay = Relay(source.address)
-        self.addCleanup(relay.close)
+        relay = self.start_relay(source)
         for copied in (len(files), 0):
             if copied:
                 relay.cut_after = [MIB, MIB]
@@ -73,7 +70,7 @@ class Embedded(Case):
         nobody = ("127.0.0.1", "1")
         server = self.serve()
         os.mkdir(self.path("tree"))
-        self.write("tree/a", b"hello")
+        self.write("tree/a", HELLO)
         for name, words in (("embed_backup", ("tree", *nobody)),
                             ("embed_backup", ("missing", server)),
                             ("embed_mirror", (*nobody, server)),
@@ -85,4 +82,4 @@ class Embedded(Case):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client", "embed_backup", "embed_mirror")
+    programs.run_tests("filexfer-server", "filexfer-client", "embed_backup", "embed_mirror")

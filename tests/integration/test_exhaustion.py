@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""filexfer-server on a full disk, without inodes and without descriptors.
+"""The programs on a full disk, the server also without inodes and without descriptors.
 
 It must report the error to the client concerned, not affect others, leave nothing behind,
 and serve again as soon as there is space. Only root may mount small disks; the tests that
@@ -10,16 +10,17 @@ import contextlib
 import os
 import resource
 import shutil
-import socket
 import subprocess
 import time
 import unittest
 
-import peer
-from peer import md5
-from test_programs import DONE, LOCAL_FILE, REFUSED, SANITIZED, Case, make_data, wait_until
-
-KIB = 1024
+import programs
+from addresses import connect
+from contents import HELLO, HELLO_ID, KIB, make_data
+from exit_codes import DONE, LOCAL_FILE, REFUSED
+from peer import Refused, md5
+from program_case import Case
+from waiting import SANITIZED, wait_until
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root mounts a small disk")
@@ -94,6 +95,87 @@ class Disks(Case):
         self.client(server, "upload", names[-1])
         self.assert_only_stored(server, stored[1:] + [names[-1]])
 
+    def test_a_disk_without_inodes_refuses_an_upload_before_its_bytes(self):
+        self.mount("size=4m,nr_inodes=12")
+        server = self.serve(store="disk")
+        stored = 0
+        with server.client() as client:
+            while stored < 12:
+                client.send_line(b"UPLOAD")
+                client.words()
+                client.send_line(b"file;%d" % len(b"%d" % stored))
+                try:
+                    client.words()
+                except Refused as refusal:
+                    self.assertEqual(refusal.code, "no-space")
+                    break
+                client.send(b"%d" % stored)
+                self.assertEqual(client.words().decode(), md5(b"%d" % stored))
+                stored += 1
+            self.assertEqual(len(client.list_files()), stored)
+        self.assertGreater(stored, 1)
+        self.assertLess(stored, 12)
+        self.check_no_temporaries("disk")
+
+    def test_a_server_keeps_space_free_on_the_disk(self):
+        self.mount("size=4m")
+        self.write("large", make_data(1500 * KIB, 1))
+        self.write("larger", make_data(2500 * KIB, 2))
+        server = self.serve("--min-free", "2M", store="disk")
+        self.client(server, "upload", "larger", expect=REFUSED)
+        self.assertIn("no-space", self.stderr)
+        with server.client() as client:
+            client.send_line(b"UPLOAD")
+            client.words()
+            client.send_line(b"slow;%d" % (1500 * KIB))
+            client.words()
+            # Nothing of it is there yet, but it was promised the space.
+            self.client(server, "upload", "large", expect=REFUSED)
+            self.assertIn("no-space", self.stderr)
+        wait_until(lambda: self.start_client(server, "upload", "large").wait() == DONE,
+                   "the space to be released")
+        server.stop()
+        server = self.serve("--min-free", "10%", store="disk")
+        self.client(server, "upload", "larger", expect=REFUSED)
+        server.stop()
+        server = self.serve("--min-free", "0", store="disk")
+        self.client(server, "upload", "larger")
+
+    def test_a_server_keeps_inodes_free_on_the_disk(self):
+        self.mount("size=4m,nr_inodes=200")
+        names = self.write_files((10,) * 80)
+        server = self.serve("--min-free", "50%", store="disk")
+        self.client(server, "upload", *names, expect=REFUSED)
+        self.assertIn("no-space", self.stderr)
+        self.assertGreaterEqual(os.statvfs(self.path("disk")).f_favail, 100)
+        stored = len(self.client(server, "list").splitlines())
+        self.assertGreater(stored, 20)
+        self.assertLess(stored, 50)
+
+    def test_a_full_disk_is_reported_and_leaves_no_files(self):
+        self.mount("size=256k")
+        disk = self.path("disk")
+        self.write("large", make_data(600000))
+        self.write("small", make_data(60000))
+        into_disk = self.serve(store="disk/store")
+        self.client(into_disk, "upload", "large", expect=REFUSED)
+        self.assertIn("no-space", self.stderr)
+        self.check_no_temporaries("disk/store")
+        self.client(into_disk, "upload", "small")
+        into_disk.stop()
+        elsewhere = self.serve()
+        self.client(elsewhere, "upload", "large")
+        before = sorted(os.listdir(disk))
+        self.client(elsewhere, "download", "large", "-o", "disk", expect=LOCAL_FILE)
+        self.assertIn("large", self.stderr)
+        self.client(elsewhere, "download", "large", "-o", "disk/x", expect=LOCAL_FILE)
+        self.assertEqual(sorted(os.listdir(disk)), before)
+        self.environment["TMPDIR"] = disk
+        # It is refused by its own server.
+        self.run_program("filexfer-simulation", "large", expect=REFUSED)
+        self.client(elsewhere, "upload", "-", stdin=bytes(600000), expect=LOCAL_FILE)
+        self.assertEqual(sorted(os.listdir(disk)), before)
+
     def test_a_store_that_cannot_be_created_is_an_error(self):
         self.mount("size=4m,nr_inodes=1")
         self.run_program("filexfer-server", "--listen", "127.0.0.1:0", "--store", "disk/store",
@@ -113,10 +195,6 @@ class Descriptors(Case):
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    @staticmethod
-    def descriptors(server):
-        return len(os.listdir("/proc/%d/fd" % server.process.pid))
-
     def limit_descriptors(self):
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.LIMIT, self.LIMIT))
 
@@ -128,15 +206,13 @@ class Descriptors(Case):
                     self.skipTest("UBSan's own check of an object's type opens a pipe, and needs"
                                   " descriptors")
                 server = self.serve(store=store, prepare=self.limit_descriptors)
-                before = self.descriptors(server)  # without connections
-                self.write("a", b"hello")
+                before = server.descriptors()  # without connections
+                self.write("a", HELLO)
                 self.client(server, "upload", "a")
-                host, port = server.address.rsplit(":", 1)
                 with contextlib.ExitStack() as stack:
-                    connections = [stack.enter_context(socket.create_connection((host, int(port)),
-                                                                                timeout=20))
+                    connections = [stack.enter_context(connect(server.address, 20))
                                    for _ in range(self.CONNECTIONS)]
-                    wait_until(lambda: self.descriptors(server) == self.LIMIT,
+                    wait_until(lambda: server.descriptors() == self.LIMIT,
                                "the last descriptor")
                     begin, used = time.monotonic(), self.cpu_time(server)
                     time.sleep(1.5)  # measures the CPU time used meanwhile
@@ -146,19 +222,16 @@ class Descriptors(Case):
                     # An accepted connection gets a reply, which may be an error.
                     connections[0].sendall(b"LIST_FILES\n")
                     answer = connections[0].recv(4096)
-                    self.assertTrue(answer.startswith((b"ERROR io ", md5(b"hello").encode())),
+                    self.assertTrue(answer.startswith((b"ERROR io ", HELLO_ID.encode())),
                                     answer)
                     self.assertIsNone(server.process.poll())
                     lines = server.log().count("\n")
-                closed = time.monotonic()
                 self.client(server, "list")
-                self.assertLess(time.monotonic() - closed, 5 if SANITIZED else 1,
-                                "until service was back")
                 self.client(server, "upload", "a", "--name", "b")
-                wait_until(lambda: self.descriptors(server) == before,
+                wait_until(lambda: server.descriptors() == before,
                            "the server to close what it opened")
                 self.assertLess(lines, 50, "lines in the log about the same thing")
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client", "filexfer-simulation")

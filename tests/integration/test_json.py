@@ -6,17 +6,14 @@ FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 
 import json
 import os
-import signal
 import subprocess
-import unittest
 
-import peer
-from peer import Behaviour, md5
-from relays import KIB, Relay
-from test_programs import (BROKEN, DONE, HELLO, HELLO_ID, INTERRUPTED, LOCAL_FILE, NAMES, REFUSED,
-                           TIMEOUT, USAGE, WRONG_DIGEST, Case, make_data, unread, wait_until)
-
-MIB = 1024 * KIB
+import programs
+from contents import HELLO, HELLO_ID, MIB, NAMES, make_data
+from exit_codes import BROKEN, DONE, INTERRUPTED, LOCAL_FILE, REFUSED, USAGE, WRONG_DIGEST
+from peer import md5
+from program_case import Case, skip_with_tsan
+from waiting import TIMEOUT
 
 MEMBERS = {
     "entry": {"event", "id", "name", "size"},
@@ -24,9 +21,10 @@ MEMBERS = {
     "message": {"event", "subject", "text", "exit_code"},
     "retry": {"event", "subject", "text"},
     "progress": {"event", "files", "files_known", "bytes", "bytes_known", "all_known", "rate"},
-    "summary": {"event", "files", "bytes", "seconds", "exit_code"},
+    "summary": {"event", "files", "failed", "symbolic_links", "special_files", "empty_folders",
+                "bytes", "seconds", "exit_code"},
 }
-OPTIONAL = {"mtime", "name", "id_there"}
+OPTIONAL = {"mtime", "exec", "name", "id_there"}
 
 
 class Json(Case):
@@ -53,20 +51,12 @@ class Json(Case):
 
     def client(self, server, *arguments, expect=DONE, **keywords):
         """Runs the client, and checks that nothing is written to stderr."""
-        address = server if isinstance(server, str) else server.address
-        process = self.start_client_at(address, *arguments, **keywords)
+        process = self.start_client(server, "--json", *arguments, **keywords)
         out, err = process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, expect, (out, err))
         self.assertEqual(err, b"")
         self.latest, summary = self.parse(out, expect)
         return summary
-
-    def start_client_at(self, address, *arguments, **keywords):
-        class Address:
-            pass
-
-        Address.address = address
-        return self.start_client(Address, "--json", *arguments, **keywords)
 
     def files(self):
         return [(event["outcome"], event["id"], event.get("name"), event["path"], event["size"])
@@ -131,8 +121,7 @@ class Json(Case):
         self.assertEqual(self.messages(), [("nowhere", REFUSED), ("./a", LOCAL_FILE)])
         self.client("unix:nobody", "list", expect=BROKEN)
         self.assertEqual(self.messages(), [("list", BROKEN)])
-        damaging = peer.Server(behaviour=Behaviour(wrong_id=True, flip_byte=0))
-        self.addCleanup(damaging.stop)
+        damaging = self.start_peer(wrong_id=True, flip_byte=0)
         server_id = md5(b"wrong " + md5(b"mine").encode())
         self.client(damaging, "upload", "a", expect=WRONG_DIGEST)
         self.assertEqual(self.files(), [("fail", md5(b"mine"), "a", "a", 4)])
@@ -154,9 +143,8 @@ class Json(Case):
         for name, size in (("a", 100000), ("b", 300000), ("c", 100001)):
             self.write("tree/" + name, make_data(size))
         for options in ((), ("--quiet",)):
-            server = peer.Server(behaviour=Behaviour(stall_upload_after=200000))
-            self.addCleanup(server.stop)
-            client = self.start_client_at(server.address, *options, "upload", "tree")
+            server = self.start_peer(stall_upload_after=200000)
+            client = self.start_client(server, "--json", *options, "upload", "tree")
             out = client.stdout.readline()
             if not options:
                 while b'"progress"' not in out.splitlines()[-1]:
@@ -178,13 +166,11 @@ class Json(Case):
     def test_bytes_that_are_sent_again_are_counted_once(self):
         data = make_data(4 * MIB)
         self.write("file", data)
-        server = self.serve(store="store")
-        relay = Relay(server.address)
-        self.addCleanup(relay.close)
+        relay = self.start_relay(self.serve(store="store"))
         self.retry_options = ("--retry-for", "30s")
         for job in (("upload", "file"), ("download", "file", "-o", "copy")):
             relay.cut_after = [1 * MIB, 1 * MIB]
-            summary = self.client(relay.address, *job)
+            summary = self.client(relay, *job)
             self.assertEqual([event["subject"] for event in self.latest
                               if event["event"] == "retry"], ["file", "file"])
             # Bytes in a part file are not moved; bytes lost on the way were counted when read.
@@ -193,35 +179,25 @@ class Json(Case):
 
     def test_an_interrupted_job_ends_with_its_summary(self):
         self.write("large", bytes(64 * MIB))
-        for behaviour, job in ((Behaviour(stall_upload_after=200000), ("upload", "large")),
-                               (Behaviour(stall_download_after=200000),
-                                ("download", md5(make_data(300000)), "-o", "copy"))):
-            server = peer.Server(behaviour=behaviour)
-            self.addCleanup(server.stop)
+        for stall, job in (("stall_upload_after", ("upload", "large")),
+                           ("stall_download_after",
+                            ("download", md5(make_data(300000)), "-o", "copy"))):
+            server = self.start_peer(**{stall: 200000})
             server.store.add("file", make_data(300000))
-            client = self.start_client_at(server.address, *job)
-            self.assertTrue(server.stalled.wait(TIMEOUT))
-            client.send_signal(signal.SIGINT)
-            out, err = client.communicate(timeout=TIMEOUT)
-            self.assertEqual((client.returncode, err), (INTERRUPTED, b""))
+            out, err = self.interrupt(server, self.start_client(server, "--json", *job))
+            self.assertEqual(err, b"")
             self.latest, _ = self.parse(out, INTERRUPTED)
             self.assertEqual([code for _, code in self.messages()], [INTERRUPTED])
             self.assertFalse(os.path.exists(self.path("copy")))
 
-    @unittest.skipIf("thread" in os.environ.get("FILEXFER_SANITIZE", ""),
-                     "ThreadSanitizer does not deliver a signal to a thread that waits in poll()")
+    @skip_with_tsan
     def test_an_interruption_ends_the_wait_for_standard_input(self):
         for arguments in ((), ("--size", "10"), ("--size", "1000000")):
-            client = self.start_client_at(self.serve().address, "upload", "-", *arguments,
-                                          stdin=subprocess.PIPE)
-            client.stdin.write(b"12345")
-            client.stdin.flush()
-            wait_until(lambda: unread(client.stdin) == 0, "the client to read its input")
-            client.send_signal(signal.SIGINT)
-            client.wait(TIMEOUT)
-            self.assertEqual(client.returncode, INTERRUPTED)
+            client = self.start_client(self.serve(), "--json", "upload", "-", *arguments,
+                                       stdin=subprocess.PIPE)
+            self.interrupt_reading(client)
             self.parse(client.stdout.read(), INTERRUPTED)
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

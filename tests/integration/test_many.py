@@ -8,18 +8,19 @@ again, so that small and large uploads and downloads run concurrently.
 
 import contextlib
 import filecmp
-import hashlib
 import os
 import random
 import shutil
-import subprocess
 
-import peer
+import programs
+from contents import MIB
+from exit_codes import DONE
+from peer import md5
 from places import folder_with_space
-from test_programs import DONE, SANITIZED, TIMEOUT, Case, wait_until
+from program_case import Case
+from waiting import SANITIZED, TIMEOUT, wait_until
 
 CLIENTS = 64
-MIB = 2**20
 LARGE = (64, 64, 64, 48, 32, 32, 32, 24, 16, 16, 16, 8)
 # Around the sizes of a small file and of a chunk.
 EDGES = (0, 1, 65535, 65536, 65537, 262143, 262144, 262145)
@@ -57,24 +58,15 @@ class ManyClients(Case):
 
     def start_waiting(self, server, number, start):
         """A client that starts when the other end of the pipe `start` is closed."""
-        client = [peer.program("filexfer-client"), "--server", server.address]
+        client = [programs.path_of("filexfer-client"), "--server", server.address]
         script = ('read -r start; "$0" "$1" "$2" upload "mine/$3"'
                   ' && "$0" "$1" "$2" download "$3" -o "back/$3"')
-        process = subprocess.Popen(["sh", "-c", script, *client, str(number)], cwd=self.folder,
-                                   env=self.environment,
-                                   stdin=start, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   preexec_fn=peer.restore_signals)
-        self.addCleanup(self.end_process, process)
-        return process
-
-    @staticmethod
-    def descriptors(server):
-        return len(os.listdir("/proc/%d/fd" % server.process.pid))
+        return self.start_command(["sh", "-c", script, *client, str(number)], stdin=start)
 
     def test_64_concurrent_clients_transfer_their_files_intact(self):
         self.write_files()
         server = self.serve("--threads", "4", store="store")
-        descriptors_before = self.descriptors(server) if os.path.isdir("/proc/self/fd") else None
+        descriptors_before = server.descriptors() if os.path.isdir("/proc/self/fd") else None
 
         waiting, start = os.pipe()
         with contextlib.closing(os.fdopen(start, "wb")), \
@@ -83,8 +75,7 @@ class ManyClients(Case):
         for number, process in enumerate(processes):
             out, err = process.communicate(timeout=4 * TIMEOUT)
             self.assertEqual(process.returncode, DONE, err)
-            with open(self.path("mine", str(number)), "rb") as file:
-                id = hashlib.md5(file.read()).hexdigest()
+            id = md5(self.read("mine/%d" % number))
             self.assertEqual(out.decode(),
                              "Success  %s  %d\nSuccess  %s  back/%d\n" % (id, number, id, number))
             stored = self.path("store", id, str(number))
@@ -99,11 +90,11 @@ class ManyClients(Case):
         self.assertEqual(len(self.client(server, "list").splitlines()), CLIENTS)
         self.check_no_temporaries()
         if descriptors_before is not None:
-            wait_until(lambda: self.descriptors(server) == descriptors_before,
+            wait_until(lambda: server.descriptors() == descriptors_before,
                        "the server to close what it opened")
         server.terminate()
         self.assertEqual(server.wait(), DONE)
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

@@ -9,17 +9,17 @@ import hashlib
 import os
 import shlex
 import shutil
-import socket
-import subprocess
 import tempfile
 
-import peer
+import programs
+from addresses import skip_without_ipv6
+from certificates import WHY_WITHOUT_TLS, WITHOUT_TLS, certificate
+from contents import MIB, make_data
+from exit_codes import REFUSED, WRONG_DIGEST
 from sshd import Sshd
-from test_programs import REFUSED, WRONG_DIGEST, make_data
-from test_transports import WITHOUT_TLS, certificate
-from test_trees import Trees
+from trees import Trees
 
-SIZES = 0, 1, 65536, 65537, 700001, 3 * 2**20 + 1
+SIZES = 0, 1, 65536, 65537, 700001, 3 * MIB + 1
 
 
 # Each starts a server or has the client start one, and returns the client's arguments for it.
@@ -30,10 +30,7 @@ def tcp(test):
 
 
 def tcp_over_ipv6(test):
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError as error:
-        test.skipTest("no IPv6 here: %s" % error)
+    skip_without_ipv6()
     return "--server", test.serve("--digest", test.digest, store="store",
                                   listen=("[::1]:0",)).address
 
@@ -45,7 +42,7 @@ def unix(test):
 
 def tls(test):
     if WITHOUT_TLS:
-        test.skipTest("the programs were built without TLS, or there is no openssl command")
+        test.skipTest(WHY_WITHOUT_TLS)
     certificate(test.path("server"), "IP:127.0.0.1")
     server = test.serve("--digest", test.digest, "--cert", "server.crt", "--key", "server.key",
                         store="store", listen=("tls:127.0.0.1:0",))
@@ -54,7 +51,8 @@ def tls(test):
 
 def stdio_server(test):
     return "%s --listen stdio --digest %s --store %s" % (
-        shlex.quote(peer.program("filexfer-server")), test.digest, shlex.quote(test.path("store")))
+        shlex.quote(programs.path_of("filexfer-server")), test.digest,
+        shlex.quote(test.path("store")))
 
 
 def a_command(test):
@@ -67,8 +65,6 @@ def ssh(test):
 
 class Jobs:
     """The tests for each combination of a `transport` and a `digest`."""
-
-    space_in_memory = 64 * 2**20
 
     def setUp(self):
         super().setUp()
@@ -122,12 +118,8 @@ class Jobs:
         self.files = self.write_tree("tree")
         self.assertEqual(self.client("upload", "tree").count(b"Success  "), len(self.files))
         self.client("download", "--all", "-o", "copy")
-        result = subprocess.run(["diff", "-r", "tree", "copy"], cwd=self.folder,
-                                capture_output=True)
-        self.assertEqual((result.returncode, result.stdout), (0, b""), result)
-        for name in self.files:
-            self.assertEqual(os.stat(self.path("copy", name)).st_mtime_ns,
-                             os.stat(self.path("tree", name)).st_mtime_ns, name)
+        self.assert_same_trees("tree", "copy")
+        self.assert_same_times("tree", "copy", self.files)
         self.assertEqual(self.client("verify", "tree").count(b"Held  "), len(self.files))
         self.files["large"] = self.files["large"][:-1] + bytes([self.files["large"][-1] ^ 1])
         self.write("tree/large", self.files["large"])
@@ -153,4 +145,4 @@ for transport in (tcp, tcp_over_ipv6, unix, tls, a_command, ssh):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client")
+    programs.run_tests("filexfer-server", "filexfer-client")

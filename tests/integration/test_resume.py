@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Resumed uploads: what a server keeps, who may resume it, and when it is removed."""
 
-import hashlib
 import os
 import shutil
 import socket
 import struct
 import time
 
-import peer
-from test_programs import Case, make_data, wait_until
+import programs
+from addresses import connect
+from contents import KIB, make_data
+from exit_codes import DONE
+from peer import md5
+from program_case import Case
+from waiting import wait_until
 
-KIB = 1024
 TOKEN = "token-of-this-upload"
 
 
@@ -19,8 +22,7 @@ class Dialogue:
     """A connection driven by hand."""
 
     def __init__(self, server):
-        host, port = server.address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self.socket = connect(server.address, 30)
         self.lines = self.socket.makefile("rb")
 
     def send(self, text):
@@ -55,7 +57,7 @@ class Resume(Case):
     def setUp(self):
         super().setUp()
         self.data = make_data(2000 * KIB)
-        self.id = hashlib.md5(self.data).hexdigest()
+        self.id = md5(self.data)
         self.details = "file;%d;resume=%s" % (len(self.data), TOKEN)
         self.resume_details = self.details + ";id=" + self.id
 
@@ -171,7 +173,7 @@ class Resume(Case):
         client.send(self.data[:900 * KIB])
         self.wait_until_kept(768 * KIB)
         server.terminate()
-        self.assertEqual(server.wait(), 0)
+        self.assertEqual(server.wait(), DONE)
         server = self.serve(store="store")
         client = self.connect(server)
         offset = client.offset(self.resume_details)
@@ -249,4 +251,4 @@ class Resume(Case):
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server")
+    programs.run_tests("filexfer-server")

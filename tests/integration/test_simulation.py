@@ -11,14 +11,18 @@ import filecmp
 import hashlib
 import os
 import random
-import re
 import shutil
 import struct
 import zlib
 
 import peer
+import programs
+from contents import MIB
+from peer import md5
 from places import folder_with_space
-from test_programs import SANITIZED, Case
+from program_case import Case
+from simulated import check_simulation
+from waiting import SANITIZED
 
 GIB = 2**30
 
@@ -56,29 +60,13 @@ class Simulations(Case):
         for name, data in FILES.items():
             self.write("files/" + name, data)
 
-    def check(self, out, name, size, id, steps):
-        text = out.decode()
-        self.assertEqual(sorted({int(n) for n in re.findall(r"^ ?(\d+)  (?:client|server) ", text,
-                                                            re.M)}), list(steps))
-        self.assertEqual(re.findall(r"^MD5 of the file +(\S+)$", text, re.M), [id])
-        self.assertEqual(re.findall(r"^MD5 that the server has +(\S+)$", text, re.M), [id])
-        self.assertEqual(re.findall(r"^MD5 of the copy +(\S+)$", text, re.M), [id])
-        self.assertEqual(text.rstrip("\n").rsplit("\n", 1)[-1], "Success")
-        self.assertNotIn("Fail", text)
-        # The lines shown are those sent on the wire.
-        wire = peer.escape(name).decode()
-        self.assertIn(" 7  client says: %s;%d\n" % (wire, size), text)
-        self.assertIn("11  server says: %s\n" % id, text)
-        self.assertIn("server says: %s;%s;%d\n" % (id, wire, size), text)
-        self.assertIn("19  server sends the file: %d bytes\n" % size, text)
-
     def test_a_simulation_in_one_process_shows_all_steps_and_equal_digests(self):
         for name, data in FILES.items():
             for transport in ("memory", "tcp", "unix"):
                 with self.subTest(name=name, transport=transport):
                     out = self.run_program("filexfer-simulation", "--transport", transport,
                                            "files/" + name)
-                    self.check(out, name, len(data), hashlib.md5(data).hexdigest(), range(1, 23))
+                    check_simulation(self, out, name, len(data), md5(data), range(1, 23))
 
     def test_a_simulation_against_a_server_returns_the_file(self):
         for store in ("memory", "store"):
@@ -87,7 +75,7 @@ class Simulations(Case):
                 for address in server.addresses:
                     with self.subTest(name=name, store=store, address=address):
                         out = self.client(address, "simulate", "files/" + name, "-o", "copy")
-                        self.check(out, name, len(data), hashlib.md5(data).hexdigest(),
+                        check_simulation(self, out, name, len(data), md5(data),
                                    range(3, 23))
                         self.assertEqual(self.read("copy"), data)
                         os.remove(self.path("copy"))
@@ -101,7 +89,6 @@ class Large(Case):
     """1 GiB: more than any buffer, and half of the range of a signed 32-bit integer."""
 
     SIZE = GIB // 16 if SANITIZED else GIB
-    check = Simulations.check
 
     def setUp(self):
         super().setUp()
@@ -123,7 +110,7 @@ class Large(Case):
             file.write(b"\nEOF")
         self.id = hashlib.md5()
         with open(self.path("large;1 GiB"), "rb") as file:
-            while chunk := file.read(2**20):
+            while chunk := file.read(MIB):
                 self.id.update(chunk)
         self.id = self.id.hexdigest()
 
@@ -132,11 +119,11 @@ class Large(Case):
             with self.subTest(transport=transport):
                 out = self.run_program("filexfer-simulation", "--transport", transport,
                                        "large;1 GiB")
-                self.check(out, "large;1 GiB", self.SIZE, self.id, range(1, 23))
+                check_simulation(self, out, "large;1 GiB", self.SIZE, self.id, range(1, 23))
         out = self.client(self.serve(store="store"), "simulate", "large;1 GiB", "-o", "copy")
-        self.check(out, "large;1 GiB", self.SIZE, self.id, range(3, 23))
+        check_simulation(self, out, "large;1 GiB", self.SIZE, self.id, range(3, 23))
         self.assertTrue(filecmp.cmp(self.path("large;1 GiB"), self.path("copy"), shallow=False))
 
 
 if __name__ == "__main__":
-    peer.run_tests("filexfer-server", "filexfer-client", "filexfer-simulation")
+    programs.run_tests("filexfer-server", "filexfer-client", "filexfer-simulation")

@@ -1,4 +1,4 @@
-"""strace, attached to a running server; used by test_kill.py and test_flush_order.py."""
+"""strace, attached to a running program; used by tests/reliability."""
 
 from __future__ import annotations
 
@@ -7,26 +7,22 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from typing import Dict, List, NamedTuple, Sequence
 
 
-def skip_without_strace() -> None:
-    """Exits with 77 where strace can't be used."""
+def why_not_strace() -> str:
+    """Why strace can't be used; empty if it can."""
     if os.environ.get("FILEXFER_SANITIZE"):
-        print("skipped: the system calls of a sanitizer's own would be traced too")
-        sys.exit(77)
+        return "the system calls of a sanitizer's own would be traced too"
     if not shutil.which("strace"):
-        print("skipped: strace is not installed")
-        sys.exit(77)
+        return "strace is not installed"
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
         with Strace([sleeper.pid], ["-o", os.devnull]):
-            pass
+            return ""
     except AssertionError as error:
-        print("skipped: strace may not attach to a process here: %s" % error)
-        sys.exit(77)
+        return "strace may not attach to a process here: %s" % error
     finally:
         sleeper.kill()
         sleeper.wait()

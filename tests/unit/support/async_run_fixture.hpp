@@ -3,6 +3,7 @@
 
 // Operations of the asynchronous driver on a memory pipe, in virtual time.
 
+#include "support/bytes.hpp"
 #include "support/manual_clock.hpp"
 #include "support/once_handler.hpp"
 
@@ -29,24 +30,20 @@
 
 namespace async_run_tests {
 
+using namespace test;
 using namespace std::chrono_literals;
 using filexfer::errc;
 using filexfer::make_memory_pipe;
 using filexfer::memory_pipe;
 using filexfer::detail::action;
-using filexfer::detail::as_bytes;
 using filexfer::detail::async_run;
+using filexfer::detail::deadline;
 using filexfer::detail::driver_settings;
 using filexfer::detail::flow;
 using filexfer::detail::io_kind;
 using filexfer::detail::outcome;
 using filexfer::detail::work;
-using test::expected_call;
-using test::manual_timer;
-using test::settle;
 using cancel = asio::cancellation_type;
-
-inline constexpr auto just_under = 1ns;
 
 inline const std::error_code aborted{asio::error::operation_aborted};
 
@@ -97,12 +94,12 @@ struct operation_on_a_pipe {
   // The peer writes no more than the pipe has room for, and reads what is available.
   void peer_write(std::string_view text) {
     REQUIRE(theirs.write_some(asio::buffer(text)) == text.size());
-    settle(context);
+    run_until_idle(context);
   }
   std::string peer_read(std::size_t most) {
     std::string text(most, '\0');
     text.resize(theirs.read_some(asio::buffer(text)));
-    settle(context);
+    run_until_idle(context);
     return text;
   }
 
@@ -115,7 +112,7 @@ struct operation_on_a_pipe {
 };
 
 // Work that signals when it starts, and ends once it is released.
-class held_work {
+class blocking_work {
  public:
   work<std::function<void(std::error_code&)>> call{[this](std::error_code& ec) {
     start_signal_.set_value();

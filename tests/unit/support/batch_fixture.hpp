@@ -1,10 +1,12 @@
-#ifndef FILEXFER_TESTS_BATCH_FIXTURE_HPP
-#define FILEXFER_TESTS_BATCH_FIXTURE_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_BATCH_FIXTURE_HPP
+#define FILEXFER_TESTS_SUPPORT_BATCH_FIXTURE_HPP
 
 // What the batch*.cpp share.
 
-#include "support/dialogues.hpp"
+#include "support/known_files.hpp"
+#include "support/recording_sink.hpp"
 #include "support/script.hpp"
+#include "support/store_helpers.hpp"
 
 #include <filexfer/batch.hpp>
 #include <filexfer/client.hpp>
@@ -12,6 +14,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,22 +26,17 @@
 
 namespace batch_tests {
 
+using namespace test;
+using namespace std::chrono_literals;
+using filexfer::errc;
 using filexfer::failure_origin;
 using filexfer::md5;
-using test::C;
-using test::dialogue;
-using test::hand_driver;
-using test::md5_digest;
-using test::recording_sink;
-using test::S;
-using test::scripted_peer;
-using test::who;
 using texts = std::vector<std::string>;
 
 // A source that can fail at an offset, or report that its file has changed.
 struct failing_source {
   std::string bytes;
-  std::size_t fails_at = test::any_number;
+  std::size_t fails_at = never;
   bool changes = false;
   std::size_t read_size = 0;
 
@@ -74,7 +72,7 @@ inline std::string result_text(const std::string& name, std::error_code ec) {
 
 // A batch whose peer is a script.
 struct batch_by_hand {
-  explicit batch_by_hand(const dialogue& talk) : driver{scripted_peer{talk, who::client}} {
+  explicit batch_by_hand(const dialogue& talk) : driver{scripted_peer{talk, role::client}} {
     state.connection.chunk_size = state.connection.small_file_size = 100'000;
   }
 
@@ -82,7 +80,7 @@ struct batch_by_hand {
   std::error_code upload(Files& files) {
     const auto on_result = [this](const auto& request, std::error_code ec, const auto& result) {
       results.push_back(result_text(request.name, ec));
-      if (!ec) CHECK(result.computed_here == result.computed_there);
+      if (!ec) CHECK(result.local_digest == result.remote_digest);
       origins.push_back(state.origin);
     };
     return run([&](std::error_code& ec) {

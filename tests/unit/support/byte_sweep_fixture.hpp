@@ -1,9 +1,10 @@
-#ifndef FILEXFER_TESTS_BYTE_SWEEP_FIXTURE_HPP
-#define FILEXFER_TESTS_BYTE_SWEEP_FIXTURE_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_BYTE_SWEEP_FIXTURE_HPP
+#define FILEXFER_TESTS_SUPPORT_BYTE_SWEEP_FIXTURE_HPP
 
 // What the byte_sweep*.cpp share: the bodies, commands and faults of a sweep.
 
-#include "support/sweep.hpp"
+#include "support/session_runner.hpp"
+#include "support/tally.hpp"
 
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/md5.hpp>
@@ -24,14 +25,9 @@
 
 namespace byte_sweep_tests {
 
+using namespace test;
 using namespace std::string_view_literals;
 using filexfer::fault_plan;
-using tests::sample;
-using tests::scenario;
-using tests::session_result;
-using tests::session_runner;
-using tests::tally;
-using tests::task;
 
 // With a sanitizer, or without optimisation, there is time for every n-th position only. The first
 // one differs from call to call, so that together the calls cover all positions.

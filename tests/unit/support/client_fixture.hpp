@@ -6,7 +6,9 @@
 #include "support/manual_clock.hpp"
 
 #include <filexfer/client.hpp>
+#include <filexfer/error.hpp>
 #include <filexfer/md5.hpp>
+#include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
 #include <filexfer/memory_store.hpp>
 
@@ -14,11 +16,14 @@
 
 namespace client_tests {
 
+using namespace test;
 using filexfer::client_options;
+using filexfer::errc;
+using filexfer::failure_origin;
 using filexfer::memory_pipe;
-
+using filexfer::memory_source;
 using store_type = filexfer::memory_store<>;
-using client_type = filexfer::client<memory_pipe&, filexfer::md5, test::manual_timer>;
+using client_type = filexfer::client<memory_pipe&, filexfer::md5, manual_timer>;
 
 inline client_options small_chunks() {
   client_options options;

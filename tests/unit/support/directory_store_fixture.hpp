@@ -4,7 +4,7 @@
 // A directory_store in a temporary folder, and access to its files behind its back.
 
 #include "support/scratch_folder.hpp"
-#include "support/store_use.hpp"
+#include "support/store_helpers.hpp"
 
 #include <filexfer/directory_store.hpp>
 
@@ -20,8 +20,8 @@
 namespace directory_store_tests {
 
 namespace fs = std::filesystem;
+using namespace test;
 using filexfer::errc;
-using namespace tests;
 using lines = std::vector<std::string>;
 using store_type = filexfer::directory_store<>;
 

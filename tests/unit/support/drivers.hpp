@@ -3,9 +3,9 @@
 
 // The library's drivers on a scripted stream, behind the interface of `hand_driver`.
 
-#include "manual_clock.hpp"
-#include "once_handler.hpp"
-#include "scripted_stream.hpp"
+#include "support/manual_clock.hpp"
+#include "support/once_handler.hpp"
+#include "support/scripted_stream.hpp"
 
 #include <filexfer/detail/driver/async_run.hpp>
 #include <filexfer/detail/driver/run.hpp>
@@ -73,10 +73,10 @@ class stream_driver {
     call.start([&](auto handler) {
       detail::async_run<manual_timer>(stream, settings_, std::move(make_flow), std::move(handler));
     });
-    settle(context_);
+    run_until_idle(context_);
     while (!call.called()) {  // nothing is ready: only an expiring timer can make progress
       stream.stalled = true;
-      pass(context_, std::chrono::minutes{10});
+      advance_clock(context_, std::chrono::minutes{10});
     }
     ec = std::get<0>(call.result());
     if constexpr (!std::is_void_v<value>) return std::move(std::get<1>(call.result()));

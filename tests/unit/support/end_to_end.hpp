@@ -1,10 +1,11 @@
-#ifndef FILEXFER_TESTS_END_TO_END_HPP
-#define FILEXFER_TESTS_END_TO_END_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_END_TO_END_HPP
+#define FILEXFER_TESTS_SUPPORT_END_TO_END_HPP
 
 // One client and one session over a memory pipe with faults, on one thread and on the manual clock.
 
 #include "support/manual_clock.hpp"
 #include "support/rfc1321.hpp"
+#include "support/store_helpers.hpp"
 #include "support/virtual_timer.hpp"
 
 #include <filexfer/detail/stream/buffer_prefix.hpp>
@@ -35,18 +36,16 @@
 #include <utility>
 #include <vector>
 
-namespace tests {
+namespace test {
 
-using digest = filexfer::md5::digest_type;
-using test::manual_clock;
-
-using listed_file = filexfer::file_info<digest>;
+using listed_file = filexfer::file_info<md5_digest>;
 
 /// A file's bytes, and their digest by rfc1321.hpp, not by the library.
 struct sample {
-  explicit sample(std::string b) : bytes{std::move(b)}, id{*digest::from_hex(rfc1321_hex(bytes))} {}
+  explicit sample(std::string b)
+      : bytes{std::move(b)}, id{*md5_digest::from_hex(rfc1321_hex(bytes))} {}
   std::string bytes;
-  digest id;
+  md5_digest id;
 };
 
 /// A pause of a stream before it writes the byte at an offset.
@@ -158,7 +157,7 @@ struct scenario {
 };
 
 /// A sink that keeps the bytes, and counts the commits.
-struct kept_sink {
+struct collecting_sink {
   std::string bytes;
   int commits = 0;
   void write(std::span<const std::byte> more, std::error_code& ec) {
@@ -194,7 +193,8 @@ class client_end {
         return;
       case task::upload_declared:
       case task::upload_held:
-        client_.async_upload(*source_, filexfer::upload_request<digest>{std::string{name}, file.id},
+        client_.async_upload(*source_,
+                             filexfer::upload_request<md5_digest>{std::string{name}, file.id},
                              handler(uploaded));
         return;
       case task::download: client_.async_download(file.id, sink, handler(downloaded)); return;
@@ -210,9 +210,9 @@ class client_end {
   int completions = 0;
   std::error_code error;
   std::vector<listed_file> files;
-  filexfer::upload_result<digest> uploaded;
-  filexfer::download_result<digest> downloaded;
-  kept_sink sink;
+  filexfer::upload_result<md5_digest> uploaded;
+  filexfer::download_result<md5_digest> downloaded;
+  collecting_sink sink;
 
  private:
   template <class Result>
@@ -310,6 +310,6 @@ class end_to_end {
   bool started = false;
 };
 
-}  // namespace tests
+}  // namespace test
 
 #endif

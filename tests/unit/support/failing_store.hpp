@@ -3,7 +3,7 @@
 
 // A memory_store whose calls fail on request, with an error code or an exception.
 
-#include "script.hpp"
+#include "support/script.hpp"
 
 #include <filexfer/memory_store.hpp>
 #include <filexfer/storage.hpp>
@@ -29,7 +29,7 @@ class failing_store {
   class reader;
   class upload;
 
-  memory held;
+  memory inner;
 
   /// The `nth` call of that kind, from 0, and all later ones fail: with `error`, or by calling
   /// `throws`, if that is set.
@@ -49,9 +49,9 @@ class failing_store {
   std::optional<upload> create(const filexfer::upload_details<digest_type>& details,
                                std::error_code& ec);
   bool add_name(const digest_type& id, std::uint64_t size, std::string_view name,
-                std::optional<filexfer::file_time> modified, std::error_code& ec) {
+                const filexfer::file_attributes& attributes, std::error_code& ec) {
     if (fails(store_call::add_name, ec)) return false;
-    return held.add_name(id, size, name, modified, ec);
+    return inner.add_name(id, size, name, attributes, ec);
   }
 
  private:
@@ -145,13 +145,13 @@ class failing_store::upload {
 inline failing_store::cursor failing_store::list(std::error_code& ec) {
   fails(store_call::list, ec);
   std::error_code ignored;  // a memory_store's list never fails
-  return cursor{*this, held.list(ignored)};
+  return cursor{*this, inner.list(ignored)};
 }
 
 inline auto failing_store::open(const digest_type& id, std::error_code& ec)
     -> std::optional<filexfer::opened_file<digest_type, reader>> {
   if (fails(store_call::open, ec)) return std::nullopt;
-  auto file = held.open(id, ec);
+  auto file = inner.open(id, ec);
   if (!file) return std::nullopt;
   return filexfer::opened_file<digest_type, reader>{std::move(file->info),
                                                     reader{*this, std::move(file->reader)}};
@@ -160,9 +160,9 @@ inline auto failing_store::open(const digest_type& id, std::error_code& ec)
 inline auto failing_store::create(const filexfer::upload_details<digest_type>& details,
                                   std::error_code& ec) -> std::optional<upload> {
   if (fails(store_call::create, ec)) return std::nullopt;
-  auto inner = held.create(details, ec);
-  if (!inner) return std::nullopt;
-  return upload{*this, std::move(*inner)};
+  auto created = inner.create(details, ec);
+  if (!created) return std::nullopt;
+  return upload{*this, std::move(*created)};
 }
 
 static_assert(filexfer::file_store<failing_store, failing_store::digest_type>);

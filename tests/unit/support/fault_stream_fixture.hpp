@@ -3,7 +3,7 @@
 
 // A fault_stream on one end of a memory_pipe, used blocking or asynchronously.
 
-#include "support/once_handler.hpp"
+#include "support/transfers.hpp"
 
 #include <filexfer/fault_stream.hpp>
 #include <filexfer/memory_pipe.hpp>
@@ -23,10 +23,10 @@
 
 namespace fault_stream_tests {
 
+using namespace test;
 using filexfer::fault_plan;
 using filexfer::fault_stream;
 using filexfer::memory_pipe;
-using test::expected_transfer;
 using cancel = asio::cancellation_type;
 
 inline constexpr std::string_view message = "the quick brown fox";

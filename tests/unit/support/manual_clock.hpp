@@ -5,7 +5,7 @@
 //
 //   client<memory_pipe&, md5, test::manual_timer> c{pipe};
 //   c.async_list_files(...);
-//   test::pass(context, std::chrono::seconds{59});   // timers due by then have expired
+//   test::advance_clock(context, std::chrono::seconds{59});   // timers due by then have expired
 //
 // For single-threaded tests.
 
@@ -34,8 +34,8 @@ struct manual_clock {
   }
 };
 
-// How long a context may sleep before it checks such a timer again. A test need not wait: `pass`
-// wakes the context.
+// How long a context may sleep before it checks such a timer again. A test need not wait:
+// `advance_clock` wakes the context.
 struct manual_wait_traits {
   static manual_clock::duration to_wait_duration(const manual_clock::duration& left) noexcept {
     if (left <= manual_clock::duration::zero()) return manual_clock::duration::zero();
@@ -43,10 +43,13 @@ struct manual_wait_traits {
   }
 };
 
+// The smallest step of the clock: a deadline has not expired at `deadline - epsilon`.
+inline constexpr manual_clock::duration epsilon{1};
+
 using manual_timer = asio::basic_waitable_timer<manual_clock, manual_wait_traits>;
 
 // Runs all ready handlers, and those that they make ready.
-inline void settle(asio::io_context& context) {
+inline void run_until_idle(asio::io_context& context) {
   for (int idle = 0; idle < 2;) {
     context.restart();
     idle = context.poll() > 0 ? 0 : idle + 1;
@@ -54,11 +57,11 @@ inline void settle(asio::io_context& context) {
 }
 
 // Advances the clock by `d`, then runs all handlers that are ready.
-inline void pass(asio::io_context& context, manual_clock::duration d) {
+inline void advance_clock(asio::io_context& context, manual_clock::duration d) {
   manual_clock::advance(d);
   manual_timer wake_up{context, manual_clock::time_point::min()};
   wake_up.async_wait([](std::error_code) {});
-  settle(context);
+  run_until_idle(context);
 }
 
 }  // namespace test

@@ -2,7 +2,7 @@
 #define FILEXFER_TESTS_SUPPORT_PIPE_PEER_HPP
 
 // A peer at the other end of a memory_pipe, driven by the test: it sends what the test gives it,
-// and keeps what it receives once `listen` was called. Nothing here blocks; the test polls the
+// and keeps what it receives once `receive` was called. Nothing here blocks; the test polls the
 // context.
 
 #include <filexfer/memory_pipe.hpp>
@@ -26,20 +26,20 @@ class pipe_peer {
   pipe_peer(const pipe_peer&) = delete;
   pipe_peer& operator=(const pipe_peer&) = delete;
 
-  // Receives from now on, up to `most` bytes in all.
-  void listen(std::size_t most = static_cast<std::size_t>(-1)) {
-    if (most <= heard.size() || ended) return;
-    const auto size = std::min(buffer_.size(), most - heard.size());
+  // Receives from now on, up to `limit` bytes in all.
+  void receive(std::size_t limit = static_cast<std::size_t>(-1)) {
+    if (limit <= received.size() || ended) return;
+    const auto size = std::min(buffer_.size(), limit - received.size());
     end_.async_read_some(asio::buffer(buffer_.data(), size),
-                         [this, most](std::error_code ec, std::size_t bytes) {
-                           heard.append(buffer_.data(), bytes);
+                         [this, limit](std::error_code ec, std::size_t bytes) {
+                           received.append(buffer_.data(), bytes);
                            ended = static_cast<bool>(ec);
-                           listen(most);
+                           receive(limit);
                          });
   }
 
-  // Sends `text` as fast as it is read. At most one `say` may be in flight.
-  void say(std::string text) {
+  // Sends `text` as fast as it is read. At most one `send` may be in flight.
+  void send(std::string text) {
     sending_ = std::move(text);
     asio::async_write(end_, asio::buffer(sending_), [](std::error_code, std::size_t) {});
   }
@@ -50,7 +50,7 @@ class pipe_peer {
   }
   void close() { end_.close(); }
 
-  std::string heard;
+  std::string received;
   bool ended = false;  // nothing more will be received
 
  private:

@@ -1,26 +1,17 @@
 #ifndef FILEXFER_TESTS_SUPPORT_PIPE_STREAM_FIXTURE_HPP
 #define FILEXFER_TESTS_SUPPORT_PIPE_STREAM_FIXTURE_HPP
 
-// Pairs of pipe_streams over pipes and socket pairs, and their asynchronous operations.
+// Pairs of pipe_streams over pipes and socket pairs.
 
-#include "support/once_handler.hpp"
+#include "support/transfers.hpp"
 
 #include <filexfer/pipe_stream.hpp>
 
-#include <asio/buffer.hpp>
-#include <asio/cancellation_signal.hpp>
 #include <asio/cancellation_type.hpp>
-#include <asio/error.hpp>
 #include <asio/io_context.hpp>
 #include <doctest/doctest.h>
 
 #include <array>
-#include <cstddef>
-#include <memory>
-#include <string>
-#include <system_error>
-#include <tuple>
-#include <utility>
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -28,8 +19,8 @@
 
 namespace pipe_stream_tests {
 
+using namespace test;
 using filexfer::pipe_stream;
-using test::expected_transfer;
 using cancel = asio::cancellation_type;
 
 /// Flags of pipes in blocking and in non-blocking mode.
@@ -58,12 +49,6 @@ inline bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 
 inline int flags_of(int fd) { return ::fcntl(fd, F_GETFL); }
 
-inline std::string pattern(std::size_t bytes) {
-  std::string text(bytes, '\0');
-  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
-  return text;
-}
-
 /// Two streams connected by two pipes in the given mode.
 struct connected {
   explicit connected(int flags) : connected{make_pipe(flags), make_pipe(flags)} {}
@@ -86,37 +71,6 @@ inline connected connected_by_socket() {
   const ends pair = make_socket_pair();
   const auto copy = [](int fd) { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); };
   return {ends{pair.read, pair.write}, ends{copy(pair.write), copy(pair.read)}};
-}
-
-inline void start_read(expected_transfer& call, pipe_stream& stream, asio::mutable_buffer to) {
-  call.start([&](auto handler) { stream.async_read_some(to, std::move(handler)); });
-}
-
-inline void start_write(expected_transfer& call, pipe_stream& stream, asio::const_buffer from) {
-  call.start([&](auto handler) { stream.async_write_some(from, std::move(handler)); });
-}
-
-inline void check_result(expected_transfer& call, std::error_code ec, std::size_t bytes) {
-  CHECK(call.result() == std::tuple{ec, bytes});
-}
-
-/// Writes until the stream accepts no more, and returns the number of bytes written.
-inline std::size_t fill(connected& pipe, pipe_stream& stream) {
-  const auto bytes = pattern(65536);
-  for (std::size_t total = 0;;) {
-    auto call = std::make_unique<expected_transfer>();
-    asio::cancellation_signal signal;
-    call->cancelled_by(signal.slot());
-    start_write(*call, stream, asio::buffer(bytes));
-    pipe.context.restart();
-    pipe.context.poll();
-    signal.emit(cancel::total);
-    pipe.run();
-    const auto [ec, written] = call->result();
-    total += written;
-    if (ec == asio::error::operation_aborted) return total;
-    REQUIRE_FALSE(ec);
-  }
 }
 
 }  // namespace pipe_stream_tests

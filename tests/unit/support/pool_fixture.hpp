@@ -1,9 +1,9 @@
-#ifndef FILEXFER_TESTS_POOL_FIXTURE_HPP
-#define FILEXFER_TESTS_POOL_FIXTURE_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_POOL_FIXTURE_HPP
+#define FILEXFER_TESTS_SUPPORT_POOL_FIXTURE_HPP
 
 // A transfer_pool and its server in memory: sessions on memory pipes, one thread, virtual time.
 
-#include "support/store_use.hpp"
+#include "support/store_helpers.hpp"
 #include "support/virtual_timer.hpp"
 
 #include <filexfer/fault_stream.hpp>
@@ -39,22 +39,22 @@
 #include <utility>
 #include <vector>
 
-namespace tests {
+namespace test {
 
 using filexfer::memory_pipe;
 using filexfer::memory_store;
 
 /// A file in memory that counts how often it is opened.
 struct memory_file {
-  std::string its_name;
+  std::string file_name;
   std::string text;
-  std::error_code fails{};
+  std::error_code open_error{};
   int opened = 0;
 
-  const std::string& name() const noexcept { return its_name; }
+  const std::string& name() const noexcept { return file_name; }
   filexfer::memory_source open(std::error_code& ec) {
     ++opened;
-    ec = fails;
+    ec = open_error;
     return filexfer::memory_source{text};
   }
 };
@@ -64,51 +64,51 @@ struct memory_target {
   struct sink {
     memory_target& to;
     void write(std::span<const std::byte> bytes, std::error_code& ec) {
-      ec = to.fails;
-      to.arriving.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      ec = to.write_error;
+      to.partial_text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       to.bytes_written += bytes.size();
     }
     void commit(std::error_code& ec) {
       ec.clear();
-      to.text = to.arriving;
+      to.text = to.partial_text;
       is_committed = true;
     }
-    std::uint64_t held() const noexcept { return to.arriving.size(); }
+    std::uint64_t held() const noexcept { return to.partial_text.size(); }
     std::size_t read_held(std::span<std::byte> into, std::uint64_t offset, std::error_code& ec) {
       ec.clear();
       ++to.held_reads;
-      if (to.held_read_takes.count() > 0) virtual_timer::pass(to.held_read_takes);
-      return to.arriving.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
+      if (to.held_read_takes.count() > 0) virtual_timer::advance(to.held_read_takes);
+      return to.partial_text.copy(reinterpret_cast<char*>(into.data()), into.size(), offset);
     }
     void discard_held(std::error_code& ec) {
       ec.clear();
-      to.arriving.clear();
+      to.partial_text.clear();
     }
     void keep() { is_committed = true; }
     ~sink() {
-      if (!is_committed) to.arriving.clear();
+      if (!is_committed) to.partial_text.clear();
     }
     bool is_committed = false;
   };
 
-  filexfer::any_digest wanted;
-  std::string its_name;
-  std::optional<std::uint64_t> its_size;
-  std::error_code fails{};
-  std::optional<std::string> is_there{};
-  std::string arriving{};
+  filexfer::any_digest expected_id;
+  std::string file_name;
+  std::optional<std::uint64_t> listed_size;
+  std::error_code write_error{};
+  std::optional<std::string> existing_text{};
+  std::string partial_text{};
   std::optional<std::string> text{};
   std::size_t bytes_written = 0;
   std::size_t held_reads = 0;
   std::chrono::seconds held_read_takes{0};
 
-  const std::string& name() const noexcept { return its_name; }
-  const filexfer::any_digest& id() const noexcept { return wanted; }
-  std::optional<std::uint64_t> size() const noexcept { return its_size; }
+  const std::string& name() const noexcept { return file_name; }
+  const filexfer::any_digest& id() const noexcept { return expected_id; }
+  std::optional<std::uint64_t> size() const noexcept { return listed_size; }
   std::optional<filexfer::memory_source> existing(std::error_code& ec) const {
     ec.clear();
-    if (!is_there) return std::nullopt;
-    return filexfer::memory_source{*is_there};
+    if (!existing_text) return std::nullopt;
+    return filexfer::memory_source{*existing_text};
   }
   sink open(std::error_code& ec) {
     ec.clear();
@@ -127,7 +127,7 @@ class pipe_listener {
   asio::io_context& context;
   std::size_t connections = 0;  ///< Accepted in all.
   std::size_t open = 0;
-  std::size_t most_open = 0;
+  std::size_t max_open = 0;
   std::size_t limit = 1000;                 ///< Of open connections; further ones are refused.
   std::list<std::uint64_t> break_after;     ///< Per connection: written bytes before a reset.
   std::list<std::uint64_t> end_read_after;  ///< Per connection: read bytes before a reset.
@@ -135,7 +135,7 @@ class pipe_listener {
   stream_type accept() {
     auto [near, far] = filexfer::make_memory_pipe(context.get_executor(), 65536);
     ++connections;
-    most_open = std::max(most_open, ++open);
+    max_open = std::max(max_open, ++open);
     serve(std::move(far));
     filexfer::fault_plan plan;
     if (!break_after.empty()) {
@@ -202,7 +202,7 @@ struct basic_pipe_connector {
   }
 };
 
-using result = filexfer::file_result<memory_file>;
+using memory_file_result = filexfer::file_result<memory_file>;
 
 /// A server, a pool, and what a job has reported.
 ///
@@ -238,10 +238,10 @@ struct basic_pool_fixture {
   /// The handler of a file's result, which records it.
   auto on_result() {
     return [this](const auto& r) {
-      ++tellings[r.element.name()];
+      ++reports[r.element.name()];
       if (r.failure) failures[r.element.name()] = r.failure;
-      if constexpr (std::is_same_v<decltype(r), const result&>) {
-        if (on_told) on_told(r);
+      if constexpr (std::is_same_v<decltype(r), const memory_file_result&>) {
+        if (on_report) on_report(r);
       }
     };
   }
@@ -261,7 +261,7 @@ struct basic_pool_fixture {
     while (!ended) {
       context.restart();
       context.poll();
-      if (!ended && !virtual_timer::pass_to_next()) break;
+      if (!ended && !virtual_timer::advance_to_next_expiry()) break;
     }
   }
 
@@ -285,16 +285,16 @@ struct basic_pool_fixture {
     do {
       context.restart();
       context.poll();
-    } while (server.open > 0 && virtual_timer::pass_to_next());
+    } while (server.open > 0 && virtual_timer::advance_to_next_expiry());
   }
 
   bool is_dropped = false;
   asio::io_context context;
   Server server;
-  std::map<std::string, int> tellings;
+  std::map<std::string, int> reports;
   std::map<std::string, filexfer::transfer_failure> failures;
   std::vector<filexfer::pool_event> events;
-  std::function<void(const result&)> on_told;
+  std::function<void(const memory_file_result&)> on_report;
   asio::cancellation_signal cancel;
   std::optional<std::error_code> ended;
   filexfer::transfer_totals totals;
@@ -322,6 +322,6 @@ inline std::vector<memory_file> some_files(std::size_t count, std::size_t size =
   return files;
 }
 
-}  // namespace tests
+}  // namespace test
 
 #endif

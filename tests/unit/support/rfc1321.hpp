@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_RFC1321_HPP
-#define FILEXFER_TESTS_RFC1321_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_RFC1321_HPP
+#define FILEXFER_TESTS_SUPPORT_RFC1321_HPP
 
 // MD5 written from RFC 1321, to check the library's digests against. It shares no code with the
 // library, which uses Crypto++.
@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace tests {
+namespace test {
 
 class rfc1321 {
  public:
@@ -94,6 +94,6 @@ inline std::string rfc1321_hex(std::string_view bytes) {
   return hash.hex();
 }
 
-}  // namespace tests
+}  // namespace test
 
 #endif

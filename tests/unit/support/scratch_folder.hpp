@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_SCRATCH_FOLDER_HPP
-#define FILEXFER_TESTS_SCRATCH_FOLDER_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_SCRATCH_FOLDER_HPP
+#define FILEXFER_TESTS_SUPPORT_SCRATCH_FOLDER_HPP
 
 #include <cstdlib>
 #include <filesystem>
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace tests {
+namespace test {
 
 /// An empty temporary folder, removed with its contents by the destructor.
 class scratch_folder {
@@ -55,6 +55,6 @@ inline std::size_t open_descriptors() {
   return count;
 }
 
-}  // namespace tests
+}  // namespace test
 
 #endif

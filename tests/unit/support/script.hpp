@@ -1,16 +1,19 @@
 #ifndef FILEXFER_TESTS_SUPPORT_SCRIPT_HPP
 #define FILEXFER_TESTS_SUPPORT_SCRIPT_HPP
 
-// Dialogues, written as in the protocol's description, and a driver without stream, thread or
-// clock, which gives a flow the peer's bytes and records the bytes that the flow sends.
+// Dialogues, written as in the protocol's description (C for the client, S for the server), and a
+// driver without stream, thread or clock, which gives a flow the peer's bytes and records the bytes
+// that the flow sends.
 //
 //   const test::dialogue talk{C("LIST_FILES\n"), S("No files\n\n")};
-//   test::hand_driver driver{{talk, test::who::client}};
+//   test::hand_driver driver{{talk, test::role::client}};
 //   driver.chunk = 1;                                        // limits the bytes of one read
 //   driver.failure = {2, errc::timed_out};                   // the third action fails
 //   auto files =
 //       driver.run([&](std::error_code& e) { return list_bounded<md5>(state, {}, e); }, ec);
-//   CHECK(driver.peer.said() == "LIST_FILES\n");
+//   CHECK(driver.peer.received() == "LIST_FILES\n");
+
+#include "support/bytes.hpp"
 
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/error.hpp>
@@ -30,38 +33,34 @@
 
 namespace test {
 
-enum class who { client, server };
+// A side of the protocol.
+enum class role { client, server };
 
 struct turn {
-  who speaker;
+  role sender;
   std::string bytes;
 };
 
 using dialogue = std::vector<turn>;
 
-inline turn C(std::string bytes) { return {who::client, std::move(bytes)}; }
-inline turn S(std::string bytes) { return {who::server, std::move(bytes)}; }
+inline turn C(std::string bytes) { return {role::client, std::move(bytes)}; }
+inline turn S(std::string bytes) { return {role::server, std::move(bytes)}; }
 
-inline std::string said_by(who speaker, const dialogue& talk) {
+inline dialogue operator+(dialogue first, const dialogue& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+inline std::string bytes_sent_by(role sender, const dialogue& talk) {
   std::string all;
   for (const turn& t : talk) {
-    if (t.speaker == speaker) all += t.bytes;
+    if (t.sender == sender) all += t.bytes;
   }
   return all;
 }
 
-inline std::string text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// Bytes whose period is no power of two, so that a misplaced chunk is detected.
-inline std::string pattern(std::size_t bytes) {
-  std::string text(bytes, '\0');
-  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i % 251);
-  return text;
-}
-
-inline constexpr std::size_t any_number = std::numeric_limits<std::size_t>::max();
+inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
+inline constexpr std::size_t never = no_limit;  // as the index of what fails
 
 // Limits for the bytes of one read, to replay a dialogue of that size with: each one up to 300, and
 // some around the chunk size.
@@ -71,26 +70,27 @@ inline std::vector<std::size_t> chunkings(std::size_t bytes) {
   for (const std::size_t n : {4095U, 4096U, 4097U}) {
     if (n < bytes) all.push_back(n);
   }
-  all.push_back(any_number);
+  all.push_back(no_limit);
   return all;
 }
 
-// The peer of the side under test (`us`). Each of its turns can be read once it has received all
+// The peer of the side under test. Each of its turns can be read once it has received all
 // that precedes the turn in the dialogue (`in_turn`), or from the start (`ahead`).
 class scripted_peer {
  public:
-  enum class talks { in_turn, ahead };
+  enum class send_order { in_turn, ahead };
 
-  scripted_peer(const dialogue& talk, who us, talks how = talks::in_turn) {
+  scripted_peer(const dialogue& talk, role side_under_test,
+                send_order order = send_order::in_turn) {
     std::size_t total = 0;
     for (const turn& t : talk) total += t.bytes.size();
     incoming_.reserve(total);
     for (const turn& t : talk) {
-      if (t.speaker == us) {
+      if (t.sender == side_under_test) {
         expected_ += t.bytes.size();
       } else {
         incoming_ += t.bytes;
-        gates_.push_back({how == talks::ahead ? 0 : expected_, incoming_.size()});
+        gates_.push_back({order == send_order::ahead ? 0 : expected_, incoming_.size()});
       }
     }
   }
@@ -126,7 +126,7 @@ class scripted_peer {
   void reserve(std::size_t bytes) { received_.reserve(bytes); }
 
   // All bytes that it received: those sent by the side under test.
-  const std::string& said() const noexcept { return received_; }
+  const std::string& received() const noexcept { return received_; }
 
  private:
   struct gate {
@@ -143,12 +143,12 @@ class scripted_peer {
 
 // An error that replaces the outcome of an action.
 struct injected_failure {
-  enum class lasts { once, for_good };
+  enum class lasts { once, permanently };
 
-  std::size_t action = any_number;  // its index, counting actions with I/O only
+  std::size_t action = never;  // its index, counting actions with I/O only
   std::error_code error;
   std::size_t bytes = 0;  // transferred before it fails; ignored by `read_some`
-  lasts duration = lasts::for_good;
+  lasts duration = lasts::permanently;
 };
 
 struct flow_dropped {};
@@ -159,14 +159,15 @@ class hand_driver {
   explicit hand_driver(scripted_peer p) : peer{std::move(p)} {}
 
   scripted_peer peer;
-  std::size_t chunk = any_number;
+  std::size_t chunk = no_limit;
   injected_failure failure;
   // Actions from this index on are cancelled, as the asynchronous driver does it.
-  std::size_t cancelled_from = any_number;
+  std::size_t cancelled_from = never;
   // In place of this action `flow_dropped` is thrown, which destroys the flow.
-  std::size_t dropped_at = any_number;
-  // Whether a `read_write` reads. If it also writes, it reads what is readable after the write.
-  bool exchanges = true;
+  std::size_t dropped_at = never;
+  // Whether a `read_write` reads, too. If it also writes, it reads what is readable after the
+  // write.
+  bool read_write_reads = true;
 
   // Results.
   struct step {
@@ -220,7 +221,7 @@ class hand_driver {
       case io_kind::shutdown_send: sending_ended = true; return;
       case io_kind::close: closed = true; return;
       case io_kind::read_some:
-        lingering = wanted.deadline == filexfer::detail::deadline::linger;
+        lingering_ = wanted.deadline == filexfer::detail::deadline::linger;
         if (!fails) read(wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk)), out);
         break;
       case io_kind::read_full: {
@@ -236,18 +237,22 @@ class hand_driver {
       case io_kind::write: write(wanted, fails, out); break;
       case io_kind::read_write: read_write(wanted, fails, out); break;
       case io_kind::cancel_write: return;
+      case io_kind::call:
+        out.error = make_error_code(std::errc::operation_canceled);
+        (*wanted.call)([&out](std::error_code answer) { out.error = answer; });
+        break;
       default: out.error = make_error_code(std::errc::operation_not_supported);
     }
     if (fails && !out.error) out.error = failure.error;
   }
 
-  bool lingering = false;
+  bool lingering_ = false;
 
   // Reads at most `buffer.size()` bytes.
   void read(std::span<std::byte> buffer, outcome& out) {
     const auto bytes = peer.read(buffer.size());
     if (bytes.empty()) {
-      stalled = stalled || !(peer.has_ended() || lingering);
+      stalled = stalled || !(peer.has_ended() || lingering_);
       out.error = peer.has_ended() ? filexfer::errc::end_of_stream : filexfer::errc::timed_out;
     }
     std::memcpy(buffer.data(), bytes.data(), bytes.size());
@@ -255,7 +260,7 @@ class hand_driver {
   }
 
   void write(const action& wanted, bool fails, outcome& out) {
-    std::size_t left = fails ? failure.bytes : any_number;
+    std::size_t left = fails ? failure.bytes : no_limit;
     for (const auto part : wanted.write_buffers) {
       const auto written = part.first(std::min(part.size(), left));
       peer.receive(written);
@@ -268,7 +273,7 @@ class hand_driver {
     const bool writes = !wanted.write_buffers[0].empty() || !wanted.write_buffers[1].empty();
     if (writes) write(wanted, fails, out);
     out.written = writes && !fails;
-    if (!exchanges || wanted.read_buffer.empty() || (fails && !writes)) return;
+    if (!read_write_reads || wanted.read_buffer.empty() || (fails && !writes)) return;
     const auto buffer = wanted.read_buffer.first(std::min(wanted.read_buffer.size(), chunk));
     outcome received;
     if (!writes || !peer.readable().empty() || peer.has_ended()) read(buffer, received);

@@ -4,8 +4,8 @@
 // A stream whose peer follows a script (script.hpp), with blocking and asynchronous operations. The
 // bytes per call can be limited, and any call can be made to fail. For single-threaded tests.
 
-#include "manual_clock.hpp"
-#include "script.hpp"
+#include "support/manual_clock.hpp"
+#include "support/script.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/buffer.hpp>
@@ -32,11 +32,11 @@ class scripted_stream {
       : peer{std::move(p)}, executor_{executor}, wake_{executor, manual_timer::time_point::max()} {}
 
   scripted_peer peer;
-  std::size_t most_read = any_number;     // bytes per call
-  std::size_t most_written = any_number;  // bytes per call
+  std::size_t max_read = no_limit;   // bytes per call
+  std::size_t max_write = no_limit;  // bytes per call
 
   // Calls from this index on fail with `error`. Reads and writes count when they complete.
-  std::size_t failing_call = any_number;
+  std::size_t failing_call = never;
   std::error_code error;
   // Writes fail with this once the peer has sent everything: it has closed without reading on.
   std::error_code error_after_the_end;
@@ -101,7 +101,7 @@ class scripted_stream {
   std::optional<outcome> attempt_read(const Buffers& to) {
     used_after_close = used_after_close || closed;
     if (calls >= failing_call) return count({error});
-    const auto bytes = peer.read(std::min(most_read, asio::buffer_size(to)));
+    const auto bytes = peer.read(std::min(max_read, asio::buffer_size(to)));
     if (bytes.empty() && !peer.has_ended()) return std::nullopt;
     if (bytes.empty()) return count({asio::error::eof});
     return count({{}, asio::buffer_copy(to, asio::buffer(bytes.data(), bytes.size()))});
@@ -116,7 +116,7 @@ class scripted_stream {
     const auto end = asio::buffer_sequence_end(from);
     for (auto part = asio::buffer_sequence_begin(from); part != end; ++part) {
       const asio::const_buffer buffer{*part};
-      const std::size_t bytes = std::min(buffer.size(), most_written - written);
+      const std::size_t bytes = std::min(buffer.size(), max_write - written);
       peer.receive({static_cast<const std::byte*>(buffer.data()), bytes});
       written += bytes;
     }
@@ -129,6 +129,13 @@ class scripted_stream {
     return result;
   }
 
+  // Whether an asynchronous operation has been cancelled, or the stream was closed.
+  template <class Operation>
+  bool is_aborted(const Operation& operation) const {
+    return closed ||
+           operation.get_cancellation_state().cancelled() != asio::cancellation_type::none;
+  }
+
   template <class Buffers>
   struct reading {
     scripted_stream& stream;
@@ -139,9 +146,7 @@ class scripted_stream {
     void operator()(Self& self, std::error_code = {}) {
       auto& s = stream;
       if (!std::exchange(posted, true)) return asio::post(s.executor_, std::move(self));
-      const bool cancelled =
-          self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
-      if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
+      if (s.is_aborted(self)) return self.complete(asio::error::operation_aborted, 0);
       if (const auto result = s.attempt_read(to)) return self.complete(result->ec, result->bytes);
       s.wake_.async_wait(std::move(self));
     }
@@ -157,9 +162,7 @@ class scripted_stream {
     void operator()(Self& self, std::error_code = {}) {
       auto& s = stream;
       if (!std::exchange(posted, true)) return asio::post(s.executor_, std::move(self));
-      const bool cancelled =
-          self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
-      if (cancelled || s.closed) return self.complete(asio::error::operation_aborted, 0);
+      if (s.is_aborted(self)) return self.complete(asio::error::operation_aborted, 0);
       const auto result = s.attempt_write(from);
       self.complete(result.ec, result.bytes);
     }

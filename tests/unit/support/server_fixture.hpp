@@ -33,6 +33,7 @@
 
 namespace server_tests {
 
+using namespace test;
 using namespace std::chrono_literals;
 using asio::ip::tcp;
 using filexfer::errc;
@@ -40,8 +41,6 @@ using filexfer::memory_store;
 using filexfer::server_options;
 using filexfer::session_event;
 using local = asio::local::stream_protocol;
-using tests::open_descriptors;
-using tests::virtual_timer;
 
 /// Runs `context` until `condition()`; ends the test if that takes more than 60 s.
 template <class Condition>
@@ -57,7 +56,7 @@ void run_until(asio::io_context& context, Condition condition) {
 }
 
 /// Runs the handlers that are ready, and those that become ready; ends the test after 10,000.
-inline void settle(asio::io_context& context) {
+inline void run_until_idle_or_fail(asio::io_context& context) {
   if (context.stopped()) context.restart();
   std::size_t handlers = 0;
   while (context.poll_one() > 0) {
@@ -66,7 +65,7 @@ inline void settle(asio::io_context& context) {
 }
 
 template <class Protocol>
-typename Protocol::endpoint any_endpoint(const tests::scratch_folder& folder) {
+typename Protocol::endpoint any_endpoint(const scratch_folder& folder) {
   if constexpr (std::is_same_v<Protocol, tcp>) return {asio::ip::address_v4::loopback(), 0};
   else return (folder / "socket").string();
 }
@@ -117,6 +116,7 @@ class peer {
     socket_.close();
   }
   socket_type& socket() noexcept { return socket_; }
+  asio::io_context& context() noexcept { return context_; }
 
  private:
   void read_more() {
@@ -162,7 +162,7 @@ struct server_fixture {
 
   ~server_fixture() {
     server.reset();
-    settle(context);
+    run_until_idle_or_fail(context);
   }
 
   peer_type connect() { return peer_type{context, endpoint}; }
@@ -180,7 +180,7 @@ struct server_fixture {
         events.begin(), events.end(), [&](const observed& o) { return o.event.error == error; }));
   }
 
-  tests::scratch_folder folder;
+  scratch_folder folder;
   Store store;
   asio::io_context context;
   std::optional<server_type> server;
@@ -193,7 +193,7 @@ inline std::size_t lines_in(std::string_view text) {
 }
 
 template <class Server>
-void stop(Server& server, test::expected_call<void(std::error_code)>& call) {
+void stop(Server& server, expected_call<void(std::error_code)>& call) {
   call.start([&](auto handler) { server.async_stop(std::move(handler)); });
 }
 

@@ -3,11 +3,11 @@
 
 // A session on a memory pipe, in virtual time.
 
-#include "support/dialogues.hpp"
 #include "support/failing_store.hpp"
 #include "support/manual_clock.hpp"
 #include "support/once_handler.hpp"
 #include "support/pipe_peer.hpp"
+#include "support/session_replies.hpp"
 
 #include <filexfer/memory_pipe.hpp>
 #include <filexfer/session.hpp>
@@ -26,25 +26,21 @@
 
 namespace session_tests {
 
+using namespace test;
 using namespace std::chrono_literals;
 using filexfer::errc;
 using filexfer::memory_pipe;
+using filexfer::session_event;
 using filexfer::session_options;
-using test::failing_store;
-using test::pass;
-using test::refusal;
-using test::settle;
 using cancel = asio::cancellation_type;
 
-inline constexpr auto just_under = 1ns;
 inline constexpr std::size_t chunk = 65536;
 inline const std::error_code aborted{asio::error::operation_aborted};
-inline const std::string features_reply = test::all_features + "\n";
+inline const std::string features_reply = all_features + "\n";
 
 // A session on one end of a pipe; the test is the client, at the other.
 struct session_on_a_pipe {
-  using session_type =
-      filexfer::session<memory_pipe&, failing_store, filexfer::md5, test::manual_timer>;
+  using session_type = filexfer::session<memory_pipe&, failing_store, filexfer::md5, manual_timer>;
 
   explicit session_on_a_pipe(const session_options& options = {}, std::size_t capacity = 1024)
       : ends{filexfer::make_memory_pipe(context, capacity)}, session{ends.first, store, options} {}
@@ -52,26 +48,26 @@ struct session_on_a_pipe {
   void start() {
     call.cancelled_by(signal.slot());
     call.start([&](auto handler) { session.async_run(std::move(handler)); });
-    settle(context);
+    run_until_idle(context);
   }
-  void start_and_listen() {
-    peer.listen();
+  void start_and_receive() {
+    peer.receive();
     start();
   }
   void send(std::string text) {
-    peer.say(std::move(text));
-    settle(context);
+    peer.send(std::move(text));
+    run_until_idle(context);
   }
-  void wait(std::chrono::nanoseconds time) { pass(context, time); }
+  void wait(std::chrono::nanoseconds time) { advance_clock(context, time); }
   void emit(cancel type) {
     signal.emit(type);
-    settle(context);
+    run_until_idle(context);
   }
 
   // Closes the client's end, which ends a session that has not ended yet.
   std::error_code result() {
     peer.close();
-    settle(context);
+    run_until_idle(context);
     return std::get<0>(call.result());
   }
 
@@ -79,25 +75,25 @@ struct session_on_a_pipe {
   asio::cancellation_signal signal;
   asio::io_context context;
   std::pair<memory_pipe, memory_pipe> ends;
-  test::pipe_peer peer{ends.second};
+  pipe_peer peer{ends.second};
   session_type session;
-  test::expected_call<void(std::error_code)> call;
+  expected_call<void(std::error_code)> call;
 };
 
 // The session has sent `replies` and a final ERROR, and closes 2 s later.
 inline void check_ends_with(session_on_a_pipe& s, const std::string& replies, errc code) {
-  CHECK(s.peer.heard == replies + refusal(code));
+  CHECK(s.peer.received == replies + refusal(code));
   CHECK(s.peer.ended);  // the session has shut down its sending side
   CHECK_FALSE(s.call.called());
-  s.wait(2s - just_under);
+  s.wait(2s - epsilon);
   CHECK_FALSE(s.call.called());
-  s.wait(just_under);
+  s.wait(epsilon);
   CHECK(s.call.called());
   CHECK_FALSE(s.ends.first.is_open());
 }
 
 inline void check_closed_silently(session_on_a_pipe& s, const std::string& replies) {
-  CHECK(s.peer.heard == replies);
+  CHECK(s.peer.received == replies);
   CHECK(s.call.called());
   CHECK_FALSE(s.ends.first.is_open());
 }

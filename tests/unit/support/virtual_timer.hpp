@@ -1,5 +1,5 @@
-#ifndef FILEXFER_TESTS_VIRTUAL_TIMER_HPP
-#define FILEXFER_TESTS_VIRTUAL_TIMER_HPP
+#ifndef FILEXFER_TESTS_SUPPORT_VIRTUAL_TIMER_HPP
+#define FILEXFER_TESTS_SUPPORT_VIRTUAL_TIMER_HPP
 
 // A timer on the manual clock, fast enough for thousands of sessions a second: it never sets a
 // timer of the system, which would cost more than the rest of a session. A test can also advance
@@ -24,11 +24,11 @@
 #include <type_traits>
 #include <utility>
 
-namespace tests {
+namespace test {
 
 class virtual_timer {
  public:
-  using clock_type = test::manual_clock;
+  using clock_type = manual_clock;
   using duration = clock_type::duration;
   using time_point = clock_type::time_point;
 
@@ -60,7 +60,7 @@ class virtual_timer {
   }
 
   /// Advances the clock by `by`. Waits due by then complete once the context runs.
-  static void pass(duration by) {
+  static void advance(duration by) {
     clock_type::advance(by);
     while (!due_.empty() && due_.begin()->first <= clock_type::now()) {
       virtual_timer& self = *due_.begin()->second;
@@ -70,9 +70,9 @@ class virtual_timer {
   }
 
   /// Advances the clock to the next expiry; false if no wait is pending.
-  static bool pass_to_next() {
+  static bool advance_to_next_expiry() {
     if (due_.empty()) return false;
-    pass(std::max(due_.begin()->first - clock_type::now(), duration{0}));
+    advance(std::max(due_.begin()->first - clock_type::now(), duration{0}));
     return true;
   }
 
@@ -129,6 +129,6 @@ class virtual_timer {
   queue::iterator position_;
 };
 
-}  // namespace tests
+}  // namespace test
 
 #endif

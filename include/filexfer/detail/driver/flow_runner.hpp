@@ -19,10 +19,8 @@
 #include <filexfer/detail/driver/io_runner.hpp>
 #include <filexfer/detail/driver/work_queue.hpp>
 #include <filexfer/detail/flow/flow.hpp>
-#include <filexfer/options.hpp>
 #include <filexfer/stream.hpp>
 
-#include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/error.hpp>
 #include <asio/post.hpp>
@@ -35,12 +33,6 @@
 
 namespace filexfer::detail {
 
-/// Settings of the asynchronous driver.
-struct driver_settings {
-  time_limits limits;
-  asio::any_io_executor work_executor;  ///< Runs work; if empty, work runs in place.
-};
-
 template <class Stream, class Timer, class Executor, class Allocator>
 class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
   using base = io_runner<Stream, Timer, Executor, Allocator>;
@@ -49,6 +41,7 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
   using base::call_of;
   using base::cancelled_;
   using base::context_;
+  using base::executors_;
   using base::flow_ended_;
   using base::io_under_way_;
   using base::parts_;
@@ -78,8 +71,7 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
   /// Handlers run on `executor`, and use `allocator`.
   flow_runner(Stream& stream, const driver_settings& settings, Executor executor,
               const Allocator& allocator)
-      : base{stream, settings.limits, std::move(executor), allocator},
-        work_executor_{settings.work_executor} {}
+      : base{stream, settings, std::move(executor), allocator} {}
 
   /// Starts the flow of `context()` on the handlers' executor, never inside this function.
   void post_first_step() {
@@ -131,7 +123,7 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
 
   void start_work(std::size_t queue, work_base& piece) {
     if (!queues_[queue].push(piece)) return;
-    if (work_executor_ && !cancelled_ && !start_safely([&] { post_work(self(), queue); })) {
+    if (executors_[queue] && !cancelled_ && !start_safely([&] { post_work(self(), queue); })) {
       ++busy_queues_;
     } else {
       while (queues_[queue].run_next().more) continue;
@@ -143,13 +135,14 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
   }
 
   static void post_work(std::shared_ptr<flow_runner> self, std::size_t queue) {
-    const auto pool = self->work_executor_;
+    const auto pool = self->executors_[queue];
     asio::post(pool,
                [owner = std::move(self), queue]() mutable { run_next(std::move(owner), queue); });
   }
 
-  /// Runs on the work executor, one piece at a time, so that no queue delays others for long. The
-  /// operation does not complete while a queue is running; the reference is passed on, not kept.
+  /// Runs on the queue's executor, one piece at a time, so that no queue delays others for long.
+  /// The operation does not complete while a queue is running; the reference is passed on, not
+  /// kept.
   static void run_next(std::shared_ptr<flow_runner> self, std::size_t queue) {
     const auto progress = self->queues_[queue].run_next();
     if (progress.more) {
@@ -175,8 +168,7 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
 
   bool finished() const noexcept override { return base::finished() && busy_queues_ == 0; }
 
-  asio::any_io_executor work_executor_;
-  std::array<work_queue, 2> queues_;
+  std::array<work_queue, queue_count> queues_;
   int busy_queues_ = 0;
 };
 

@@ -2,67 +2,76 @@
 #define FILEXFER_DETAIL_DRIVER_IO_RUNNER_HPP
 
 // The I/O of the asynchronous driver: one action at a time on a stream, under the action's
-// deadline.
-//
-// A read and a write that a `read_write` has left may be pending beside later actions, and one wait
-// of the timer, which is not restarted for each action: when it fires early, it waits again.
-//
-// If memory for starting I/O is lacking, that I/O fails.
+// deadline. If memory for starting I/O is lacking, that I/O fails.
 
 #include <filexfer/detail/driver/operation_base.hpp>
+#include <filexfer/detail/driver/read_write_runner.hpp>
 #include <filexfer/detail/driver/run.hpp>
-#include <filexfer/detail/driver/running_deadline.hpp>
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/stream.hpp>
 
+#include <asio/any_io_executor.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/error.hpp>
+#include <asio/post.hpp>
 
 #include <array>
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <optional>
-#include <span>
+#include <memory>
+#include <mutex>
 #include <system_error>
 #include <utility>
 
 namespace filexfer::detail {
 
-/// Whether two buffers are the same memory: for assertions.
-inline bool same_buffer(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
-  return a.data() == b.data() && a.size() == b.size();
-}
+/// Settings of the asynchronous driver.
+struct driver_settings {
+  time_limits limits;
+  asio::any_io_executor work_executor;  ///< Runs work; if empty, work runs in place.
+  /// Runs work that may block; if empty, `work_executor` does.
+  asio::any_io_executor blocking_executor{};
+
+  const asio::any_io_executor& executor_of(std::size_t queue) const noexcept {
+    return queue == blocking && blocking_executor ? blocking_executor : work_executor;
+  }
+};
 
 template <class Stream, class Timer, class Executor, class Allocator>
-class io_runner : public operation_base<Stream, Executor, Allocator> {
-  using base = operation_base<Stream, Executor, Allocator>;
+class io_runner : public read_write_runner<Stream, Timer, Executor, Allocator> {
+  using base = read_write_runner<Stream, Timer, Executor, Allocator>;
+  using operation_type = operation_base<Stream, Executor, Allocator>;
+  using base::abort_reason_;
+  using base::deadline_;
+  using base::end_part;
+  using base::set_deadline;
   using typename base::io_handler;
 
  protected:
+  using base::action_;
   using base::call_of;
+  using base::cancelled_;
+  using base::context_;
+  using base::io_under_way_;
+  using base::parts_;
+  using base::start_safely;
+  using base::stopping_;
   using base::stream_;
+  using base::stream_guard_;
   using typename base::plain_handler;
+  using typename base::worker_handler;
 
   /// Handlers run on `executor`, and use `allocator`.
-  io_runner(Stream& stream, const time_limits& limits, Executor executor,
+  io_runner(Stream& stream, const driver_settings& settings, Executor executor,
             const Allocator& allocator)
-      : base{stream, std::move(executor), allocator},
-        deadline_{limits},
-        timer_{stream.get_executor()} {}
+      : base{stream, settings.limits, std::move(executor), allocator},
+        executors_{settings.executor_of(computing), settings.executor_of(blocking)} {}
 
   ~io_runner() = default;
-
-  /// One part of the action has ended; the last one resumes the flow.
-  virtual void end_part() = 0;
-
-  bool finished() const noexcept override {
-    return flow_ended_ && !read_under_way_ && !write_under_way_ && !timer_under_way_;
-  }
 
   /// Starts the I/O of the action, as one part of it if it does not end at once.
   void start_io() {
@@ -72,11 +81,12 @@ class io_runner : public operation_base<Stream, Executor, Allocator> {
       case io_kind::shutdown_send: shutdown_send(stream_); return;
       case io_kind::close: close_stream(stream_); return;
       case io_kind::pause: start_pause(); return;
-      case io_kind::read_write: start_read_write(); return;
-      case io_kind::cancel_write: cancel_write(); return;
+      case io_kind::call: start_call(); return;
+      case io_kind::read_write: this->start_read_write(); return;
+      case io_kind::cancel_write: this->cancel_write(); return;
       case io_kind::read_some:
       case io_kind::read_full:
-        if (join_read()) return;
+        if (this->join_read()) return;
         break;
       case io_kind::write:
       case io_kind::send_file: break;
@@ -96,47 +106,84 @@ class io_runner : public operation_base<Stream, Executor, Allocator> {
     }
   }
 
-  /// Calls `start`, which starts something asynchronous; returns the error if it throws.
-  template <class Start>
-  static std::error_code start_safely(Start start) noexcept {
-    try {
-      start();
-      return {};
-    } catch (...) {
-      return error_of(std::current_exception());
+  void abort_io() override {
+    if (action_->io == io_kind::call) {
+      post_answer(this->shared_from_this(), asio::error::operation_aborted, calls_);
+      return;
     }
+    if (!this->abort_read_write()) io_signal_.emit(asio::cancellation_type::terminal);
   }
 
-  void abort_io() {
-    const bool writes = reading_and_writing_ && write_under_way_;  // its read may stay pending
-    const bool reads = reading_and_writing_ || read_joined_;
-    (writes  ? write_signal_
-     : reads ? read_signal_
-             : io_signal_)
-        .emit(asio::cancellation_type::terminal);
-  }
-
-  /// Cancels what would otherwise delay completion, after the flow has ended.
-  void cancel_pending() {
-    assert(!write_under_way_);  // no flow ends while its write is pending
-    if (read_under_way_) read_signal_.emit(asio::cancellation_type::terminal);
-    if (timer_under_way_) timer_.cancel();
-  }
-
-  action* action_ = nullptr;
-  flow_context context_;
-  int parts_ = 0;  ///< Of the action, that have not ended.
-  bool io_under_way_ = false;
-  bool cancelled_ = false;
-  bool stopping_ = false;
-  bool flow_ended_ = false;
-
+  const std::array<asio::any_io_executor, queue_count> executors_;  ///< Empty: work runs in place.
  private:
   /// The timer ends the pause.
   void start_pause() {
     ++parts_;
     io_under_way_ = true;
     if (const auto failed = start_safely([this] { set_deadline(); })) end_io(failed);
+  }
+
+  /// The answer to an external call, delivered by the first of: a call of it, its destruction. The
+  /// operation must not be kept by it, nor its memory: that is freed before the operation
+  /// completes.
+  class external_answer {
+   public:
+    external_answer(std::weak_ptr<operation_type> asking, std::size_t number)
+        : operation_{std::move(asking)}, number_{number} {}
+    external_answer(const external_answer&) = delete;
+    external_answer& operator=(const external_answer&) = delete;
+    ~external_answer() { deliver(make_error_code(std::errc::operation_canceled)); }
+
+    void deliver(std::error_code ec) {
+      std::shared_ptr<operation_type> asking;
+      {
+        const std::lock_guard lock{mutex_};
+        asking = operation_.lock();
+        operation_.reset();
+      }
+      if (asking) post_answer(std::move(asking), ec, number_);
+    }
+
+    /// Ignores answers from now on.
+    void ignore() {
+      const std::lock_guard lock{mutex_};
+      operation_.reset();
+    }
+
+   private:
+    std::mutex mutex_;
+    std::weak_ptr<operation_type> operation_;
+    std::size_t number_;
+  };
+
+  /// The timer keeps the operation alive meanwhile: an answer may come after the context is gone.
+  void start_call() {
+    ++parts_;
+    io_under_way_ = true;
+    const auto call = [this] {
+      set_deadline();
+      const auto answer = std::make_shared<external_answer>(this->weak_from_this(), calls_);
+      answer_ = answer;
+      (*action_->call)([answer](std::error_code ec) { answer->deliver(ec); });
+    };
+    if (const auto failed = start_safely(call)) end_call(failed);
+  }
+
+  static void post_answer(std::shared_ptr<operation_type> asking, std::error_code ec,
+                          std::size_t number) {
+    const auto executor = static_cast<io_runner&>(*asking).stream_guard_.get_executor();
+    asio::post(executor, typename base::answer_handler{std::move(asking),
+                                                       call_of(&io_runner::on_answer), ec, number});
+  }
+
+  void on_answer(std::error_code ec, std::size_t number) {
+    if (number == calls_) end_call(ec);
+  }
+
+  void end_call(std::error_code ec) {
+    ++calls_;  // what has been posted is ignored, too
+    if (const auto answer = answer_.lock()) answer->ignore();
+    end_io(ec);
   }
 
   void initiate_io() {
@@ -159,10 +206,17 @@ class io_runner : public operation_base<Stream, Executor, Allocator> {
   }
 
   void on_io(std::error_code ec, std::size_t bytes) {
-    outcome& out = context_.result;
     if constexpr (file_sending_stream<Stream>) {
-      if (action_->io == io_kind::send_file && !ec) bytes = send_some(ec);
+      if (action_->io == io_kind::send_file && !ec) {
+        start_send();
+        return;
+      }
     }
+    continue_io(ec, bytes);
+  }
+
+  void continue_io(std::error_code ec, std::size_t bytes) {
+    outcome& out = context_.result;
     out.bytes += bytes;
     if (!ec && out.bytes < bytes_wanted(*action_)) {
       if (cancelled_ || abort_reason_) {
@@ -176,7 +230,7 @@ class io_runner : public operation_base<Stream, Executor, Allocator> {
     end_io(ec);
   }
 
-  void end_io(std::error_code ec) {
+  void end_io(std::error_code ec) override {
     io_under_way_ = false;
     if (ec == asio::error::operation_aborted && !cancelled_) {
       if (abort_reason_) ec = abort_reason_;
@@ -186,211 +240,42 @@ class io_runner : public operation_base<Stream, Executor, Allocator> {
     end_part();
   }
 
-  std::size_t send_some(std::error_code& ec)
+  /// Sends a part of the file where work may block, since the disk may be slow. It can't be
+  /// cancelled.
+  void start_send()
+    requires file_sending_stream<Stream>
+  {
+    const auto post_send = [this] {
+      asio::post(executors_[blocking], [sending = this->shared_from_this()]() mutable {
+        auto& self = static_cast<io_runner&>(*sending);
+        self.send_some();
+        const auto stream_executor = self.stream_guard_.get_executor();
+        asio::post(stream_executor,
+                   worker_handler{std::move(sending), call_of(&io_runner::on_sent)});
+      });
+    };
+    if (executors_[blocking] && !start_safely(post_send)) return;
+    send_some();
+    on_sent();
+  }
+
+  void send_some()
     requires file_sending_stream<Stream>
   {
     const std::uint64_t done = context_.result.bytes;
     const file_segment& all = action_->file;
     const file_segment left{all.descriptor, all.offset + done, all.bytes - done};
-    const std::size_t sent = send_file_some(stream_.native_handle(), left, ec);
-    if (ec == std::errc::operation_would_block) ec.clear();
-    return sent;
+    sent_bytes_ = send_file_some(stream_.native_handle(), left, send_error_);
+    if (send_error_ == std::errc::operation_would_block) send_error_.clear();
   }
 
-  // A read and a write at the same time, each of which may outlive its action.
-
-  void start_read_write() {
-    if (cancelled_) {
-      context_.result.error = asio::error::operation_aborted;
-      cancel_write();
-      return;
-    }
-    deadline_.begin(*action_, bytes_wanted(*action_));
-    const auto& buffers = action_->write_buffers;
-    const bool writes = !buffers[0].empty() || !buffers[1].empty();
-    if (writes && !write_under_way_ && !write_ended_) {
-      writing_ = buffers;
-      written_ = 0;
-      continue_write();
-    }
-    assert(!writes ||
-           same_buffer(buffers[0], writing_[0]));  // a pending write is joined, not replaced
-    assert(!read_under_way_ || action_->read_buffer.empty() ||
-           same_buffer(action_->read_buffer, reading_));
-    if (!action_->read_buffer.empty() && !read_under_way_ && !read_ended_) start_read();
-    if (deliver_read_write() || !(write_under_way_ || read_under_way_)) return;
-    ++parts_;
-    io_under_way_ = true;
-    reading_and_writing_ = true;
-    if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
-  }
-
-  /// Passes the results of the write and the read, as far as they have ended, to the flow. Returns
-  /// whether one has ended.
-  bool deliver_read_write() {
-    outcome& out = context_.result;
-    const bool any_ended = write_ended_ || read_ended_;
-    if (write_ended_) {
-      out.error = *write_ended_;
-      out.written = !out.error;
-      write_ended_.reset();
-    }
-    out.read = std::exchange(read_ended_, std::nullopt);
-    return any_ended;
-  }
-
-  void end_read_write() {
-    const bool ends_early = cancelled_ || abort_reason_;
-    if (!reading_and_writing_ || (ends_early && write_under_way_)) return;
-    reading_and_writing_ = false;
-    io_under_way_ = false;
-    deliver_read_write();
-    if (cancelled_) context_.result.error = asio::error::operation_aborted;
-    else if (abort_reason_) context_.result.error = abort_reason_;
-    end_part();
-  }
-
-  void continue_write() {
-    write_under_way_ = true;
-    const auto failed = start_safely([this] {
-      stream_.async_write_some(
-          buffers_after(writing_, written_),
-          io_handler{this->shared_from_this(), write_signal_, call_of(&io_runner::on_write)});
-    });
-    if (failed) end_write(failed);
-  }
-
-  void end_write(std::error_code ec) {
-    write_under_way_ = false;
-    write_ended_ = translated(ec);
-  }
-
-  void on_write(std::error_code ec, std::size_t bytes) {
-    written_ += bytes;
-    const bool incomplete = !ec && written_ < writing_[0].size() + writing_[1].size();
-    if (incomplete &&
-        (cancelled_ || cancelling_write_ || (reading_and_writing_ && abort_reason_))) {
-      end_write(asio::error::operation_aborted);
-    } else if (incomplete) {
-      if (reading_and_writing_) deadline_.progress(*action_);
-      continue_write();
-    } else {
-      end_write(ec);
-    }
-    if (write_under_way_) return;
-    if (std::exchange(cancelling_write_, false)) {
-      write_ended_.reset();
-      end_part();
-    } else {
-      end_read_write();
-    }
-  }
-
-  void cancel_write() {
-    write_ended_.reset();
-    if (!write_under_way_) return;
-    ++parts_;
-    cancelling_write_ = true;
-    write_signal_.emit(asio::cancellation_type::terminal);
-  }
-
-  void start_read() {
-    read_under_way_ = true;
-    reading_ = action_->read_buffer;
-    const auto failed = start_safely([this] {
-      stream_.async_read_some(
-          asio::buffer(reading_.data(), reading_.size()),
-          io_handler{this->shared_from_this(), read_signal_, call_of(&io_runner::on_read)});
-    });
-    if (!failed) return;
-    read_under_way_ = false;
-    read_ended_ = read_result{failed, 0};
-  }
-
-  /// Joins the action's read to one that a `read_write` has left, if there is one: returns whether.
-  bool join_read() {
-    if (read_ended_) {
-      deadline_.begin(*action_, bytes_wanted(*action_));  // the next read may continue it
-      context_.result.error = read_ended_->error;
-      context_.result.bytes = read_ended_->bytes;
-      read_ended_.reset();
-      return true;
-    }
-    if (!read_under_way_) return false;
-    assert(same_buffer(action_->read_buffer, reading_));
-    ++parts_;
-    read_joined_ = true;
-    io_under_way_ = true;
-    if ((abort_reason_ = start_safely([this] { set_deadline(); }))) abort_io();
-    return true;
-  }
-
-  void on_read(std::error_code ec, std::size_t bytes) {
-    read_under_way_ = false;
-    if (read_joined_) {
-      read_joined_ = false;
-      context_.result.bytes = bytes;
-      end_io(ec);
-    } else {
-      read_ended_ = read_result{translated(ec), bytes};
-      if (reading_and_writing_) deadline_.progress(*action_);
-      end_read_write();
-    }
-  }
-
-  // ---------------------------------------------------------------------------------------- deadlines
-
-  void set_deadline() {
-    deadline_.begin(*action_, bytes_wanted(*action_));
-    start_timer();
-  }
-
-  void start_timer() {
-    if (timer_under_way_) {
-      if (timer_.expiry() > deadline_.when()) timer_.cancel();  // on_timer starts it again
-      return;
-    }
-    timer_.expires_at(deadline_.when());
-    timer_.async_wait(plain_handler{this->shared_from_this(), call_of(&io_runner::on_timer)});
-    timer_under_way_ = true;
-  }
-
-  void on_timer() {
-    timer_under_way_ = false;
-    if (flow_ended_ || !io_under_way_ || abort_reason_) return;
-    if (action_->revoked != nullptr && *action_->revoked) {
-      abort_reason_ = errc::superseded;
-    } else if (deadline_.passed()) {
-      if (action_->io == io_kind::pause) {
-        end_io({});
-        return;
-      }
-      abort_reason_ = errc::timed_out;
-    } else {
-      deadline_.polled();
-      abort_reason_ = start_safely([this] { start_timer(); });
-    }
-    if (abort_reason_) abort_io();
-  }
+  void on_sent() { continue_io(send_error_, sent_bytes_); }
 
   asio::cancellation_signal io_signal_;
-  asio::cancellation_signal read_signal_;   ///< Of the read of a `read_write`.
-  asio::cancellation_signal write_signal_;  ///< Of the write of a `read_write`.
-  running_deadline<typename Timer::clock_type> deadline_;
-  Timer timer_;
-
-  std::optional<read_result> read_ended_;
-  std::optional<std::error_code> write_ended_;
-  std::span<std::byte> reading_;                       ///< By the read of a `read_write`.
-  std::array<std::span<const std::byte>, 2> writing_;  ///< By the write of a `read_write`.
-  std::uint64_t written_ = 0;
-  std::error_code abort_reason_;  ///< Why I/O in progress was cancelled, if not by the user.
-  bool read_under_way_ = false;
-  bool read_joined_ = false;
-  bool write_under_way_ = false;
-  bool cancelling_write_ = false;
-  bool reading_and_writing_ = false;  ///< The action is a `read_write` that has not ended.
-  bool timer_under_way_ = false;
+  std::size_t calls_ = 0;                  ///< External calls that have ended.
+  std::weak_ptr<external_answer> answer_;  ///< To the one that is under way.
+  std::size_t sent_bytes_ = 0;             ///< By the last `send_some`.
+  std::error_code send_error_;
 };
 
 }  // namespace filexfer::detail

@@ -70,7 +70,7 @@ class operation_base
   };
 
   struct plain_handler : part_handler {
-    plain_handler(pointer p, call_type call_) : part_handler{std::move(p)}, call{call_} {}
+    plain_handler(pointer p, call_type c) : part_handler{std::move(p)}, call{c} {}
     void operator()(std::error_code = {}) { enter(std::move(this->self), call); }
     call_type call;
   };
@@ -84,10 +84,21 @@ class operation_base
     call_type call;
   };
 
+  /// Posted from any thread: the answer to the external call of that number.
+  struct answer_handler {
+    using executor_type = Executor;
+    executor_type get_executor() const noexcept { return self->executor_; }
+    void operator()() { enter(std::move(self), call, ec, number); }
+    pointer self;
+    io_call_type call;
+    std::error_code ec;
+    std::size_t number;
+  };
+
   struct io_handler : part_handler {
     using cancellation_slot_type = asio::cancellation_slot;
-    io_handler(pointer p, asio::cancellation_signal& signal, io_call_type call_)
-        : part_handler{std::move(p)}, slot{signal.slot()}, call{call_} {}
+    io_handler(pointer p, asio::cancellation_signal& signal, io_call_type c)
+        : part_handler{std::move(p)}, slot{signal.slot()}, call{c} {}
     cancellation_slot_type get_cancellation_slot() const noexcept { return slot; }
     void operator()(std::error_code ec, std::size_t bytes = 0) {
       enter(std::move(this->self), call, ec, bytes);

@@ -13,9 +13,12 @@
 #include <asio/error.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <future>
+#include <memory>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -47,6 +50,26 @@ inline std::uint64_t bytes_wanted(const action& a) noexcept {
     case io_kind::read_write: return a.write_buffers[0].size() + a.write_buffers[1].size();
     case io_kind::send_file: return a.file.bytes;
     default: return 0;
+  }
+}
+
+/// Calls the user's code, and waits for its answer.
+inline std::error_code wait_for_answer(const external_call& call) {
+  std::future<std::error_code> answered;
+  try {
+    const auto answer = std::make_shared<std::promise<std::error_code>>();
+    const auto first = std::make_shared<std::atomic_flag>();
+    answered = answer->get_future();
+    call([answer, first](std::error_code ec) {
+      if (!first->test_and_set()) answer->set_value(ec);
+    });
+  } catch (...) {
+    return error_of(std::current_exception());
+  }
+  try {
+    return answered.get();
+  } catch (const std::future_error&) {  // nobody is left to answer
+    return make_error_code(std::errc::operation_canceled);
   }
 }
 
@@ -99,6 +122,7 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
     out.error = translated(out.error);
     out.written = !out.error;
     if (a->io == io_kind::pause) std::this_thread::sleep_for(a->pause);
+    if (a->io == io_kind::call) out.error = wait_for_answer(*a->call);
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);
     if (a->io == io_kind::close) close_stream(stream);
   }

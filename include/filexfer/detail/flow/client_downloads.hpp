@@ -31,7 +31,7 @@ namespace filexfer::detail {
 template <class Digest>
 download_entry<Digest> check_entry(client_state& state, std::string_view line,
                                    const download_request<Digest>& wanted, std::error_code& ec) {
-  const auto entry = parse_entry<Digest>(line, ec);
+  auto entry = parse_entry<Digest>(line, ec);
   const std::uint64_t offset = wanted.offset.value_or(0);
   const bool matches = !ec && entry.file.id == wanted.id && entry.offset == wanted.offset &&
                        entry.length.has_value() == wanted.length.has_value() &&
@@ -40,7 +40,17 @@ download_entry<Digest> check_entry(client_state& state, std::string_view line,
       (wanted.length && *entry.length != std::min(*wanted.length, entry.file.size - offset))) {
     fail_protocol(state, ec);
   }
+  if (wanted.exec && !entry.file.executable) entry.file.executable = false;
   return entry;
+}
+
+/// The request for a whole file, with the attributes that the server is known to keep.
+template <class Digest>
+download_request<Digest> request_for(const client_state& state, const Digest& id) {
+  download_request<Digest> wanted{id, std::nullopt, std::nullopt};
+  wanted.mtime = state.features && state.features->mtime;
+  wanted.exec = state.features && state.features->exec;
+  return wanted;
 }
 
 /// DOWNLOAD of a file or a part of it, up to the entry line, which is returned.
@@ -93,8 +103,8 @@ flow<download_result<typename Hasher::digest_type>> receive_file(
   result.bytes = co_await receive_download(state, sink, hash, count, ec);
   if (ec) co_return result;
   state.synchronized = true;
-  result.computed_here = hash.finish();
-  if (result.computed_here != result.file.id) {
+  result.local_digest = hash.finish();
+  if (result.local_digest != result.file.id) {
     fail(state, failure_origin::peer, errc::digest_mismatch, ec);
   }
   co_return result;
@@ -107,8 +117,7 @@ flow<download_result<typename Hasher::digest_type>> download_file(client_state& 
                                                                   typename Hasher::digest_type id,
                                                                   Sink& sink, std::error_code& ec) {
   using digest_type = typename Hasher::digest_type;
-  download_request<digest_type> wanted{id, std::nullopt, std::nullopt};
-  wanted.mtime = state.features && state.features->mtime;
+  auto wanted = request_for(state, id);
   Hasher hash;
   if constexpr (resumable_sink<Sink>) {
     const bool in_ranges = state.features && state.features->version > 0;

@@ -31,13 +31,13 @@ inline flow<void> ask_features(client_state& state, std::error_code& ec) {
   const std::string line = std::string{to_string(command::features)} + '\n';
   co_await request(state, line, ec);
   server_features features;
-  auto limit = deadline::reply;
   for (std::size_t lines = 0; !ec; ++lines) {
-    const std::string_view feature = co_await read_reply(state, limit, reply_to::command, ec);
+    // No server has anything to do before it can answer this.
+    const std::string_view feature =
+        co_await read_reply(state, deadline::line, reply_to::command, ec);
     if (ec || feature.empty()) break;
     features = with_feature(std::move(features), feature, ec);
     if (ec || lines == max_feature_lines) fail_protocol(state, ec);
-    limit = deadline::line;
   }
   if (ec == errc::unknown_command && state.synchronized) {
     features = {};
@@ -82,11 +82,12 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t ma
     co_return;
   }
   list_request asked;
-  if (!wanted.prefix.empty() || wanted.mtime) {
+  if (!wanted.prefix.empty() || wanted.mtime || wanted.exec) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return;
     if (state.features->prefix) asked.prefix = wanted.prefix;
     asked.mtime = wanted.mtime && state.features->mtime;
+    asked.exec = wanted.exec && state.features->exec;
   }
   const std::string line = format_list_request(asked) + '\n';
   co_await request(state, line, ec);
@@ -111,6 +112,7 @@ flow<void> list_files(client_state& state, list_request wanted, std::uint64_t ma
       fail_protocol(state, ec);
       co_return;
     }
+    if (asked.exec && !parsed.file.executable) parsed.file.executable = false;
     if (max_entries-- == 0) ec = errc::too_many_entries;
     else if (parsed.file.name.starts_with(wanted.prefix)) on_entry(std::move(parsed.file), ec);
     if (ec) state.origin = failure_origin::local;

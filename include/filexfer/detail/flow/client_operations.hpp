@@ -6,6 +6,7 @@
 
 #include <filexfer/detail/flow/client_downloads.hpp>
 #include <filexfer/detail/flow/client_lists.hpp>
+#include <filexfer/detail/flow/client_removals.hpp>
 #include <filexfer/detail/flow/client_state.hpp>
 #include <filexfer/detail/flow/client_uploads.hpp>
 #include <filexfer/detail/flow/download_batch.hpp>
@@ -59,10 +60,17 @@ class client_operations {
   }
 
   auto add_name_flow(const digest_type& id, std::uint64_t size, std::string name,
-                     std::optional<file_time> modified) {
-    return [this, asked = name_request{std::move(name), size, id, modified}](
-               std::error_code& ec) mutable {
+                     const file_attributes& attributes) {
+    return [this, asked = name_request{std::move(name), size, id, attributes.modified,
+                                       attributes.executable}](std::error_code& ec) mutable {
       return detail::add_name<Hasher>(state_, std::move(asked), ec);
+    };
+  }
+
+  auto remove_flow(const digest_type& id, std::string name) {
+    return [this, wanted = remove_request<digest_type>{id, std::move(name)}](
+               std::error_code& ec) mutable {
+      return detail::remove<Hasher>(state_, std::move(wanted), ec);
     };
   }
 

@@ -113,12 +113,12 @@ enum class reply_to { command, argument, bytes };
 /// the connection.
 inline void check_reply(client_state& state, std::string_view line, reply_to answered,
                         std::error_code& ec) {
+  constexpr std::size_t max_length = 512;
+  state.last_reply = printable(line, max_length);
   if (!is_clean_line(line)) {
     fail(state, failure_origin::peer, errc::malformed_reply, ec);
     return;
   }
-  constexpr std::size_t max_length = 512;
-  state.last_reply = printable(line, max_length);
   if (const auto refusal = parse_error(line)) {
     fail(state, failure_origin::peer, *refusal, ec);
     state.synchronized = connection_survives(*refusal, answered == reply_to::command);
@@ -130,11 +130,20 @@ inline flow<std::string_view> read_reply(client_state& state, deadline limit, re
                                          std::error_code& ec) {
   const std::string_view line = co_await read_line(state.connection, limit, interruptible::no, ec);
   if (ec == errc::end_of_stream) ec = errc::truncated;
-  if (ec == errc::line_too_long) ec = errc::malformed_reply;
+  if (ec == errc::line_too_long) {
+    state.last_reply.clear();
+    ec = errc::malformed_reply;
+  }
   if (ec == errc::truncated || ec == errc::malformed_reply) state.origin = failure_origin::peer;
   if (ec) co_return std::string_view{};
   check_reply(state, line, answered, ec);
   co_return line;
+}
+
+/// Whether the server accepts names of that length, as far as is known.
+inline bool accepts_name(const client_state& state, std::string_view name) noexcept {
+  const server_features unknown;
+  return name.size() <= (state.features ? *state.features : unknown).max_name_length;
 }
 
 inline void fail_protocol(client_state& state, std::error_code& ec) noexcept {
@@ -157,12 +166,13 @@ inline flow<void> request(client_state& state, std::string_view lines, std::erro
 }
 
 /// Sends a command, reads the prompt, and sends `argument`, a line without its end: together with
-/// the command if the server accepts pipelining. Returns the reply to the argument; valid until the
-/// next read.
+/// the command if the server accepts pipelining and knows the command. Returns the reply to the
+/// argument; valid until the next read.
 inline flow<std::string_view> ask(client_state& state, command verb, std::string argument,
                                   std::error_code& ec) {
-  const bool at_once =
-      state.connection.can_pipeline && state.features && state.features->version > 0;
+  const bool at_once = state.connection.can_pipeline && state.features &&
+                       state.features->version > 0 &&
+                       (verb != command::remove || state.features->remove);
   std::string line = std::string{to_string(verb)} + '\n';
   argument += '\n';
   if (at_once) line += argument;

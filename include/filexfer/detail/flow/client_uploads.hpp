@@ -27,11 +27,19 @@
 
 namespace filexfer::detail {
 
+/// Takes over the attributes that the server keeps; its features must be known.
+template <class Digest, class Request>
+void add_attributes(const client_state& state, upload_details<Digest>& details,
+                    const Request& wanted) {
+  if (state.features->mtime) details.modified = wanted.modified;
+  if (state.features->exec) details.executable = wanted.executable;
+}
+
 template <class Digest>
 upload_details<Digest> details_of(const client_state& state, const name_request<Digest>& asked) {
   upload_details<Digest> details{asked.name, asked.size, asked.id};
   details.have = true;
-  if (state.features->mtime) details.modified = asked.modified;
+  add_attributes(state, details, asked);
   return details;
 }
 
@@ -46,6 +54,10 @@ flow<bool> query_have(client_state& state, const name_request<typename Hasher::d
   }
   co_await learn_features<Hasher>(state, ec);
   if (ec) co_return false;
+  if (!accepts_name(state, asked.name)) {
+    fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
+    co_return false;
+  }
   if (!state.features->have || state.features->version == 0) {
     state.synchronized = true;
     co_return false;
@@ -86,12 +98,17 @@ flow<upload_result<typename Hasher::digest_type>> upload_file(
     co_return result;
   }
   upload_details<digest_type> details{std::move(wanted.name), source.size(), std::nullopt};
-  if (wanted.expected || wanted.modified || !wanted.resume.empty()) {
+  if (wanted.expected || wanted.modified || wanted.executable || !wanted.resume.empty() ||
+      !accepts_name(state, details.name)) {
     co_await learn_features<Hasher>(state, ec);
     if (ec) co_return result;
     if (state.features->version > 0) details.id = wanted.expected;
-    if (state.features->mtime) details.modified = wanted.modified;
+    add_attributes(state, details, wanted);
     if (state.features->resume) details.resume = wanted.resume;
+  }
+  if (!accepts_name(state, details.name)) {
+    fail_synchronized(state, failure_origin::local, errc::bad_name, ec);
+    co_return result;
   }
   const bool resumes = seekable_source<Source> && !details.resume.empty();
 
@@ -107,7 +124,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_file(
   }
 
   result.sent = !offset || result.offset < details.size;
-  if (offset) result.computed_here = *details.id;
+  if (offset) result.local_digest = *details.id;
   if (result.sent) {
     if constexpr (seekable_source<Source>) {
       if (result.offset > 0) source.seek(result.offset, ec);
@@ -137,7 +154,7 @@ flow<upload_result<typename Hasher::digest_type>> upload_file(
       }
       co_return result;
     }
-    if (result.offset == 0) result.computed_here = hash.finish();
+    if (result.offset == 0) result.local_digest = hash.finish();
   }
   const std::string_view reply = co_await read_reply(state, deadline::reply, reply_to::bytes, ec);
   if (ec) co_return result;
@@ -146,12 +163,12 @@ flow<upload_result<typename Hasher::digest_type>> upload_file(
     fail_protocol(state, ec);
     co_return result;
   }
-  result.computed_there = *id;
+  result.remote_digest = *id;
   state.synchronized = true;
-  if (result.computed_there != result.computed_here) {
+  if (result.remote_digest != result.local_digest) {
     fail(state, failure_origin::peer, errc::digest_mismatch, ec);
   } else if (wanted.expected &&
-             result.computed_here != *wanted.expected) {  // the server could not check it
+             result.local_digest != *wanted.expected) {  // the server could not check it
     fail(state, failure_origin::local, errc::source_changed, ec);
   }
   co_return result;

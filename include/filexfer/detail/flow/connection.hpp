@@ -121,6 +121,13 @@ inline std::span<std::byte> read_target(connection& c) noexcept {
   return c.pending_read.empty() ? c.in.space() : c.pending_read;
 }
 
+/// As `read_target`, for a `read_write`; empty if it must not read: after an error, or if a line is
+/// held. That line may be a reply that came before it was asked for, with a file's bytes behind it:
+/// a read that is left pending would get some of these bytes.
+inline std::span<std::byte> read_write_target(connection& c) noexcept {
+  return c.read_error || c.in.holds_line() ? std::span<std::byte>{} : read_target(c);
+}
+
 /// Takes the result of a `read_write`'s read into `target`, or records that the read is pending.
 inline void take_read(connection& c, std::span<std::byte> target, const outcome& result) noexcept {
   c.pending_read = result.read ? std::span<std::byte>{} : target;
@@ -184,7 +191,7 @@ inline flow<void> write_pipelined(connection& c, std::string_view text, std::err
   step.io = io_kind::read_write;
   step.write_buffers[0] = as_bytes(text);
   for (bool done = false; !done; step.continues_deadline = true) {
-    step.read_buffer = c.read_error ? std::span<std::byte>{} : read_target(c);
+    step.read_buffer = read_write_target(c);
     const outcome result = co_await step;
     take_read(c, step.read_buffer, result);
     ec = result.error;
@@ -192,7 +199,7 @@ inline flow<void> write_pipelined(connection& c, std::string_view text, std::err
   }
 }
 
-/// Runs a piece of work, and waits for it.
+/// Runs a piece of work that may block, and waits for it.
 inline flow<void> perform(work_base& work) {
   action working;
   working.run_and_wait(work);

@@ -12,9 +12,9 @@
 #include <filexfer/batch.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/results.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -40,30 +40,26 @@ struct download_in_flight {
 };
 
 template <hasher Hasher, class Files, class OnResult>
-class download_pipeline : public pipelined_requests<Files, download_in_flight<element_of<Files>>> {
+class download_pipeline
+    : public pipelined_requests<Files, download_in_flight<element_of<Files>>, OnResult> {
   using digest_type = typename Hasher::digest_type;
   using file_type = element_of<Files>;
-  using base = pipelined_requests<Files, download_in_flight<file_type>>;
+  using base = pipelined_requests<Files, download_in_flight<file_type>, OnResult>;
   using base::in_flight_;
-  using base::prepared_;
+  using base::on_result_;
+  using base::state_;
 
  public:
   download_pipeline(client_state& state, Files& files, OnResult& on_result)
-      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+      : base{state, files, on_result} {}
 
   void prepare(byte_buffer& out) {
-    prepared_.clear();
-    while (!this->batch_is_full()) {
-      auto* const file = this->next();
-      if (file == nullptr) break;
-      prepared_.push_back({file});
-      this->advance();
+    this->prepare_batch([&](file_type& file) {
       append(out, std::string{to_string(command::download)} + '\n');
-      append(out, format_download_request(request_of(*file)) + '\n');
-    }
+      append(out, format_download_request(request_for<digest_type>(state_, file.id)) + '\n');
+      return download_in_flight<file_type>{&file};
+    });
   }
-
-  void on_sent() { in_flight_.insert(in_flight_.end(), prepared_.begin(), prepared_.end()); }
 
   flow<void> on_reply(std::string_view line, std::error_code& ec) {
     auto& front = in_flight_.front();
@@ -72,7 +68,7 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     file_type& file = *front.file;
     download_result<digest_type> result;
     if (!ec) {
-      auto entry = check_entry(state_, line, request_of(file), ec);
+      auto entry = check_entry(state_, line, request_for<digest_type>(state_, file.id), ec);
       // Files that have arrived are committed before waiting for the stream.
       if (!ec && state_.connection.in.size() < entry.bytes()) co_await on_drained(ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
@@ -96,16 +92,10 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
   /// Commits the files that have arrived, and reports them.
   flow<void> on_drained(std::error_code& ec) {
     if (arrived_.empty()) co_return;
-    std::size_t next = 0;
-    work committing{[&](std::error_code&) {
-      const auto end = std::chrono::steady_clock::now() + commit_slice;
-      do {
-        commit(arrived_[next++]);
-      } while (next < arrived_.size() && std::chrono::steady_clock::now() < end);
-    }};
-    while (next < arrived_.size() && !committing.error()) co_await perform(committing);
+    work committing{[&](std::error_code&) { commit(arrived_); }};
+    co_await perform(committing);
     ec = committing.error();  // set if the work was cancelled
-    arrived_.resize(next);
+    if (ec) arrived_.clear();
     for (arrived_file& entry : std::exchange(arrived_, {})) {
       state_.origin = entry.failed ? failure_origin::local : failure_origin::none;
       on_result_(*entry.file, entry.failed, entry.result);
@@ -122,18 +112,29 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     std::error_code failed;  ///< Of its commit.
   };
 
-  static void commit(arrived_file& entry) noexcept {
-    try {
-      entry.file->sink.commit(entry.failed);
-    } catch (...) {
-      entry.failed = error_of(std::current_exception());
+  /// Commits files, those together that can be, and sets `failed` of each.
+  static void commit(std::vector<arrived_file>& files) {
+    std::vector<publication*> left;
+    std::vector<arrived_file*> owners;
+    for (arrived_file& entry : files) {
+      try {
+        auto& sink = entry.file->sink;
+        publication* rest = nullptr;
+        if constexpr (group_commit_sink<std::remove_reference_t<decltype(sink)>>) {
+          rest = sink.begin_commit(entry.failed);
+        } else {
+          sink.commit(entry.failed);
+        }
+        if (rest == nullptr) continue;
+        left.push_back(rest);
+        owners.push_back(&entry);
+      } catch (...) {
+        entry.failed = error_of(std::current_exception());
+      }
     }
-  }
-
-  download_request<digest_type> request_of(const file_type& file) const {
-    download_request<digest_type> wanted{file.id, std::nullopt, std::nullopt};
-    wanted.mtime = state_.features->mtime;
-    return wanted;
+    std::vector<std::error_code> errors(left.size());
+    publish_all(left, errors);
+    for (std::size_t i = 0; i < left.size(); ++i) owners[i]->failed = errors[i];
   }
 
   flow<download_result<digest_type>> receive(file_type& file, download_entry<digest_type> entry,
@@ -153,8 +154,6 @@ class download_pipeline : public pipelined_requests<Files, download_in_flight<el
     co_return result;
   }
 
-  client_state& state_;
-  OnResult& on_result_;
   std::vector<arrived_file> arrived_;
 };
 

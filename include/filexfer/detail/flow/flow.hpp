@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <new>
 #include <optional>
 #include <span>
@@ -47,15 +48,28 @@ enum class io_kind {
   cancel_write,   ///< Cancels a write that a `read_write` has left pending, and waits for its end.
   send_file,      ///< Sends `file`; only if `connection::sends_files`.
   pause,          ///< Waits for `pause`.
+  call,           ///< Calls `call`, and waits for the answer, which is the outcome's error.
   shutdown_send,  ///< Ends the sending side, if the stream can.
   close,          ///< Closes the stream, if it can.
 };
+
+/// Where work runs. The pieces in a queue run one after another, in parallel with those of the
+/// other queue.
+enum queue : std::size_t {
+  computing,  ///< Work that only computes.
+  blocking,   ///< Work that may block: it opens, reads, writes or flushes files.
+};
+inline constexpr std::size_t queue_count = 2;
 
 struct file_segment {
   int descriptor = -1;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
 };
+
+/// Calls the user's code, which answers by one call of the argument, from any thread. If all copies
+/// of that are destroyed without one, the answer is `std::errc::operation_canceled`.
+using external_call = std::function<void(std::function<void(std::error_code)>)>;
 
 /// A call that may block or compute for long. It lives in a flow, which must not end, nor start the
 /// call again, before it has awaited it, or a call that it started later in the same queue.
@@ -104,15 +118,15 @@ struct action {
   /// Once this is set the I/O soon ends with `errc::superseded`.
   const std::atomic<bool>* revoked = nullptr;
   std::chrono::milliseconds pause{};
+  const external_call* call = nullptr;
 
-  /// Work that this action starts, one piece for each of two queues; it may outlive the action. The
-  /// pieces of a queue run one after another, in parallel with those of the other queue.
-  std::array<work_base*, 2> starts{};
+  /// Work that this action starts, one piece for each `queue`; it may outlive the action.
+  std::array<work_base*, queue_count> starts{};
   /// Work of that queue, started by this action or an earlier one, that this action waits for.
-  std::array<work_base*, 2> waits_for{};
+  std::array<work_base*, queue_count> waits_for{};
 
-  /// Work that starts and ends with this action.
-  void run_and_wait(work_base& piece) noexcept { starts[0] = waits_for[0] = &piece; }
+  /// Work that may block, and starts and ends with this action.
+  void run_and_wait(work_base& piece) noexcept { starts[blocking] = waits_for[blocking] = &piece; }
 };
 
 /// The result of the read of a `read_write`. Not nested in `outcome`, where clang claims that an

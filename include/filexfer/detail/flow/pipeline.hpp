@@ -32,9 +32,9 @@ inline void append(byte_buffer& buffer, std::string_view text) {
   buffer.insert(buffer.end(), bytes.begin(), bytes.end());
 }
 
-/// The requests for the elements of `Range`; each is a `Flight` from the time it is prepared until
-/// it has been answered. Requests are prepared as work, while replies to earlier ones are read.
-template <class Range, class Flight>
+/// The requests for `files`; each is a `Flight` from the time it is prepared until it has been
+/// answered. Requests are prepared as work, while replies to earlier ones are read.
+template <class Files, class Flight, class OnResult>
 class pipelined_requests {
  public:
   /// Whether there are more requests to prepare, and the window has room for them.
@@ -46,21 +46,30 @@ class pipelined_requests {
   /// Holds after each `on_sent`.
   bool within_window() const noexcept { return in_flight_.size() <= window_; }
 
+  /// Called when the writing of what was prepared starts.
+  void on_sent() {
+    for (Flight& request : prepared_) in_flight_.push_back(std::move(request));
+    prepared_.clear();
+  }
+
   /// Called when no whole reply is left in the buffer.
   flow<void> on_drained(std::error_code&) { co_return; }
 
  protected:
-  /// `window`: maximum number of commands in flight; up to half of them are sent at once.
-  pipelined_requests(Range& range, std::size_t window)
-      : window_{std::max<std::size_t>(window, 1)},
-        batch_{std::max<std::size_t>(window / 2, 1)},
-        range_{range} {}
+  /// `client_options::max_in_flight` is the window; up to half of it is sent at once.
+  pipelined_requests(client_state& state, Files& files, OnResult& on_result)
+      : state_{state},
+        on_result_{on_result},
+        window_{std::max<std::size_t>(state.options.max_in_flight, 1)},
+        batch_{std::max<std::size_t>(window_ / 2, 1)},
+        files_{files} {}
+  ~pipelined_requests() = default;
 
   /// The next element; nullptr at the end.
   auto* next() {
-    if (!next_) next_.emplace(std::begin(range_));
+    if (!next_) next_.emplace(std::begin(files_));
     else if (std::exchange(advances_, false)) ++*next_;
-    at_end_ = *next_ == std::end(range_);
+    at_end_ = *next_ == std::end(files_);
     return at_end_ ? nullptr : &**next_;
   }
 
@@ -69,18 +78,49 @@ class pipelined_requests {
 
   bool batch_is_full() const noexcept { return prepared_.size() >= batch_; }
 
-  // Used by the preparing work, or while none runs.
-  std::vector<Flight> prepared_;  ///< Prepared, not yet sent.
-  bool at_end_ = false;
+  /// Fills the batch: `prepare_one(element)` returns its `Flight`.
+  template <class PrepareOne>
+  void prepare_batch(PrepareOne prepare_one) {
+    while (!batch_is_full()) {
+      auto* const file = next();
+      if (file == nullptr) return;
+      prepared_.push_back(prepare_one(*file));
+      advance();
+    }
+  }
 
+  Flight pop_front() {
+    Flight front = std::move(in_flight_.front());
+    in_flight_.pop_front();
+    return front;
+  }
+
+  void report_front(std::error_code error) {
+    const Flight front = pop_front();
+    if (!error) state_.origin = failure_origin::none;
+    front.report(on_result_, error);
+    state_.origin = failure_origin::none;
+  }
+
+  /// Reports the requests at the front that were not sent: those with an error.
+  void report_unsent() {
+    while (!in_flight_.empty() && in_flight_.front().error) {
+      state_.origin = failure_origin::local;
+      report_front(in_flight_.front().error);
+    }
+  }
+  client_state& state_;
+  OnResult& on_result_;
+  std::vector<Flight> prepared_;  ///< Not yet sent. Used by the preparing work, or while none runs.
   std::deque<Flight> in_flight_;
 
  private:
-  std::size_t window_;
-  std::size_t batch_;
-  Range& range_;
-  std::optional<decltype(std::begin(std::declval<Range&>()))> next_;
+  const std::size_t window_;
+  const std::size_t batch_;
+  Files& files_;
+  std::optional<decltype(std::begin(std::declval<Files&>()))> next_;
   bool advances_ = false;
+  bool at_end_ = false;
 };
 
 /// Checks a reply to a command that was sent together with its argument. If the command itself was
@@ -155,15 +195,16 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
     step.write_buffers[0] =
         writing ? std::span<const std::byte>{*sending} : std::span<const std::byte>{};
     if (c.in.holds_long_line()) {
+      state.last_reply.clear();
       fail_protocol(state, ec);
       co_return;
     }
-    step.read_buffer = requests.expects_reply() ? read_target(c) : std::span<std::byte>{};
+    step.read_buffer = requests.expects_reply() ? read_write_target(c) : std::span<std::byte>{};
     const auto limit = writing ? deadline::idle : deadline::reply;
     step.continues_deadline = continues_wait && step.deadline == limit;
     step.deadline = limit;
     continues_wait = true;
-    step.starts[0] = step.waits_for[0] = prepares ? &preparation : nullptr;
+    step.starts[blocking] = step.waits_for[blocking] = prepares ? &preparation : nullptr;
     const outcome result = co_await step;
     if (prepares) {
       prepared = true;

@@ -32,9 +32,12 @@ inline constexpr std::size_t list_batch_entries = 1024;
 template <class Store, hasher Hasher>
 class session_flow : session_uploads<Store, Hasher> {
   using base = session_uploads<Store, Hasher>;
+  using base::answer_pending;
   using base::answer_upload;
+  using base::append_pending;
   using base::ask;
-  using base::commit_pending;
+  using base::authorize;
+  using base::cause_of;
   using base::connection;
   using base::event_;
   using base::fail_pending;
@@ -42,6 +45,7 @@ class session_flow : session_uploads<Store, Hasher> {
   using base::in_command_;
   using base::next_line;
   using base::out_;
+  using base::perform_unlocked;
   using base::refuse;
   using base::refuse_and_close;
   using base::reports_later_;
@@ -50,6 +54,7 @@ class session_flow : session_uploads<Store, Hasher> {
   using base::store_;
   using base::text_of;
   using typename base::digest_type;
+  using typename base::pending_download;
 
  public:
   session_flow(session_state& state, Store& store) noexcept : base{state, store} {}
@@ -101,25 +106,38 @@ class session_flow : session_uploads<Store, Hasher> {
   }
 
   flow<void> answer(const command_line& line, std::error_code& ec) {
-    if (line.verb != command::upload) co_await commit_pending();
+    const bool may_be_pending = line.verb == command::upload || line.verb == command::download;
+    if (!may_be_pending) co_await answer_pending(ec);
+    if (ec) co_return;
     switch (line.verb) {
-      case command::list_files: co_await answer_list(line.params, ec); break;
+      case command::list_files: co_await answer_list(line, ec); break;
       case command::upload: co_await answer_upload(ec); break;
       case command::download: co_await answer_download(ec); break;
       case command::features: answer_features(); break;
+      case command::remove: co_await answer_remove(ec); break;
     }
   }
 
   // ------------------------------------------------------------------------------- lists and features
 
-  flow<void> answer_list(const parameters& params, std::error_code& ec) {
-    const list_request wanted = parse_list_request(params, ec);
+  flow<void> answer_list(const command_line& line, std::error_code& ec) {
+    const list_request wanted = parse_list_request(line.params, ec);
     if (ec == errc::bad_request) {
       co_await refuse_and_close(errc::bad_request, ec);
       co_return;
     }
     if (ec) {
       refuse(to_refusal(ec), {}, ec);
+      co_return;
+    }
+    if (!state_.options.permitted.list) ec = errc::denied;
+    if (!ec && state_.authorize) {
+      const access_request request{line.verb, wanted.prefix};
+      co_await authorize(request, ec);
+    }
+    if (ec) {
+      const std::error_code why = ec;
+      refuse(to_refusal(why), cause_of(why), ec);
       co_return;
     }
     std::optional<typename Store::cursor> cursor;
@@ -132,6 +150,7 @@ class session_flow : session_uploads<Store, Hasher> {
         ended = !file;
         if (file && file->name.starts_with(wanted.prefix)) {
           if (!wanted.mtime) file->modified.reset();
+          if (!wanted.exec) file->executable.reset();
           out_ += format_entry(*file) + '\n';
           ++event_.size;
         }
@@ -146,7 +165,7 @@ class session_flow : session_uploads<Store, Hasher> {
         out_ += format_error(refusal, text_of(refusal)) + '\n';
         ended = true;
       } else if (ended) {
-        if (event_.size == 0) out_.append(no_files_words) += '\n';
+        if (event_.size == 0) out_.append(empty_list_line) += '\n';
         out_ += '\n';
       }
       if (!ended) co_await flush(ec);
@@ -158,8 +177,48 @@ class session_flow : session_uploads<Store, Hasher> {
     server_features features{protocol_version, std::string{Hasher::name()},
                              state_.options.max_size};
     features.resume = resumes;
-    features.have = features.nowait = features.mtime = features.prefix = true;
+    features.have = state_.options.shortcuts;
+    features.nowait = features.mtime = features.exec = features.prefix = true;
+    features.max_name_length = max_name_length;
+    features.remove = removes && state_.options.permitted.remove;
     out_ += format_features(features);
+  }
+
+  // ---------------------------------------------------------------------------------------- removals
+
+  static constexpr bool removes = removing_store<Store, digest_type>;
+
+  flow<void> answer_remove(std::error_code& ec) {
+    if constexpr (!removes) {
+      refuse(errc::unknown_command, {}, ec);
+      co_return;
+    }
+    const auto line = co_await ask(remove_prompt, ec);
+    if (!line) co_return;
+    const auto wanted = parse_remove_request<digest_type>(*line, ec);
+    if (!is_clean_line(*line)) ec = errc::bad_request;
+    if (!ec && !state_.options.permitted.remove) ec = errc::read_only;
+    event_.name = wanted.name;
+    if (!wanted.name.empty()) event_.id = wanted.id.to_string();
+    if (!ec && state_.authorize) {
+      const access_request request{command::remove, wanted.name, event_.id};
+      co_await authorize(request, ec);
+    }
+    if (ec) {
+      const std::error_code why = ec;
+      refuse(to_refusal(why), cause_of(why), ec);
+      co_return;
+    }
+    work removing{[&](std::error_code& failed) {
+      if constexpr (removes) {
+        const bool found = store_.remove(wanted.id, wanted.name, failed);
+        if (!failed && !found) failed = errc::not_found;
+      }
+    }};
+    const auto is_locked = [&] { return must_repeat(removing.error()); };
+    co_await perform_unlocked(removing, is_locked);
+    if (removing.error()) refuse(to_refusal(removing.error()), removing.error(), ec);
+    else out_ += event_.id + '\n';
   }
 
   // --------------------------------------------------------------------------------------- downloads
@@ -174,78 +233,18 @@ class session_flow : session_uploads<Store, Hasher> {
       co_return;
     }
     event_.id = wanted.id.to_string();
-
-    std::optional<opened_file<digest_type, typename Store::reader>> file;
-    std::uint64_t count = 0;
-    work opening{[&](std::error_code& failed) {
-      file = store_.open(wanted.id, failed);
-      if (failed) return;
-      if (!file) {
-        failed = errc::not_found;
-      } else if (wanted.offset.value_or(0) > file->info.size) {
-        failed = errc::bad_range;
-      } else {
-        count = file->info.size - wanted.offset.value_or(0);
-        if (wanted.length) count = std::min(count, *wanted.length);
-        if (wanted.offset) file->reader.seek(*wanted.offset, failed);
-      }
-    }};
-    opening.run();
-    if (opening.error()) {
-      refuse(to_refusal(opening.error()), opening.error(), ec);
+    if (!state_.options.permitted.download) ec = errc::denied;
+    if (!ec && state_.authorize) {
+      const access_request asked{command::download, {}, event_.id};
+      co_await authorize(asked, ec);
+    }
+    if (ec) {
+      const std::error_code why = ec;
+      refuse(to_refusal(why), cause_of(why), ec);
       co_return;
     }
-    event_.name = file->info.name;
-    event_.size = file->info.size;
-    download_entry<digest_type> entry{file->info, wanted.offset, std::nullopt};
-    if (wanted.length) entry.length = count;
-    if (!wanted.mtime) entry.file.modified.reset();
-    if (count <= connection().small_file_size) {
-      append_file(format_entry(entry) + '\n', file->reader, static_cast<std::size_t>(count), ec);
-    } else {
-      out_ += format_entry(entry) + '\n';
-      co_await send(file->reader, wanted.offset.value_or(0), count, ec);
-    }
-  }
-
-  /// Appends a small file to the replies, or a refusal if it can't be read.
-  void append_file(std::string entry_line, typename Store::reader& reader, std::size_t count,
-                   std::error_code& ec) {
-    const std::size_t old_size = out_.size();
-    out_ += entry_line;
-    out_.resize(out_.size() + count);
-    const auto buffer = std::as_writable_bytes(std::span{out_}).last(count);
-    const auto ignore = [](std::span<const std::byte>) {};
-    fetching_state<typename Store::reader, decltype(ignore)> state{reader, ignore, count, {}};
-    fetch_call<decltype(state)>{state, buffer}(ec);
-    event_.bytes = ec ? 0 : count;
-    if (!ec) return;
-    const std::error_code read_error = ec;
-    out_.resize(old_size);
-    refuse(errc::io, read_error, ec);
-  }
-
-  /// Writes `out_` and then `count` bytes. After a failure the stream is unusable.
-  flow<void> send(typename Store::reader& reader, std::uint64_t offset, std::uint64_t count,
-                  std::error_code& ec) {
-    transfer sent;
-    bool by_sendfile = false;
-    if constexpr (descriptor_source<typename Store::reader>) {
-      by_sendfile = connection().sends_files;
-      if (by_sendfile) {
-        const file_segment range{reader.native_handle(), offset, count};
-        sent = co_await send_file_bytes(connection(), as_bytes(out_), reader, range);
-      }
-    }
-    if (!by_sendfile) {
-      const auto ignore = [](std::span<const std::byte>) {};
-      sent = co_await send_bytes(connection(), as_bytes(out_), reader, ignore, count, watch::no);
-    }
-    out_ = {};
-    event_.bytes = sent.bytes;
-    event_.cause = sent.local_error;
-    ec = sent.local_error ? sent.local_error : sent.stream_error;
-    if (ec) co_await close(connection());
+    pending_download request{wanted, connection().small_file_size};
+    co_await append_pending(request, true, ec);
   }
 };
 

@@ -13,38 +13,41 @@
 #include <filexfer/protocol.hpp>
 #include <filexfer/storage.hpp>
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <system_error>
 #include <utility>
 
 namespace filexfer::detail {
-
-/// How often an upload that takes over another's token checks whether that one has released it.
-inline constexpr std::chrono::milliseconds takeover_pause{50};
 
 template <class Store, hasher Hasher>
 class session_uploads : protected session_replies<Store, Hasher> {
   using base = session_replies<Store, Hasher>;
 
  protected:
+  using base::answer_pending;
+  using base::append_pending;
   using base::ask;
-  using base::commit_pending;
+  using base::authorize;
+  using base::cause_of;
   using base::connection;
   using base::event_;
   using base::flush;
-  using base::pending_commits_;
+  using base::perform_unlocked;
   using base::refuse;
   using base::refuse_and_close;
   using base::replies;
-  using base::reports_later_;
   using base::state_;
   using base::store_;
 
   using base::base;
   using typename base::digest_type;
+  using typename base::pending_upload;
   ~session_uploads() = default;
 
   static constexpr bool resumes = resumable_store<Store, digest_type>;
@@ -60,55 +63,75 @@ class session_uploads : protected session_replies<Store, Hasher> {
       co_await refuse_and_close(to_refusal(ec), ec);  // where the bytes end is unknown
       co_return;
     }
-    if (!ec && state_.options.access == access::read_only) ec = errc::read_only;
+    if (!ec && !state_.options.permitted.upload) ec = errc::read_only;
     if (!ec && details.size > state_.options.max_size.value_or(max_file_size)) ec = errc::too_large;
     details.nowait = details.nowait && !details.have;
+    if (!ec && state_.authorize) {
+      const access_request request{command::upload, details.name,
+                                   details.id ? details.id->to_string() : "", details.size};
+      co_await authorize(request, ec);
+    }
     if (ec) {
-      co_await refuse_upload(details, to_refusal(ec), {}, ec);
+      const std::error_code why = ec;
+      co_await refuse_upload(details, to_refusal(why), cause_of(why), ec);
       co_return;
     }
     // With `nowait` the bytes follow in any case: they are checked once they have arrived, and the
     // upload is not resumed.
     const auto expected = details.nowait ? std::exchange(details.id, std::nullopt) : details.id;
 
-    std::optional<typename Store::upload> upload;
+    arriving_upload arriving{{std::nullopt, std::move(details), {}, {}}, expected, {}};
+    co_await begin(arriving, ec);
+  }
+
+ private:
+  struct arriving_upload {
+    pending_upload request;
+    std::optional<digest_type> expected;
+    Hasher hash;
+    std::uint64_t count = 0;  ///< Bytes that are to arrive.
+  };
+
+  flow<void> begin(arriving_upload& arriving, std::error_code& ec) {
+    const upload_details<digest_type>& details = arriving.request.details;
+    if (details.nowait && details.resume.empty() && is_small(details.size)) {
+      // The store is asked once the bytes have arrived: they follow, whatever it says.
+      arriving.count = details.size;
+      replies() += format_ready({}) + '\n';
+      co_await receive_small(arriving, ec);
+      co_return;
+    }
     bool held = false;
     work opening{[&](std::error_code& failed) {
-      if (details.id) {
-        held = store_.add_name(*details.id, details.size, details.name, details.modified, failed);
+      if (details.id && state_.options.shortcuts) {
+        held = store_.add_name(*details.id, details.size, details.name,
+                               {details.modified, details.executable}, failed);
       }
       if (failed || held) return;
       if (details.have) failed = errc::not_found;
-      else upload = begin_upload(details, failed);
+      else arriving.request.upload = begin_upload(details, failed);
     }};
     if (details.id || !details.resume.empty()) {
-      co_await commit_pending();  // the same file may be among these
-      co_await perform(opening);  // may flush to the disk
-    } else {
-      opening.run();
+      co_await answer_pending(ec);  // the same file may be among these
+      if (ec) co_return;
     }
-    // Another connection holds the token, and is being revoked.
-    std::chrono::milliseconds waited{0};
-    while (!opening.error() && !held && !upload && waited < state_.options.limits.reply) {
-      co_await wait(takeover_pause);
-      waited += takeover_pause;
-      co_await perform(opening);
-    }
-    if (!opening.error() && !held && !upload) {
-      const auto not_released = std::make_error_code(std::errc::timed_out);
-      co_await refuse_upload(details, errc::io, not_released, ec);
-    } else if (opening.error()) {
+    const auto is_locked = [&] { return must_repeat(opening.error()); };
+    co_await perform_unlocked(opening, is_locked);
+    if (opening.error()) {
       co_await refuse_upload(details, to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
       event_.id = details.id->to_string();
       if (!details.have) replies() += format_ready({details.size}) + '\n';
       replies() += event_.id + '\n';
     } else {
-      co_await receive(details, expected, upload, ec);
+      co_await receive(arriving, ec);
     }
   }
 
- private:
+  bool is_small(std::uint64_t bytes) const noexcept {
+    return bytes <= state_.connection.small_file_size;
+  }
+
   /// Refuses an upload at its details line.
   flow<void> refuse_upload(const upload_details<digest_type>& details, errc refusal,
                            std::error_code cause, std::error_code& ec) {
@@ -125,60 +148,94 @@ class session_uploads : protected session_replies<Store, Hasher> {
     return store_.create(details, ec);
   }
 
-  flow<void> receive(const upload_details<digest_type>& details,
-                     const std::optional<digest_type>& expected,
-                     std::optional<typename Store::upload>& upload, std::error_code& ec) {
-    Hasher hash;
+  flow<void> receive(arriving_upload& arriving, std::error_code& ec) {
+    pending_upload& request = arriving.request;
     std::uint64_t offset = 0;
-    if constexpr (resumes) offset = co_await hash_held(connection(), *upload, hash, ec);
+    if constexpr (resumes)
+      offset = co_await hash_held(connection(), *request.upload, arriving.hash, ec);
     if (ec) {
       const std::error_code read_error = ec;
-      keep_or_discard(details, upload, read_error);
-      co_await refuse_upload(details, errc::io, read_error, ec);
+      co_await keep_or_discard(request, read_error);
+      co_await refuse_upload(request.details, errc::io, read_error, ec);
       co_return;
     }
-    const std::uint64_t count = details.size - offset;
+    arriving.count = request.details.size - offset;
     replies() += format_ready({offset > 0 ? std::optional{offset} : std::nullopt}) + '\n';
-    if (!details.nowait || connection().in.size() < count) co_await flush(ec);
+    if (is_small(arriving.count)) co_await receive_small(arriving, ec);
+    else co_await receive_large(arriving, ec);
+  }
+
+  /// Receives an upload into memory. The store gets it together with those that follow at once.
+  flow<void> receive_small(arriving_upload& arriving, std::error_code& ec) {
+    pending_upload& request = arriving.request;
+    line_buffer& in = connection().in;
+    const auto count = static_cast<std::size_t>(arriving.count);
+    if (!request.details.nowait || in.size() < count) co_await flush(ec);
     if (ec) {
-      keep_or_discard(details, upload, {});
+      co_await keep_or_discard(request, {});
       co_return;
     }
-    if (details.nowait) co_await read_ahead(count, ec);
+    if (request.details.nowait) co_await read_ahead(count, ec);
+    request.bytes.resize(count);
+    const auto arrived = in.take(count);
+    std::copy(arrived.begin(), arrived.end(), request.bytes.begin());
+    action reading;
+    reading.io = io_kind::read_full;
+    reading.read_buffer = std::span{request.bytes}.subspan(arrived.size());
+    if constexpr (resumes) {
+      if (request.upload) reading.revoked = &request.upload->revoked();
+    }
+    outcome read;
+    if (!ec && arrived.size() < count) read = co_await reading;
+    event_.bytes = arrived.size() + read.bytes;
+    if (!ec) ec = read.error;
     if (ec) {
-      keep_or_discard(details, upload, {});
+      request.bytes.resize(static_cast<std::size_t>(event_.bytes));
+      co_await keep_or_discard(request, {});
       co_await abort_upload(ec, ec);
       co_return;
     }
+    arriving.hash.update(request.bytes);
+    co_await finish(arriving, ec);
+  }
+
+  flow<void> receive_large(arriving_upload& arriving, std::error_code& ec) {
+    pending_upload& request = arriving.request;
+    co_await flush(ec);
+    if (ec) {
+      co_await keep_or_discard(request, {});
+      co_return;
+    }
     const std::atomic<bool>* revoked = nullptr;
-    if constexpr (resumes) revoked = &upload->revoked();
-    const transfer received = co_await receive_bytes(connection(), *upload, hash, count, revoked);
+    if constexpr (resumes) revoked = &request.upload->revoked();
+    const transfer received = co_await receive_bytes(connection(), *request.upload, arriving.hash,
+                                                     arriving.count, revoked);
     event_.bytes = received.bytes;
     event_.cause = received.local_error;
     if (received.stream_error) {
-      keep_or_discard(details, upload, received.local_error);
+      co_await keep_or_discard(request, received.local_error);
       co_await abort_upload(received.stream_error, ec);
-      co_return;
-    }
-    if (received.local_error) {
-      upload.reset();
-      co_await drain_and_refuse(count - received.bytes, to_refusal(received.local_error),
+    } else if (received.local_error) {
+      co_await keep_or_discard(request, received.local_error);
+      co_await drain_and_refuse(arriving.count - received.bytes, to_refusal(received.local_error),
                                 received.local_error, ec);
-      co_return;
+    } else {
+      co_await finish(arriving, ec);
     }
-    const digest_type id = hash.finish();
-    event_.id = id.to_string();
-    if (expected && *expected != id) {
-      upload.reset();
+  }
+
+  /// Has the store publish an upload that has arrived, unless it is not what the client expects.
+  flow<void> finish(arriving_upload& arriving, std::error_code& ec) {
+    pending_upload& request = arriving.request;
+    request.id = arriving.hash.finish();
+    event_.id = request.id.to_string();
+    if (arriving.expected && *arriving.expected != request.id) {
+      co_await keep_or_discard(request, make_error_code(errc::mismatch));
       refuse(errc::mismatch, {}, ec);
       co_return;
     }
-    pending_commits_.push_back({std::move(*upload), id, event_});
-    reports_later_ = true;
-    const bool more_follow = details.nowait && count <= connection().small_file_size &&
-                             connection().in.holds_line() &&
-                             pending_commits_.size() < max_commit_batch;
-    if (!more_follow) co_await commit_pending();
+    const bool more_follow = !request.upload;
+    co_await append_pending(request, more_follow, ec);
   }
 
   /// Reads into a wider buffer, which may hold several pipelined small files.
@@ -194,15 +251,21 @@ class session_uploads : protected session_replies<Store, Hasher> {
     ec = read.error;
   }
 
-  /// Ends an upload whose connection was lost. Keeps the stored bytes, if it can be resumed, unless
-  /// storing failed with `store_error`.
-  void keep_or_discard(const upload_details<digest_type>& details,
-                       std::optional<typename Store::upload>& upload, std::error_code store_error) {
-    if constexpr (resumes) {
-      const bool intact = !store_error || store_error == std::errc::operation_canceled;
-      if (intact && !details.resume.empty()) upload->keep();
-    }
-    upload.reset();
+  /// Ends an upload that can't be finished. Keeps the bytes that have arrived, if it can be
+  /// resumed, unless it failed with `error`, not just its connection.
+  flow<void> keep_or_discard(pending_upload& request, std::error_code error) {
+    if (!request.upload) co_return;
+    const bool intact = !error || error == std::errc::operation_canceled;
+    work ending{[&](std::error_code& failed) {
+      if constexpr (resumes) {
+        const bool keeps = intact && !request.details.resume.empty();
+        if (keeps && !request.bytes.empty()) request.upload->write(request.bytes, failed);
+        if (keeps) request.upload->keep();
+      }
+      request.upload.reset();
+    }};
+    co_await perform(ending);
+    if (request.upload) ending.run();  // the operation was cancelled
   }
 
   /// Refuses an upload of which `left` bytes are still to be received (section 5).

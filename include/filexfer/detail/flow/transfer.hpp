@@ -46,11 +46,9 @@ inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noe
   return static_cast<std::size_t>(std::min(count, max_size));
 }
 
-/// Small files that have arrived are committed in batches, which saves hand-overs to the work
-/// executor, but of at most this many: each file holds a descriptor.
-inline constexpr std::size_t max_commit_batch = 16;
-/// For how long one piece of work commits files, before another connection's gets its turn.
-inline constexpr std::chrono::milliseconds commit_slice{10};
+/// Small files that a client has received are committed in batches, which saves flushes and
+/// hand-overs to the work executor, but of at most this many: each file holds a descriptor.
+inline constexpr std::size_t max_commit_batch = 32;
 
 /// The result of a transfer. If it failed, one of the errors is set; both, if the stream failed
 /// before the sink's failure was noticed.
@@ -92,8 +90,8 @@ struct store_call {
 /// A buffer for bytes that have been received.
 template <class Sink, class Hasher>
 struct incoming_chunk {
-  incoming_chunk(std::size_t bytes_, Sink& sink, Hasher& hash, std::error_code& failed)
-      : memory{bytes_}, hashing{{hash, bytes}}, storing{{sink, bytes, failed}} {}
+  incoming_chunk(std::size_t size, Sink& sink, Hasher& hash, std::error_code& failed)
+      : memory{size}, hashing{{hash, bytes}}, storing{{sink, bytes, failed}} {}
   std::error_code error() const noexcept {
     return storing.error() ? storing.error() : hashing.error();
   }
@@ -105,8 +103,8 @@ struct incoming_chunk {
 };
 
 /// Reads `count` bytes, hashes them with `hash` and writes them to `sink`, all in parallel: while
-/// one chunk arrives, earlier ones are hashed and written. Ends early if the sink fails or
-/// `revoked` is set; `count - bytes` are then still to be received.
+/// one chunk arrives, earlier ones are hashed and written; but a small file's, here. Ends early if
+/// the sink fails or `revoked` is set; `count - bytes` are then still to be received.
 template <class Sink, class Hasher>
 flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint64_t count,
                              const std::atomic<bool>* revoked = nullptr) {
@@ -118,17 +116,30 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
     ring.emplace_back(chunk_size, sink, hash, failed);
   }
 
+  // Nothing below may throw: work in progress refers to this frame.
+  const bool small = count <= c.small_file_size;
+  const auto hash_and_store = [small](incoming_chunk<Sink, Hasher>& chunk) {
+    action both;
+    if (small) {
+      chunk.hashing.run();
+      chunk.storing.run();
+    } else {
+      both.starts = both.waits_for = {&chunk.hashing, &chunk.storing};
+    }
+    return both;
+  };
+
   // Bytes that were received together with the line before, at most a line buffer.
   auto* last = &ring.front();
   last->bytes = c.in.take(count);
-  last->hashing.run();
-  last->storing.run();
+  action step;
+  if (!last->bytes.empty()) step = hash_and_store(*last);
+  co_await step;
   t.bytes = last->bytes.size();
   t.local_error = last->error();
   if (t.bytes == count || t.local_error) co_return t;
 
-  // Nothing below may throw: work in progress refers to this frame.
-  action step;
+  step = {};
   step.io = io_kind::read_full;
   step.revoked = revoked;
   for (std::size_t n = 0; step.io != io_kind::none; ++n) {
@@ -143,13 +154,8 @@ flow<transfer> receive_bytes(connection& c, Sink& sink, Hasher& hash, std::uint6
     t.stream_error = read.error;
     if (read.error || t.bytes == count || next.error()) step.io = io_kind::none;
   }
-  if (count <= c.small_file_size) {
-    last->hashing.run();
-    last->storing.run();
-  } else {
-    step.waits_for = step.starts;
-    co_await step;
-  }
+  step = hash_and_store(*last);
+  co_await step;
   for (const auto& buffer : ring) {
     if (!t.local_error) t.local_error = buffer.error();
   }
@@ -238,7 +244,7 @@ struct fetch_call {
 /// A buffer for bytes to send.
 template <class State>
 struct outgoing_chunk {
-  outgoing_chunk(std::size_t bytes_, State& state) : memory{bytes_}, fetching{{state, bytes}} {}
+  outgoing_chunk(std::size_t size, State& state) : memory{size}, fetching{{state, bytes}} {}
 
   chunk memory;
   std::span<std::byte> bytes;
@@ -252,7 +258,8 @@ template <class Source, class OnBytes>
 flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Source& source,
                           OnBytes on_bytes, std::uint64_t count, watch watching) {
   transfer t;
-  if (watching == watch::yes && !c.in.empty()) co_return t;
+  // Before an empty file's bytes the final reply may have come; its source is checked all the same.
+  if (watching == watch::yes && count > 0 && !c.in.empty()) co_return t;
   fetching_state<Source, OnBytes> state{source, std::move(on_bytes), count, {}};
   std::deque<outgoing_chunk<fetching_state<Source, OnBytes>>> ring;
   for (auto n = ring_size(c, count); n > 0; --n)
@@ -269,23 +276,23 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
   action step;
   for (auto& current : ring) {
     current.bytes = next_part(current.memory);
-    step.starts[0] = &current.fetching;
-    step.waits_for[0] = &current == &ring.back() ? &ring.front().fetching : nullptr;
+    step.starts[blocking] = &current.fetching;
+    step.waits_for[blocking] = &current == &ring.back() ? &ring.front().fetching : nullptr;
     if (small) {
       current.fetching.run();
     } else {
       co_await step;
     }
   }
-  work_base* last_started = std::exchange(step.starts[0], nullptr);
+  work_base* last_started = std::exchange(step.starts[blocking], nullptr);
   t.local_error = ring.front().fetching.error();
   step.io = watching == watch::yes ? io_kind::read_write : io_kind::write;
   for (std::size_t n = 0; !t.local_error && (t.bytes < count || !header.empty()); ++n) {
     auto& current = ring[n % ring.size()];
     auto& next = ring[(n + 1) % ring.size()];
     step.write_buffers = {header, std::span<const std::byte>{current.bytes}};
-    step.waits_for[0] = small ? nullptr : &next.fetching;
-    if (step.starts[0] != nullptr) last_started = step.starts[0];
+    step.waits_for[blocking] = small ? nullptr : &next.fetching;
+    if (step.starts[blocking] != nullptr) last_started = step.starts[blocking];
     if (watching == watch::yes) step.read_buffer = read_target(c);
     outcome written = co_await step;
     const auto early_reply = written.read;
@@ -306,11 +313,11 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
     t.local_error = next.fetching.error();
     if (early_reply) break;
     current.bytes = next_part(current.memory);
-    step.starts[0] = current.bytes.empty() ? nullptr : &current.fetching;
+    step.starts[blocking] = current.bytes.empty() ? nullptr : &current.fetching;
   }
   if (!small) {
     step = {};
-    step.waits_for[0] = last_started;
+    step.waits_for[blocking] = last_started;
     co_await step;
   }
   co_return t;

@@ -39,22 +39,28 @@ struct upload_in_flight {
   std::error_code error{};  ///< Local: nothing was sent, and no reply is expected.
   bool complete = false;    ///< All its bytes are prepared.
   reply_stage stage = reply_stage::prompt;
+
+  template <class OnResult>
+  void report(OnResult& on_result, std::error_code ec) const {
+    on_result(request, ec, result);
+  }
 };
 
 /// Uploads with `nowait`. A file of up to one chunk is read completely before any of it is sent: if
 /// it can't be read, the connection stays usable for the others.
 template <hasher Hasher, class Files, class OnResult>
 class upload_pipeline
-    : public pipelined_requests<Files, upload_in_flight<typename Hasher::digest_type>> {
+    : public pipelined_requests<Files, upload_in_flight<typename Hasher::digest_type>, OnResult> {
   using digest_type = typename Hasher::digest_type;
   using upload = upload_in_flight<digest_type>;
-  using base = pipelined_requests<Files, upload>;
+  using base = pipelined_requests<Files, upload, OnResult>;
   using base::in_flight_;
   using base::prepared_;
+  using base::state_;
 
  public:
   upload_pipeline(client_state& state, Files& files, OnResult& on_result)
-      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+      : base{state, files, on_result} {}
 
   bool can_prepare() const noexcept {
     return !needs_round_trip_ && !source_failed_ && base::can_prepare();
@@ -64,7 +70,6 @@ class upload_pipeline
   bool expects_reply() const noexcept { return in_flight_.size() > (source_failed_ ? 1U : 0U); }
 
   void prepare(byte_buffer& out) {
-    prepared_.clear();
     const std::size_t batch_size =
         buffer_size_for(state_.connection, std::numeric_limits<std::uint64_t>::max());
     while (out.size() < batch_size && !this->batch_is_full() && !needs_round_trip_ &&
@@ -79,11 +84,11 @@ class upload_pipeline
   void on_sent() {
     if (completed_digest_) {
       in_flight_.back().complete = true;
-      in_flight_.back().result.computed_here = *std::exchange(completed_digest_, std::nullopt);
+      in_flight_.back().result.local_digest = *std::exchange(completed_digest_, std::nullopt);
     }
-    for (upload& entry : prepared_) in_flight_.push_back(std::move(entry));
+    base::on_sent();
     source_failed_ = static_cast<bool>(source_error_);
-    report_unsent();
+    this->report_unsent();
   }
 
   flow<void> on_reply(std::string_view line, std::error_code& ec) {
@@ -127,7 +132,7 @@ class upload_pipeline
   bool source_failed(std::error_code& ec) {
     if (!source_failed_) return false;
     fail(state_, failure_origin::local, source_error_, ec);
-    on_result_(in_flight_.front().request, ec, in_flight_.front().result);
+    in_flight_.front().report(this->on_result_, ec);
     return true;
   }
 
@@ -139,9 +144,9 @@ class upload_pipeline
     if (needs_round_trip_) return;
     upload entry{file.request};
     const std::size_t old_size = out.size();
-    if (is_name(file.request.name)) {
+    if (is_name(file.request.name) && accepts_name(state_, file.request.name)) {
       upload_details<digest_type> details{file.request.name, size, file.request.expected};
-      if (state_.features->mtime) details.modified = file.request.modified;
+      add_attributes(state_, details, file.request);
       details.nowait = true;
       append(out, std::string{to_string(command::upload)} + '\n');
       append(out, format_upload_details(details) + '\n');
@@ -158,7 +163,7 @@ class upload_pipeline
     }
     entry.complete = remaining_ == 0;
     if (entry.complete) {
-      entry.result.computed_here = hash_.finish();
+      entry.result.local_digest = hash_.finish();
       this->advance();
     }
     prepared_.push_back(std::move(entry));
@@ -188,34 +193,18 @@ class upload_pipeline
   }
 
   void report_stored(upload& front, const digest_type& id) {
-    front.result.computed_there = id;
+    front.result.remote_digest = id;
     std::error_code differs;
-    if (id != front.result.computed_here) {
+    if (id != front.result.local_digest) {
       fail(state_, failure_origin::peer, errc::digest_mismatch, differs);
     }
     report_front(differs);
   }
 
   void report_front(std::error_code error) {
-    const upload done = std::move(in_flight_.front());
-    in_flight_.pop_front();
-    on_result_(done.request, error, done.result);
-    state_.origin = failure_origin::none;
-    report_unsent();
+    base::report_front(error);
+    this->report_unsent();
   }
-
-  void report_unsent() {
-    while (!in_flight_.empty() && in_flight_.front().error) {
-      const upload done = std::move(in_flight_.front());
-      in_flight_.pop_front();
-      state_.origin = failure_origin::local;
-      on_result_(done.request, done.error, done.result);
-      state_.origin = failure_origin::none;
-    }
-  }
-
-  client_state& state_;
-  OnResult& on_result_;
 
   // Used by the preparing work; taken over by `on_sent`.
   Hasher hash_;
@@ -273,79 +262,62 @@ flow<void> upload_all(client_state& state, Files& files, OnResult on_result, std
 template <class Digest>
 struct have_in_flight {
   name_request<Digest> request;
+  std::error_code error{};  ///< Local: nothing was sent, and no reply is expected.
   bool prompt_received = false;
+  bool held = false;
+
+  template <class OnResult>
+  void report(OnResult& on_result, std::error_code ec) const {
+    on_result(request, ec, held);
+  }
 };
 
 /// Uploads with `have`: queries whether the server holds a file.
 template <hasher Hasher, class Files, class OnResult>
 class have_pipeline
-    : public pipelined_requests<Files, have_in_flight<typename Hasher::digest_type>> {
+    : public pipelined_requests<Files, have_in_flight<typename Hasher::digest_type>, OnResult> {
   using digest_type = typename Hasher::digest_type;
   using query = have_in_flight<digest_type>;
-  using base = pipelined_requests<Files, query>;
-  using base::in_flight_;
-  using base::prepared_;
+  using base = pipelined_requests<Files, query, OnResult>;
+  using base::state_;
 
  public:
   have_pipeline(client_state& state, Files& files, OnResult& on_result)
-      : base{files, state.options.max_in_flight}, state_{state}, on_result_{on_result} {}
+      : base{state, files, on_result} {}
 
   void prepare(byte_buffer& out) {
-    prepared_.clear();
-    while (!this->batch_is_full()) {
-      auto* const file = this->next();
-      if (file == nullptr) break;
-      prepared_.push_back({*file});
-      this->advance();
-      const name_request<digest_type>& asked = prepared_.back().request;
-      if (!is_name(asked.name)) continue;
+    this->prepare_batch([&](auto& file) {
+      query entry{file};
+      if (!is_name(entry.request.name) || !accepts_name(state_, entry.request.name)) {
+        entry.error = errc::bad_name;
+        return entry;
+      }
       append(out, std::string{to_string(command::upload)} + '\n');
-      append(out, format_upload_details(details_of(state_, asked)) + '\n');
-    }
+      append(out, format_upload_details(details_of(state_, entry.request)) + '\n');
+      return entry;
+    });
   }
 
   void on_sent() {
-    for (query& entry : prepared_) in_flight_.push_back(std::move(entry));
-    report_unsent();
+    base::on_sent();
+    this->report_unsent();
   }
 
   flow<void> on_reply(std::string_view line, std::error_code& ec) {
-    query& front = in_flight_.front();
+    query& front = this->in_flight_.front();
     check_pipelined_reply(state_, line, front.prompt_received, ec);
     if (ec && !state_.synchronized) co_return;
     if (!ec && !std::exchange(front.prompt_received, true)) co_return;
-    const bool held = !ec;
-    if (held && digest_type::from_hex(line) != front.request.id) {
+    front.held = !ec;
+    if (front.held && digest_type::from_hex(line) != front.request.id) {
       fail_protocol(state_, ec);
       co_return;
     }
     state_.synchronized = false;
     if (ec == errc::not_found) ec.clear();
-    report_front(std::exchange(ec, {}), held);
+    this->report_front(std::exchange(ec, {}));
+    this->report_unsent();
   }
-
- private:
-  void report_front(std::error_code error, bool held) {
-    const query done = std::move(in_flight_.front());
-    in_flight_.pop_front();
-    if (!error) state_.origin = failure_origin::none;
-    on_result_(done.request, error, held);
-    state_.origin = failure_origin::none;
-    report_unsent();
-  }
-
-  void report_unsent() {
-    while (!in_flight_.empty() && !is_name(in_flight_.front().request.name)) {
-      const query done = std::move(in_flight_.front());
-      in_flight_.pop_front();
-      state_.origin = failure_origin::local;
-      on_result_(done.request, make_error_code(errc::bad_name), false);
-      state_.origin = failure_origin::none;
-    }
-  }
-
-  client_state& state_;
-  OnResult& on_result_;
 };
 
 /// Asks for each of `files` whether the server holds it, and adds the names of those that it holds.

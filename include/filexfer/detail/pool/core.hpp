@@ -6,6 +6,7 @@
 #include <filexfer/detail/pool/digests.hpp>
 #include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/routine.hpp>
+#include <filexfer/detail/stream/limited_stream.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
@@ -24,6 +25,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -47,6 +49,21 @@ template <class Connector>
 struct timer_of<Connector, std::void_t<typename Connector::timer_type>> {
   using type = typename Connector::timer_type;
 };
+
+/// The options with deadlines that waiting for a limited rate can't exceed. A transfer waits for up
+/// to one read and one write on each connection.
+template <class Limit>
+pool_options allow_for(pool_options options, const Limit* limit) {
+  if (limit == nullptr) return options;
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
+      limit->time_of(2 * limit->max_transfer() * std::max<std::size_t>(options.connections, 1)));
+  time_limits& limits = options.client.limits;
+  for (auto* time : {&limits.line, &limits.idle, &limits.reply, &limits.linger}) {
+    *time = std::min(*time, std::chrono::milliseconds::max() - wait) + wait;
+  }
+  limits.least_rate = 0;
+  return options;
+}
 
 /// A connection to the server, with a client for the server's kind of digest.
 template <class Stream, class Timer, class... Hashers>
@@ -172,10 +189,15 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
   using stream_type = typename Connector::stream_type;
   using timer_type = typename timer_of<Connector>::type;
   using clock = typename timer_type::clock_type;
-  using connection = pool_connection<stream_type, timer_type, FirstHasher, Hashers...>;
+  using limited_type = limited_stream<stream_type, timer_type>;
+  using limit_type = typename limited_type::limit_type;
+  using connection = pool_connection<limited_type, timer_type, FirstHasher, Hashers...>;
 
   pool_core(Connector c, const pool_options& o)
-      : connector{std::move(c)}, options{o}, strand{connector.get_executor()} {}
+      : connector{std::move(c)},
+        limit{o.max_rate > 0 ? std::make_shared<limit_type>(o.max_rate) : nullptr},
+        options{allow_for(o, limit.get())},
+        strand{connector.get_executor()} {}
 
   template <class Record, class Range, class OnResult>
   static auto files_to_download(Range&& range, OnResult on_result) {
@@ -225,6 +247,7 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
   }
 
   Connector connector;
+  std::shared_ptr<limit_type> limit;  ///< Of all connections; null for none.
   pool_options options;
   pool_strand strand;
   asio::any_io_executor work_executor;
@@ -292,7 +315,8 @@ struct pool_core : std::enable_shared_from_this<pool_core<Connector, FirstHasher
         co_return;
       }
     }
-    created = std::make_unique<connection>(std::move(std::get<0>(*connecting.results())));
+    auto& stream = std::get<0>(*connecting.results());
+    created = std::make_unique<connection>(limited_type{std::move(stream), limit});
     co_await learn_digest(*created, failure);
     if (failure) created.reset();
   }

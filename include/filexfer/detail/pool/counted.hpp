@@ -29,7 +29,7 @@ class counted_source {
       return 0;
     }
     const std::size_t bytes = source_.read(to, ec);
-    progress_.moved(bytes);
+    progress_.add(bytes);
     return bytes;
   }
 

@@ -53,7 +53,7 @@ class late_sink {
       open(ec);
       if (!ec && held() > 0) discard_held(ec);
     }
-    if (!ec) opened_->announce({file.id, file.name, file.size, file.modified}, ec);
+    if (!ec) opened_->announce({file.id, file.name, file.size, file.modified, file.executable}, ec);
     if (ec) return;
     was_announced_ = true;
     progress_.start(file.size);
@@ -64,10 +64,11 @@ class late_sink {
 
   void write(std::span<const std::byte> bytes, std::error_code& ec) {
     opened_->write(bytes, ec);
-    progress_.moved(bytes.size());
+    progress_.add(bytes.size());
   }
 
   void commit(std::error_code& ec) { opened_->commit(ec); }
+  publication* begin_commit(std::error_code& ec) { return opened_->begin_commit(ec); }
 
   std::uint64_t held() const { return opened_ ? opened_->held() : 0; }
 
@@ -199,7 +200,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
     const any_digest digest = digest_of<Hasher>(this->core().digests.get(), *found, source, ec);
     const bool same = !ec && digest == file.id();
     ec.clear();
-    if (same) file.settle(ec);
+    if (same) file.accept_existing(ec);
     return same;
   } catch (...) {
     ec = error_of(std::current_exception());
@@ -209,7 +210,7 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
   void report_present(record& file, std::error_code ec) {
     if (ec) return this->report_local(file, ec);
     transfer_outcome outcome{file.index};
-    outcome.computed_here = outcome.computed_there = file.id();
+    outcome.local_digest = outcome.remote_digest = file.id();
     outcome.size = file.size().value_or(0);
     outcome.name = file.name();
     this->report(file, std::move(outcome));
@@ -295,9 +296,9 @@ class download_job : public transfer_job<Core, download_record<typename Core::cl
   void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
     transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
-    outcome.moved = true;
-    outcome.computed_here = result.computed_here;
-    outcome.computed_there = file->id();
+    outcome.transferred = true;
+    outcome.local_digest = result.local_digest;
+    outcome.remote_digest = file->id();
     outcome.size = result.file.size;
     outcome.name = result.file.name;
     if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(outcome));

@@ -14,6 +14,7 @@
 #include <filexfer/storage.hpp>
 #include <filexfer/transfer_types.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -43,6 +44,7 @@ class any_upload : public any_element {
  public:
   /// Whether its sources are `seekable_source`s.
   virtual bool is_seekable() const noexcept = 0;
+  virtual std::string resume_token() = 0;
   /// Null if `ec` is set.
   virtual std::unique_ptr<any_source> open(std::error_code& ec) = 0;
 };
@@ -52,7 +54,7 @@ class any_download : public any_element {
   virtual std::optional<std::uint64_t> size() = 0;
   /// Null if there is none.
   virtual std::unique_ptr<any_source> existing(std::error_code& ec) = 0;
-  virtual void settle(std::error_code& ec) = 0;
+  virtual void accept_existing(std::error_code& ec) = 0;
   /// Null if `ec` is set.
   virtual std::unique_ptr<any_sink> open(std::error_code& ec) = 0;
 };
@@ -118,9 +120,24 @@ class upload_element_record final : public element_record<Record, Element, Holde
   using source_type = opened_by<Element>;
 
  public:
-  using element_record<Record, Element, Holder>::element_record;
+  upload_element_record(Holder held, std::size_t position)
+      : element_record<Record, Element, Holder>{std::move(held), position} {
+    if constexpr (requires {
+                    this->element().was_interrupted();
+                    this->resume_alone();
+                  }) {
+      if (!this->error() && this->element().was_interrupted()) this->resume_alone();
+    }
+  }
 
   bool is_seekable() const noexcept override { return seekable_source<source_type>; }
+  std::string resume_token() override {
+    if constexpr (requires { this->element().resume_token(); }) {
+      return std::string{this->element().resume_token()};
+    } else {
+      return {};
+    }
+  }
 
   std::unique_ptr<any_source> open(std::error_code& ec) override {
     return make_opened<element_source<source_type>>(
@@ -151,9 +168,10 @@ class download_element_record final : public element_record<Record, Element, Hol
     }
   }
 
-  void settle(std::error_code& ec) override {
+  void accept_existing(std::error_code& ec) override {
     ec.clear();
-    if constexpr (requires { this->element().settle(ec); }) this->element().settle(ec);
+    if constexpr (requires { this->element().accept_existing(ec); })
+      this->element().accept_existing(ec);
   }
 
   std::unique_ptr<any_sink> open(std::error_code& ec) override {

@@ -9,26 +9,20 @@
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/descriptors.hpp>
-#include <filexfer/detail/pool/element_queue.hpp>
-#include <filexfer/detail/pool/elements.hpp>
+#include <filexfer/detail/pool/job_results.hpp>
 #include <filexfer/detail/pool/routine.hpp>
 #include <filexfer/detail/pool/worker.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/results.hpp>
 #include <filexfer/transfer.hpp>
-#include <filexfer/transfer_progress.hpp>
 #include <filexfer/transfer_types.hpp>
 
 #include <asio/cancellation_type.hpp>
 #include <asio/error.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,22 +33,25 @@
 namespace filexfer::detail {
 
 template <class Core, class Record>
-class transfer_job : public job_base,
+class transfer_job : public job_results<Core, Record>,
                      public std::enable_shared_from_this<transfer_job<Core, Record>> {
+  using base = job_results<Core, Record>;
+  using base::cancelled_;
+  using base::core_;
+  using base::delayed_;
+  using base::failed_;
+  using base::finished_;
+  using base::queue_;
+  using base::stopping_;
+
  public:
-  using record = Record;
-  using files_type = job_files<record>;
-  using queue_type = element_queue<record>;
-  using pointer = typename queue_type::pointer;
-  using connection = typename Core::connection;
-  using timer_type = typename Core::timer_type;
+  using typename base::files_type;
+  using typename base::pointer;
+  using typename base::worker;
   using clock = typename Core::clock;
-  using result_type = transfer_totals;
 
   transfer_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
-      : core_{std::move(core)}, files_{std::move(files)} {}
-
-  using worker = pool_worker<Core, record>;
+      : base{std::move(core), std::move(files)} {}
 
   void start() override {
     core_->start_job(this->weak_from_this());
@@ -88,99 +85,19 @@ class transfer_job : public job_base,
 
   /// Reads what is needed of a file before it can be resumed, and returns whether it read any. Done
   /// without a connection, as a server does not keep an idle one for ever.
-  virtual flow<bool> read_ahead(record&) { co_return false; }
+  virtual flow<bool> read_ahead(Record&) { co_return false; }
+
+  /// Whether `read_ahead` is due though there is a connection.
+  virtual bool needs_read_ahead(Record&) { return false; }
 
   /// Called when the job has ended.
   virtual void complete(std::error_code ec, transfer_totals totals) = 0;
-
-  Core& core() noexcept { return *core_; }
-  queue_type& queue() noexcept { return queue_; }
-
-  /// Set by a terminal cancellation; read by the work executor.
-  const std::atomic<bool>& cancelled() const noexcept { return cancelled_; }
 
   std::size_t limit_for(const worker& w) const noexcept {
     return max_workers_ > 1 ? w.limit : core_->options.client.max_in_flight;
   }
 
-  // ----------------------------------------------------------------------------------------- results
-
-  /// Takes the first file in flight that was sent: its result has arrived. Reports the files before
-  /// it, which failed locally.
-  pointer take_answered(worker& w) {
-    w.answered = true;
-    while (auto entry = w.take_first()) {
-      if (!entry->error) return std::move(entry->file);
-      report_local(*entry->file, entry->error);
-    }
-    return nullptr;
-  }
-
-  /// Reports the files at the front that failed locally.
-  void report_local_failures(worker& w) {
-    while (auto entry = w.take_first()) {
-      if (!entry->error) {
-        w.put_first(std::move(*entry));
-        return;
-      }
-      report_local(*entry->file, entry->error);
-    }
-  }
-
-  void report_failure(record& file, transfer_failure failure) {
-    report(file, {file.index, std::move(failure)});
-  }
-  void report_local(record& file, std::error_code ec) {
-    report_failure(file, {ec, failure_origin::local});
-  }
-
-  void report(record& file, transfer_outcome outcome) {
-    if (outcome.failure) ++totals_.failed;
-    else ++(outcome.moved ? totals_.moved : totals_.already_there);
-    file.finish(outcome);
-    try {
-      files_->report(file, std::move(outcome));
-    } catch (...) {
-      fail({error_of(std::current_exception()), failure_origin::local});
-    }
-  }
-
-  /// A file has failed, but not the connection: retries the file after a pause, or reports it.
-  void retry_or_report(pointer file, transfer_outcome outcome, std::uint64_t bytes_moved) {
-    const auto& failure = outcome.failure;
-    if (!stopping_ && file->may_retry() && is_retryable(failure.error, failure.origin)) {
-      if (!file->schedule) file->schedule.emplace(policy());
-      if (bytes_moved > 0) file->schedule->progress();
-      const auto pause = file->schedule->next();
-      if (pause && delayed_.size() < max_delayed) {
-        notify(pool_event::kind::retrying, failure, file->label(), file->index);
-        file->alone = true;
-        delayed_.emplace(clock::now() + *pause, std::move(file));
-        wake();
-        return;
-      }
-    }
-    report(*file, std::move(outcome));
-  }
-
-  /// Retries a file without a pause.
-  void retry_now(pointer file) {
-    file->alone = true;
-    queue_.put_back(std::move(file));
-    wake();
-  }
-
  private:
-  /// Most files that wait for a retry at a time.
-  static constexpr std::size_t max_delayed = 1024;
-
-  retry_policy policy() const { return {.patience = core_->options.retry_for}; }
-
-  void notify(pool_event::kind kind, const transfer_failure& failure, std::string name = {},
-              std::size_t index = 0) {
-    if (core_->on_event) core_->on_event({kind, failure, std::move(name), index});
-  }
-
   // ----------------------------------------------------------------------------------------- workers
 
   void add_worker() {
@@ -206,7 +123,7 @@ class transfer_job : public job_base,
   flow<void> work(worker& w) {
     while (!stopping_) {
       hold(w);
-      release_delayed();
+      this->release_delayed();
       pointer first;
       work_call taking{core_->work_executor, [&](std::error_code& ec) {
                          first = queue_.next();
@@ -215,7 +132,7 @@ class transfer_job : public job_base,
       co_await taking;
       if (const std::error_code thrown = taking.error()) {
         if (first) queue_.put_back(std::move(first));
-        fail({thrown, failure_origin::local});
+        this->fail({thrown, failure_origin::local});
         co_return;
       }
       if (!first) {
@@ -225,15 +142,16 @@ class transfer_job : public job_base,
         continue;
       }
       if (const auto error = first->error()) {
-        report_local(*first, error);
+        this->report_local(*first, error);
         continue;
       }
       if (!first->is_prepared && first->may_block()) {
         const std::error_code error = co_await prepare(*first);
-        if (error) report_local(*first, error);
+        if (error) this->report_local(*first, error);
         else queue_.put_back(std::move(first));
         continue;
       }
+      if (w.connected && needs_read_ahead(*first)) w.connected.reset();
       if (!w.connected) {
         if (first->alone && !core_->digest.empty()) {
           const bool has_read = co_await read_ahead(*first);
@@ -253,7 +171,7 @@ class transfer_job : public job_base,
       w.answered = false;
       w.bytes_moved = 0;
       co_await transfer(w, std::move(first), lost);
-      report_local_failures(w);
+      this->report_local_failures(w);
       if (lost) {
         co_await recover(w, lost);
       } else {
@@ -265,7 +183,7 @@ class transfer_job : public job_base,
     }
   }
 
-  flow<std::error_code> prepare(record& file) {
+  flow<std::error_code> prepare(Record& file) {
     work_call preparing{core_->work_executor, [&](std::error_code& ec) { file.prepare(ec); }};
     co_await preparing;
     file.is_prepared = true;
@@ -273,7 +191,7 @@ class transfer_job : public job_base,
   }
 
   void end(worker& w, std::error_code thrown) {
-    if (thrown) fail({thrown, failure_origin::local});
+    if (thrown) this->fail({thrown, failure_origin::local});
     release(w);
     w.has_ended = true;
     const bool keeps = w.connected && w.files.empty() && !cancelled_ && w.connected->usable();
@@ -285,35 +203,19 @@ class transfer_job : public job_base,
     if (!failed_ && !stopping_ && queue_.has_returned()) {  // no worker is left for them
       failed_ = {asio::error::connection_aborted, failure_origin::stream};
     }
-    report_remaining();
+    this->report_remaining();
     std::error_code ec = failed_.error;
     if (stopping_ && !ec) ec = asio::error::operation_aborted;
     core_->last_failure = failed_;
     core_->last_failure.error = ec;
-    complete(ec, totals_);
+    complete(ec, this->totals_);
     core_->end_job();
-  }
-
-  /// Fails the job.
-  void fail(transfer_failure failure) {
-    if (!failed_) failed_ = std::move(failure);
-    queue_.stop();
-    finished_ = true;
-    wake();
-  }
-
-  /// If the job has failed, so have all files that were taken from the range.
-  void report_remaining() {
-    if (!failed_) return;
-    for (auto& [due, file] : delayed_) queue_.put_back(std::move(file));
-    delayed_.clear();
-    while (auto file = queue_.take_returned()) report_failure(*file, failed_);
   }
 
   // ----------------------------------------------------------------------------------------- waiting
 
   /// Makes all waiting workers look for a file again.
-  void wake() {
+  void wake() override {
     for (const auto& w : workers_) {
       if (w->has_ended) continue;
       if (finished_ && !w->holds_files) {
@@ -321,14 +223,6 @@ class transfer_job : public job_base,
       } else {
         w->timer.cancel();
       }
-    }
-  }
-
-  void release_delayed() {
-    const auto now = clock::now();
-    while (!delayed_.empty() && delayed_.begin()->first <= now) {
-      queue_.put_back(std::move(delayed_.begin()->second));
-      delayed_.erase(delayed_.begin());
     }
   }
 
@@ -381,24 +275,24 @@ class transfer_job : public job_base,
       if (stopping_ || finished_) break;
       const bool others = another_is_connected(w);
       if (others && !std::exchange(reported_fewer_, true)) {
-        notify(pool_event::kind::fewer_connections, failure);
+        this->notify(pool_event_kind::fewer_connections, failure);
       }
       const auto time =
           core_->may_pass(failure) && !(others && is_out_of_descriptors(failure.error))
               ? next_pause(w, false)
               : std::nullopt;
       if (!time) {
-        if (!another_worker_remains(w)) fail(std::move(failure));
+        if (!another_worker_remains(w)) this->fail(std::move(failure));
         co_return false;
       }
-      if (!others) notify(pool_event::kind::retrying, failure, name, index);
+      if (!others) this->notify(pool_event_kind::retrying, failure, name, index);
       co_await pause(w, *time);
     }
     co_return false;
   }
 
   std::optional<std::chrono::milliseconds> next_pause(worker& w, bool progress) {
-    if (!w.outage) w.outage.emplace(policy());
+    if (!w.outage) w.outage.emplace(this->policy());
     if (progress) w.outage->progress();
     return w.outage->next();
   }
@@ -410,14 +304,14 @@ class transfer_job : public job_base,
     pointer first;
     if (auto entry = w.take_first()) first = std::move(entry->file);
     for (auto entry = w.files.rbegin(); entry != w.files.rend(); ++entry) {
-      if (entry->error) report_local(*entry->file, entry->error);
+      if (entry->error) this->report_local(*entry->file, entry->error);
       else queue_.put_back(std::move(entry->file));
     }
     w.files.clear();
     // A local failure has been reported with its own file.
     const bool reported = lost.origin == failure_origin::local && w.answered && !cancelled_;
     if (cancelled_) {
-      if (first) report_failure(*first, lost);
+      if (first) this->report_failure(*first, lost);
       co_return;
     }
     // The connection may have broken while idle, which does not count as an attempt.
@@ -437,10 +331,10 @@ class transfer_job : public job_base,
     }
     if (!time) {
       w.outage.reset();
-      report_failure(*first, lost);
+      this->report_failure(*first, lost);
       co_return;
     }
-    notify(pool_event::kind::retrying, lost, first->label(), first->index);
+    this->notify(pool_event_kind::retrying, lost, first->label(), first->index);
     first->alone = true;
     queue_.put_back(std::move(first));
     release(w);
@@ -448,20 +342,10 @@ class transfer_job : public job_base,
     co_await pause(w, *time);
   }
 
-  std::shared_ptr<Core> core_;
-  std::unique_ptr<files_type> files_;
-  queue_type queue_{*files_};
-  transfer_totals totals_;
-  transfer_failure failed_;
-
   std::vector<std::unique_ptr<worker>> workers_;
   std::size_t max_workers_ = 1;
-  std::size_t working_ = 0;                                     ///< Workers that have not ended.
-  std::size_t holding_ = 0;                                     ///< Workers with `holds_files`.
-  std::multimap<typename clock::time_point, pointer> delayed_;  ///< By the time of their retry.
-  std::atomic<bool> cancelled_{false};                          ///< Terminally.
-  bool stopping_ = false;  ///< Cancelled: no further file is started.
-  bool finished_ = false;  ///< No file is left, or the job has failed.
+  std::size_t working_ = 0;  ///< Workers that have not ended.
+  std::size_t holding_ = 0;  ///< Workers with `holds_files`.
   bool reported_fewer_ = false;
 };
 

@@ -7,6 +7,7 @@
 #include <filexfer/any_digest.hpp>
 #include <filexfer/entry.hpp>
 #include <filexfer/error.hpp>
+#include <filexfer/publication.hpp>
 #include <filexfer/storage.hpp>
 #include <filexfer/transfer_types.hpp>
 
@@ -32,7 +33,7 @@ template <class Make>
 made_by(Make) -> made_by<Make>;
 
 /// The source of any element. For a source without them, `seek` fails, `check_unchanged` succeeds,
-/// and `modified` and `native_handle` return nothing.
+/// and `modified`, `executable` and `native_handle` return nothing.
 class any_source {
  public:
   virtual ~any_source() = default;
@@ -42,6 +43,7 @@ class any_source {
   virtual void check_unchanged(std::error_code& ec) = 0;
   virtual bool may_block() const noexcept = 0;
   virtual std::optional<file_time> modified() const = 0;
+  virtual std::optional<bool> executable() const = 0;
   virtual std::optional<int> native_handle() const noexcept = 0;
 };
 
@@ -68,6 +70,10 @@ class element_source final : public any_source {
     if constexpr (requires { source_.modified(); }) return source_.modified();
     else return std::nullopt;
   }
+  std::optional<bool> executable() const override {
+    if constexpr (requires { source_.executable(); }) return source_.executable();
+    else return std::nullopt;
+  }
   std::optional<int> native_handle() const noexcept override {
     if constexpr (requires { source_.native_handle(); }) return source_.native_handle();
     else return std::nullopt;
@@ -85,6 +91,7 @@ class any_sink {
   virtual void announce(const listed_file& file, std::error_code& ec) = 0;
   virtual void write(std::span<const std::byte> bytes, std::error_code& ec) = 0;
   virtual void commit(std::error_code& ec) = 0;
+  virtual publication* begin_commit(std::error_code& ec) = 0;
   virtual std::uint64_t held() const = 0;
   virtual std::size_t read_held(std::span<std::byte> to, std::uint64_t offset,
                                 std::error_code& ec) = 0;
@@ -113,6 +120,11 @@ class element_sink final : public any_sink {
     sink_.write(bytes, ec);
   }
   void commit(std::error_code& ec) override { sink_.commit(ec); }
+  publication* begin_commit(std::error_code& ec) override {
+    if constexpr (group_commit_sink<Sink>) return sink_.begin_commit(ec);
+    sink_.commit(ec);
+    return nullptr;
+  }
 
   std::uint64_t held() const override {
     if constexpr (resumable_sink<Sink>) return sink_.held();
@@ -137,7 +149,8 @@ class element_sink final : public any_sink {
   void announce_as([[maybe_unused]] const listed_file& file, [[maybe_unused]] std::error_code& ec) {
     if constexpr (announced_sink<Sink, Digest>) {
       if (const auto id = file.id.template as<Digest>()) {
-        sink_.announce(file_info<Digest>{*id, file.name, file.size, file.modified}, ec);
+        sink_.announce(file_info<Digest>{*id, file.name, file.size, file.modified, file.executable},
+                       ec);
       }
     }
   }

@@ -2,7 +2,7 @@
 #define FILEXFER_DETAIL_POOL_QUERY_JOB_HPP
 
 // Jobs that query the server over one connection: its features, its list, whether it holds local
-// files.
+// files; with retries.
 
 #include <filexfer/detail/pool/core.hpp>
 #include <filexfer/detail/pool/counted.hpp>
@@ -10,6 +10,7 @@
 #include <filexfer/detail/pool/element_queue.hpp>
 #include <filexfer/detail/pool/elements.hpp>
 #include <filexfer/detail/pool/routine.hpp>
+#include <filexfer/detail/pool/single_job.hpp>
 #include <filexfer/any_digest.hpp>
 #include <filexfer/entry.hpp>
 #include <filexfer/error.hpp>
@@ -19,7 +20,6 @@
 #include <filexfer/transfer_types.hpp>
 
 #include <asio/cancellation_type.hpp>
-#include <asio/error.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -62,120 +62,75 @@ class entry_callback_of final : public entry_callback {
   OnEntry on_entry_;
 };
 
-/// A job that consists of one routine.
-template <class Core, class Result>
-class single_job : public job_base, public std::enable_shared_from_this<single_job<Core, Result>> {
+template <class Core>
+class features_job : public single_job<Core, server_features> {
+  using base = single_job<Core, server_features>;
+
  public:
-  using result_type = Result;
-
-  explicit single_job(std::shared_ptr<Core> core) : core_{std::move(core)} {}
-
-  void start() override {
-    core_->start_job(this->weak_from_this());
-    running_ = routine::start(
-        core_->strand, this->shared_from_this(), [this] { return this->run(); },
-        [this](std::error_code thrown) { this->end(thrown); });
-    if (cancelled_) cancel(asio::cancellation_type::terminal);
-  }
-
-  /// Terminal, whatever the type.
-  void cancel(asio::cancellation_type type) override {
-    if (type == asio::cancellation_type::none) return;
-    cancelled_ = true;
-    if (const auto running = running_.lock()) running->terminate();
-  }
+  using base::base;
 
  protected:
-  ~single_job() = default;
+  ~features_job() = default;
 
-  virtual flow<void> run() = 0;
-  virtual void complete(std::error_code ec, Result result) = 0;
-
-  Core& core() noexcept { return *core_; }
-  const std::atomic<bool>& cancelled() const noexcept { return cancelled_; }
-
-  /// Lists the server's files. An idle connection that turns out to have broken is replaced.
-  flow<void> list_entries(const list_request& wanted, const entry_function& on_entry) {
-    bool received_any = false;
-    std::unique_ptr<typename Core::connection> connected;
-    for (;;) {
-      failure_ = {};
-      co_await core_->take_connection(connected, failure_);
-      if (!connected) co_return;
-      std::error_code ec;
-      co_await connected->visit([&](auto& client) {
-        return this->list_with(client, wanted, on_entry, received_any, ec);
-      });
-      failure_ = failure_of(*connected, ec);
-      const bool was_used = connected->was_used;
-      if (connected->usable()) {
-        core_->put_idle(std::move(connected));
-        co_return;
-      }
-      connected.reset();
-      if (!was_used || received_any || failure_.origin == failure_origin::local) co_return;
-      if (cancelled_) co_return;
-    }
+  flow<void> run() override {
+    const typename base::attempt_function keep = [this](auto&) { return this->keep_features(); };
+    co_await this->perform(keep);
   }
 
-  Result result_{};
-  transfer_failure failure_{};
+ private:
+  /// They were learned with the connection.
+  flow<void> keep_features() {
+    this->result_ = this->core().features;
+    co_return;
+  }
+};
+
+/// A job that may list the server's files.
+template <class Core, class Result>
+class listing_job : public single_job<Core, Result> {
+  using base = single_job<Core, Result>;
+
+ public:
+  using base::base;
+
+ protected:
+  using typename base::connection;
+  ~listing_job() = default;
+
+  /// Lists the server's files, as an attempt.
+  flow<void> list_over(connection& connected, const list_request& wanted,
+                       const entry_function& on_entry) {
+    std::error_code ec;
+    co_await connected.visit(
+        [&](auto& client) { return this->list_with(client, wanted, on_entry, ec); });
+    this->failure_ = failure_of(connected, ec);
+  }
 
  private:
   template <class Client>
   flow<void> list_with(Client& client, const list_request& wanted, const entry_function& on_entry,
-                       bool& received_any, std::error_code& ec) {
+                       std::error_code& ec) {
     const std::function<void(const typename Client::file_info&, std::error_code&)> forward =
         [&](const typename Client::file_info& file, std::error_code& failed) {
-          received_any = true;
-          on_entry({file.id, file.name, file.size, file.modified}, failed);
+          this->has_received_ = true;
+          on_entry({file.id, file.name, file.size, file.modified, file.executable}, failed);
         };
     auto listing = make_call<>(
         [&](auto handler) { client.async_list_files(wanted, forward, std::move(handler)); });
     co_await listing;
     ec = listing.error();
   }
-
-  void end(std::error_code thrown) {
-    if (thrown) failure_ = {thrown, failure_origin::local};
-    if (cancelled_ && !failure_)
-      failure_ = {asio::error::operation_aborted, failure_origin::stream};
-    core_->last_failure = failure_;
-    complete(failure_.error, std::move(result_));
-    core_->end_job();
-  }
-
-  std::shared_ptr<Core> core_;
-  std::weak_ptr<routine> running_;
-  std::atomic<bool> cancelled_{false};
 };
 
+/// Its result is the number of entries. Once one was passed on, nothing is retried.
 template <class Core>
-class features_job : public single_job<Core, server_features> {
- public:
-  using single_job<Core, server_features>::single_job;
+class list_job : public listing_job<Core, std::uint64_t> {
+  using base = listing_job<Core, std::uint64_t>;
 
- protected:
-  ~features_job() = default;
-
-  flow<void> run() override {
-    std::unique_ptr<typename Core::connection> connected;
-    co_await this->core().take_connection(connected, this->failure_);
-    if (!connected) co_return;
-    this->result_ = this->core().features;
-    this->core().put_idle(std::move(connected));
-  }
-};
-
-/// Its result is the number of entries.
-template <class Core>
-class list_job : public single_job<Core, std::uint64_t> {
  public:
   list_job(std::shared_ptr<Core> core, list_request wanted,
            std::unique_ptr<entry_callback> on_entry)
-      : single_job<Core, std::uint64_t>{std::move(core)},
-        wanted_{std::move(wanted)},
-        on_entry_{std::move(on_entry)} {}
+      : base{std::move(core)}, wanted_{std::move(wanted)}, on_entry_{std::move(on_entry)} {}
 
  protected:
   ~list_job() = default;
@@ -185,8 +140,13 @@ class list_job : public single_job<Core, std::uint64_t> {
       ++this->result_;
       on_entry_->call(file, ec);
     };
-    co_await this->list_entries(wanted_, on_entry);
+    const typename base::attempt_function list = [&](auto& over) {
+      return this->list_over(over, wanted_, on_entry);
+    };
+    co_await this->perform(list);
   }
+
+  bool may_repeat() const override { return this->result_ == 0; }
 
  private:
   list_request wanted_;
@@ -200,16 +160,18 @@ struct local_file_record : any_upload {
 
 /// A job that reads local files but does not transfer them.
 template <class Core, class Result>
-class local_files_job : public single_job<Core, Result> {
+class local_files_job : public listing_job<Core, Result> {
+  using base = listing_job<Core, Result>;
+
  public:
   using record = local_file_record;
   using files_type = job_files<record>;
 
   local_files_job(std::shared_ptr<Core> core, std::unique_ptr<files_type> files)
-      : single_job<Core, Result>{std::move(core)}, files_{std::move(files)} {}
+      : base{std::move(core)}, files_{std::move(files)} {}
 
   void cancel(asio::cancellation_type type) override {
-    single_job<Core, Result>::cancel(type);
+    base::cancel(type);
     queue_.stop();
   }
 
@@ -222,9 +184,11 @@ class local_files_job : public single_job<Core, Result> {
 
 template <class Core>
 class verify_job : public local_files_job<Core, transfer_totals> {
+  using base = local_files_job<Core, transfer_totals>;
+
  public:
-  using local_files_job<Core, transfer_totals>::local_files_job;
-  using typename local_files_job<Core, transfer_totals>::record;
+  using base::base;
+  using typename base::record;
 
  protected:
   ~verify_job() = default;
@@ -236,7 +200,12 @@ class verify_job : public local_files_job<Core, transfer_totals> {
       else listed_.emplace(file.name, file.id);
     };
     const list_request all;
-    co_await this->list_entries(all, keep);
+    const typename base::attempt_function list = [&](auto& over) {
+      count = 0;
+      listed_.clear();
+      return this->list_over(over, all, keep);
+    };
+    co_await this->perform(list);
     if (this->failure_) co_return;
     for (;;) {
       std::unique_ptr<record> file;
@@ -249,7 +218,7 @@ class verify_job : public local_files_job<Core, transfer_totals> {
       co_await checking;
       if (checking.error()) this->failure_ = {checking.error(), failure_origin::local};
       if (!file || this->failure_) co_return;
-      ++(outcome.failure ? this->result_.failed : this->result_.already_there);
+      ++(outcome.failure ? this->result_.failed : this->result_.already_present);
       this->files_->report(*file, std::move(outcome));
     }
   }
@@ -262,10 +231,10 @@ class verify_job : public local_files_job<Core, transfer_totals> {
     if (!ec) hash(file, outcome, ec);
     if (ec) {
       outcome.failure = {ec, failure_origin::local};
-    } else if (!listed_.contains({outcome.name, outcome.computed_here})) {
+    } else if (!listed_.contains({outcome.name, outcome.local_digest})) {
       outcome.failure = {errc::not_found, failure_origin::peer};
     } else {
-      outcome.computed_there = outcome.computed_here;
+      outcome.remote_digest = outcome.local_digest;
     }
     return outcome;
   }
@@ -280,7 +249,7 @@ class verify_job : public local_files_job<Core, transfer_totals> {
     counted_source counted{*source, progress, this->cancelled()};
     any_digest_cache* const cache = this->core().digests.get();
     this->core().with_hasher([&]<class Hasher>(std::type_identity<Hasher>) {
-      outcome.computed_here = digest_of<Hasher>(cache, *source, counted, ec);
+      outcome.local_digest = digest_of<Hasher>(cache, *source, counted, ec);
     });
   }
 

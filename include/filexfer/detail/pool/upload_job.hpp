@@ -113,10 +113,12 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     request = {};
     request.name = file.name();
     request.modified = source.modified();
+    request.executable = source.executable();
     if (const auto id = file.id(); !id.empty()) file.digest = id;
     if (std::exchange(file.digest_was_wrong, false)) forget_digest(source);
     request.expected = file.digest.template as<Digest>();
     if (file.is_seekable()) {
+      if (file.token.empty()) file.token = file.resume_token();
       if (file.token.empty()) file.token = random_name();
       request.resume = file.token;
     }
@@ -136,8 +138,13 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     ec = error_of(std::current_exception());
   }
 
+  bool needs_read_ahead(record& file) override {
+    return file.hash_first && file.is_seekable() && file.digest.empty();
+  }
+
   /// Hashes the file: the server resumes an upload only if it is given the digest.
   flow<bool> read_ahead(record& file) override {
+    file.hash_first = false;
     if (!file.is_seekable() || !file.digest.empty()) co_return false;
     work_call hashing{this->core().work_executor, [&](std::error_code&) {
                         this->core().with_hasher([&]<class Hasher>(std::type_identity<Hasher>) {
@@ -311,7 +318,8 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       if (!ec) {
         bytes += file->size;
         const auto id = *file->digest.template as<typename Hasher::digest_type>();
-        names.push_back({std::move(request.name), file->size, id, request.modified});
+        names.push_back(
+            {std::move(request.name), file->size, id, request.modified, request.executable});
       }
       w.add(std::move(file), ec);
     }
@@ -332,8 +340,8 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   /// The server holds a file, or has refused its name.
   void conclude_held(worker& w, pointer file, std::error_code ec, const any_digest& id) {
     transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
-    outcome.computed_here = id;
-    if (!ec) outcome.computed_there = id;
+    outcome.local_digest = id;
+    if (!ec) outcome.remote_digest = id;
     outcome.size = file->size;
     outcome.name = file->name();
     if (ec) this->retry_or_report(std::move(file), std::move(outcome), 0);
@@ -346,9 +354,9 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   void conclude(worker& w, pointer file, std::error_code ec, const Result& result) {
     file->progress->stop();
     transfer_outcome outcome{file->index, failure_of(*w.connected, ec)};
-    outcome.moved = result.sent;
-    outcome.computed_here = result.computed_here;
-    outcome.computed_there = result.computed_there;
+    outcome.transferred = result.sent;
+    outcome.local_digest = result.local_digest;
+    outcome.remote_digest = result.remote_digest;
     outcome.size = file->size;
     outcome.name = file->name();
     if (!ec || ec == errc::digest_mismatch) return this->report(*file, std::move(outcome));

@@ -25,7 +25,10 @@ struct upload_record : file_record<any_upload, Clock> {
   any_digest digest{};           ///< Empty if unknown.
   bool digest_was_read = false;  ///< `digest` is from an earlier read of the file, or the cache.
   bool digest_was_wrong = false;
-  bool restarted = false;  ///< Once, after a mismatch or a change of the file.
+  bool hash_first = false;  ///< An earlier job was interrupted: hashed before it is sent.
+  bool restarted = false;   ///< Once, after a mismatch or a change of the file.
+
+  void resume_alone() noexcept { this->alone = hash_first = true; }
 
   /// Always false: bytes that were sent don't prove that the server received them.
   static bool has_received() noexcept { return false; }

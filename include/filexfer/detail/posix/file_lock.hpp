@@ -18,10 +18,8 @@ inline void try_lock(int fd, std::error_code& ec) noexcept {
   else ec = last_error();
 }
 
-/// As `try_lock`, but waits; `ETIMEDOUT` after `timeout`. The default lets the holder compare or
-/// hash a large file, but is finite, since the holder may have been stopped.
-inline void lock(int fd, std::error_code& ec,
-                 std::chrono::milliseconds timeout = std::chrono::minutes{5}) {
+/// As `try_lock`, but waits; `ETIMEDOUT` after `timeout`, since the holder may have been stopped.
+inline void lock(int fd, std::error_code& ec, std::chrono::milliseconds timeout) {
   using namespace std::chrono_literals;
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   auto pause = std::chrono::milliseconds{1};

@@ -7,7 +7,9 @@
 #include <filexfer/detail/posix/descriptor.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,6 +17,10 @@
 #include <utility>
 
 #include <dirent.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace filexfer::detail {
 
@@ -79,9 +85,35 @@ class folder_reader {
   std::unique_ptr<DIR, closer> stream_;
 };
 
+/// Whether an open folder has no entry; false also if that can't be told cheaply. Moves the
+/// position of the handle.
+inline bool is_known_empty([[maybe_unused]] int folder) noexcept {
+#if defined(__linux__)
+  alignas(dirent64) std::array<char, 1024> buffer;
+  for (;;) {
+    const auto got = ::syscall(SYS_getdents64, folder, buffer.data(), buffer.size());
+    if (got <= 0) return got == 0;
+    for (long offset = 0; offset < got;) {
+      const auto* const entry = reinterpret_cast<const dirent64*>(buffer.data() + offset);
+      const std::string_view name{static_cast<const char*>(entry->d_name)};
+      if (name != "." && name != "..") return false;
+      offset += entry->d_reclen;
+    }
+  }
+#else
+  return false;
+#endif
+}
+
 /// Opens the folder `name` in `folder`.
 inline descriptor open_folder(int folder, const char* name, std::error_code& ec) {
   return open_at(folder, name, folder_flags, ec);
+}
+
+/// Opens the folder of `file`, following symbolic links.
+inline descriptor open_parent_of(const std::filesystem::path& file, std::error_code& ec) {
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path{"."};
+  return open_at(AT_FDCWD, folder.c_str(), O_RDONLY | O_DIRECTORY, ec);
 }
 
 /// A second handle on `folder`, with its own position and error state.

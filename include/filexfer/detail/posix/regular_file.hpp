@@ -2,6 +2,7 @@
 #define FILEXFER_DETAIL_POSIX_REGULAR_FILE_HPP
 
 #include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/sparse.hpp>
 #include <filexfer/detail/posix/time_of.hpp>
 #include <filexfer/error.hpp>
 
@@ -20,6 +21,18 @@ inline void require_regular(const struct stat& status, std::error_code& ec) noex
   else ec = system_code(S_ISDIR(status.st_mode) ? EISDIR : ENOTSUP);
 }
 
+/// Whether a system's code is one of `require_regular`, or of opening a socket.
+inline bool is_not_regular(std::error_code ec) noexcept {
+  return ec == std::errc::is_a_directory || ec == std::errc::not_supported ||
+         ec == std::errc::operation_not_supported || ec == std::errc::no_such_device_or_address;
+}
+
+/// Whether only this process's user can write to the file, and under this name only.
+inline bool is_private(const struct stat& status) noexcept {
+  return S_ISREG(status.st_mode) && status.st_uid == ::geteuid() && status.st_nlink == 1 &&
+         (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 /// Reads a regular file from an offset on, up to the size that it had when it was opened.
 class regular_file {
  public:
@@ -30,6 +43,7 @@ class regular_file {
     opened_ = status_of(fd_.get(), ec);
     if (!ec) require_regular(opened_, ec);
     if (ec) fd_.reset();
+    reader_ = sparse_reader{opened_};
   }
 
   int native_handle() const noexcept { return fd_.get(); }
@@ -41,7 +55,7 @@ class regular_file {
   std::size_t read(std::span<std::byte> to, std::error_code& ec) {
     const auto wanted =
         static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), size() - offset_));
-    const auto got = read_at(fd_.get(), to.first(wanted), offset_, ec);
+    const auto got = reader_.read_at(fd_.get(), to.first(wanted), offset_, ec);
     offset_ += got;
     if (!ec && got < wanted) {
       check_unchanged(ec);
@@ -67,6 +81,7 @@ class regular_file {
  private:
   descriptor fd_;
   struct stat opened_ {};
+  sparse_reader reader_;
   std::uint64_t offset_ = 0;
 };
 

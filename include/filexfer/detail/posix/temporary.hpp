@@ -2,25 +2,57 @@
 #define FILEXFER_DETAIL_POSIX_TEMPORARY_HPP
 
 /// \file
-/// A store's temporary files. A writer holds its file's lock while it writes; a file that another
-/// process can lock was left by a killed writer.
+/// A store's temporary files. One without a name is gone with its writer. Of one with a name its
+/// writer holds the lock while it writes; a file that another process can lock was left by a killed
+/// writer.
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/file_lock.hpp>
 #include <filexfer/detail/posix/folder.hpp>
 #include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/detail/posix/regular_file.hpp>
+#include <filexfer/error.hpp>
 
+#include <array>
+#include <cerrno>
+#include <charconv>
 #include <string>
 #include <system_error>
 #include <utility>
 
 namespace filexfer::detail {
 
-/// A locked file in the folder of temporary files. The destructor removes its name.
+/// Gives an open file another name, also its first one: `linkat` by descriptor.
+inline int link_descriptor(int fd, int folder, const char* name) noexcept {
+#if defined(__linux__)
+  std::array<char, 32> path{"/proc/self/fd/"};  // AT_EMPTY_PATH needs a privilege
+  const auto number = path.begin() + 14;
+  *std::to_chars(number, path.end() - 1, fd).ptr = '\0';
+  return ::linkat(AT_FDCWD, path.data(), folder, name, AT_SYMLINK_FOLLOW);
+#else
+  static_cast<void>(fd), static_cast<void>(folder), static_cast<void>(name);
+  errno = ENOTSUP;
+  return -1;
+#endif
+}
+
+/// A file in the folder of temporary files, locked if it has a name. The destructor removes that.
 class temporary {
  public:
   temporary() noexcept = default;
+
+  /// Creates a file without a name in the file system of `folder`, which must outlive it; with the
+  /// system's code where files can't be without one. Readable and writable by the owner only.
+  static temporary nameless(int folder, std::error_code& ec) {
+    temporary result;
+    result.folder_ = folder;
+#if defined(O_TMPFILE)
+    result.file_ = open_at(folder, ".", O_RDWR | O_TMPFILE, ec, 0600);
+#else
+    ec = system_code(ENOTSUP);
+#endif
+    return result;
+  }
 
   /// Creates a file in `folder`, which must outlive it. Readable and writable by the owner only.
   temporary(int folder, std::error_code& ec) : folder_{folder} {
@@ -42,15 +74,24 @@ class temporary {
     ec = system_code(EIO);
   }
 
-  /// Opens or creates the file `name` in `folder`. Fails with `EWOULDBLOCK` if another
-  /// writer has locked it.
+  /// Opens or creates the file `name` in `folder`. What has that name and is not private is
+  /// replaced: others could change the bytes later, or these are another file's. Fails with
+  /// `EWOULDBLOCK` if another writer has locked it, `errc::not_private` if it can't be removed.
   temporary(int folder, std::string name, std::error_code& ec) : folder_{folder} {
-    constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
-    constexpr int attempts = 100;  // Each fails only if a cleanup locks this very file.
+    constexpr int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    constexpr int attempts = 100;  // Each fails only if another process removes this very file.
     for (int i = 0; i < attempts; ++i) {
-      file_ = open_at(folder, name.c_str(), flags, ec, 0600);
-      if (!ec) require_regular(status_of(file_.get(), ec), ec);
+      file_ = open_at(folder, name.c_str(), flags, ec);
+      const bool created = ec == std::errc::no_such_file_or_directory;
+      if (created) file_ = open_at(folder, name.c_str(), flags | O_CREAT | O_EXCL, ec, 0600);
+      if (ec == std::errc::file_exists) continue;
       if (!ec) try_lock(file_.get(), ec);
+      if (ec == std::errc::operation_would_block) return;
+      // A file that was just created is trusted: on NFS it may have another owner.
+      if (!created && !has_private(folder, name.c_str())) {
+        if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) continue;
+        ec = errc::not_private;
+      }
       if (ec) return;
       if (!names_file(folder, name.c_str(), file_.get())) continue;
       name_ = std::move(name);
@@ -74,7 +115,20 @@ class temporary {
 
   int handle() const noexcept { return file_.get(); }
   int folder() const noexcept { return folder_; }
+
+  /// Empty for a file without a name.
   const char* name() const noexcept { return name_.c_str(); }
+
+  /// Gives a nameless file a name in the folder, and locks it.
+  void make_name(std::error_code& ec) {
+    ec.clear();
+    if (!name_.empty()) return;
+    try_lock(file_.get(), ec);
+    if (ec) return;
+    auto name = random_name();
+    if (link_descriptor(file_.get(), folder_, name.c_str()) == 0) name_ = std::move(name);
+    else ec = last_error();
+  }
 
   /// Removes the name, under the lock. The bytes stay if they have another name.
   void remove() noexcept {
@@ -95,6 +149,13 @@ class temporary {
   void renamed(std::string name = {}) noexcept { name_ = std::move(name); }
 
  private:
+  /// Whether `name` is a private file, or there is none.
+  static bool has_private(int folder, const char* name) noexcept {
+    std::error_code ec;
+    const auto status = status_at(folder, name, ec);
+    return ec || is_private(status);
+  }
+
   int folder_ = -1;
   descriptor file_;
   std::string name_;

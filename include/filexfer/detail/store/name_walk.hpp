@@ -13,10 +13,14 @@
 
 namespace filexfer::detail {
 
+/// Most components of a name in a `directory_store`.
+inline constexpr std::size_t max_name_depth = 128;
+
 /// Iterates over the files in an id's folder and the folders below it: the names of that id.
 ///
 /// Yields only regular files with names that are valid in the protocol, and skips those that vanish
-/// meanwhile. Holds one handle for each level of folders, of which a name's 255 bytes allow 128.
+/// meanwhile. Holds one handle for each level of folders, so it enters no more than
+/// `max_name_depth`.
 class name_walk {
  public:
   name_walk() noexcept = default;
@@ -40,7 +44,9 @@ class name_walk {
       if (!is_name(name_) || entry.kind == entry_kind::other) continue;
       if (entry.kind != entry_kind::folder && read_status(entry.name, ec)) return true;
       if (ec) return false;
-      if (entry.kind != entry_kind::file) enter_entry(entry.name, ec);
+      if (entry.kind != entry_kind::file && levels_.size() < max_name_depth) {
+        enter_entry(entry.name, ec);
+      }
       if (ec) return false;
     }
     return false;

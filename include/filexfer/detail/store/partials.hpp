@@ -83,6 +83,7 @@ class partials {
     std::string key;
     file_time modified;
     std::uint64_t bytes;
+    bool published;  ///< A killed writer left its name here: it can't be resumed.
   };
 
   std::vector<partial> find_all(std::error_code& ec) {
@@ -94,8 +95,8 @@ class partials {
       std::error_code status_error;
       const auto status = status_at(reader.handle(), entry.name, status_error);
       if (status_error || !S_ISREG(status.st_mode) || claims_.holds(entry.name)) continue;
-      all.push_back(
-          {entry.name, modified_time(status), static_cast<std::uint64_t>(status.st_size)});
+      all.push_back({entry.name, modified_time(status), static_cast<std::uint64_t>(status.st_size),
+                     status.st_nlink > 1});
     }
     return all;
   }
@@ -108,12 +109,14 @@ class partials {
       return a.modified > b.modified;
     };
     std::sort(all.begin(), all.end(), newest_first);
-    const auto now = std::chrono::system_clock::now();
+    // A second more than the age, as some file systems keep whole seconds. The age may be the
+    // longest that there is.
+    const file_time now = std::chrono::system_clock::now();
+    const file_time oldest_kept{now.seconds() - limits.age.count() - 1, now.nanoseconds()};
     std::uint64_t bytes = 0;
     for (const partial& file : all) {
       bytes += file.bytes;
-      const auto age = std::chrono::floor<std::chrono::seconds>(now - file.modified);
-      if (bytes > limits.bytes || age > limits.age) {
+      if (bytes > limits.bytes || file.modified <= oldest_kept || file.published) {
         remove_if_abandoned(folder_.get(), file.key.c_str());
       }
     }

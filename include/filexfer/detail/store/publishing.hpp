@@ -12,6 +12,7 @@
 #include <filexfer/detail/store/store_folder.hpp>
 #include <filexfer/detail/store/stored_bytes.hpp>
 #include <filexfer/error.hpp>
+#include <filexfer/publication.hpp>
 
 #include <cerrno>
 #include <cstdint>
@@ -20,60 +21,98 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace filexfer::detail {
 
-/// Publishes files under names of one id, holding that id's lock. Used for one publication.
+/// Publishes a file under a name of one id, holding that id's lock. Used once: for `put`, after
+/// which the steps of a `publication` follow, or for `add_name`, which performs them.
 ///
 /// An existing name is replaced only if its file no longer hashes to its id, or by the same bytes
-/// with another time. When a function returns without an error, the file, its name and every folder
-/// up to the store's root are on the disk. When it fails, what it made is removed; but if only
-/// flushing a folder failed (`errc::io`), the complete file stays under its name.
+/// with other attributes. After the last step without an error, the file, its name and every
+/// folder up to the store's root are on the disk, unless the store does not flush. After a failure,
+/// what it made is removed; but if only flushing a folder failed (`errc::io`), the complete file
+/// stays under its name.
 template <hasher Hasher>
 class publishing {
  public:
   using digest_type = typename Hasher::digest_type;
 
-  /// Waits for the lock.
-  publishing(const store_folder& store, const digest_type& id, if_missing missing,
+  /// Takes the lock; `EWOULDBLOCK` if somebody else holds it. `root` is as for `id_folder`.
+  publishing(const store_folder& store, int root, const digest_type& id, if_missing missing,
              std::error_code& ec)
-      : store_{store}, id_{id}, folder_{store, id.to_string(), missing, ec} {}
+      : store_{store}, id_{id}, folder_{store, root, id.to_string(), missing, ec} {}
 
-  /// Publishes an arrived file under `name`, with that time if there is one. Returns whether the
-  /// file itself is in the store now, rather than an existing one with the same bytes.
-  bool put(temporary& arrived, std::string_view name, std::optional<file_time> modified,
+  /// Makes `add_name` fail with `why` if the file does not have the name yet.
+  void forbid_new_names(std::error_code why) noexcept { no_new_names_ = why; }
+
+  /// Whether the file got a name that it did not have.
+  bool made_name() const noexcept { return made_name_; }
+
+  /// Whether the arrived file itself is in the store, rather than an existing one with its bytes.
+  bool kept_arrived() const noexcept { return kept_arrived_; }
+
+  /// Prepares to publish an arrived file under `name`, with the attributes that are given. Both
+  /// must outlive this object.
+  void put(temporary& arrived, const std::string& name, const file_attributes& wanted,
            std::error_code& ec) {
-    bool kept = false;
-    set_time(arrived, modified, ec);
-    auto stored = ec ? std::nullopt : find_equal(arrived.handle(), ec);
-    auto result = outcome::needs_bytes;
-    if (!ec && stored) result = publish_stored(*stored, name, ec);
-    if (!ec && result == outcome::needs_bytes) kept = publish_temporary(arrived, name, ec);
-    undo_on_error(ec);
-    return kept;
+    arrived_ = &arrived;
+    name_ = name;
+    executable_ = wanted.executable;
+    set_time(arrived, wanted.modified, ec);
+    if (!ec && !folder_.is_new()) stored_ = find_equal(arrived.handle(), ec);
+    if (!ec && !stored_) set_executable(arrived.handle(), executable_.value_or(false), ec);
   }
 
-  /// Adds `name` to a stored file of `size` bytes, with that time if there is one; false if
+  /// The stored file is flushed, too, since its writer may not have done so yet.
+  int file() const noexcept {
+    if (!store_.flushes_files()) return -1;
+    return stored_ ? stored_->file.get() : arrived_->handle();
+  }
+
+  void publish(std::error_code& ec) {
+    auto result = outcome::needs_bytes;
+    if (stored_) {
+      result = publish_stored(*stored_, name_, ec);
+      if (!ec && result == outcome::needs_bytes) prepare(*arrived_, ec);
+    }
+    if (!ec && result == outcome::needs_bytes) {
+      kept_arrived_ = publish_temporary(*arrived_, name_, ec);
+    }
+  }
+
+  void append_folders(std::vector<int>& folders) const { folder_.append_folders(folders); }
+
+  void finish(std::error_code& ec) {
+    if (ec && published_) ec = errc::io;
+    else if (ec) folder_.remove_made();
+  }
+
+  /// Adds `name` to a stored file of `size` bytes, with the attributes that are given; false if
   /// there is no such file. Bytes are not compared. A file that can't be linked is copied, if
   /// `reserve(size, ec)` sets no error.
   template <class Reserve>
-  bool add_name(std::uint64_t size, std::string_view name, std::optional<file_time> modified,
+  bool add_name(std::uint64_t size, std::string_view name, const file_attributes& wanted,
                 Reserve reserve, std::error_code& ec) {
     ec.clear();
     if (!folder_) return false;
     size_ = size;
-    if (modified) time_ = to_timespec(*modified);
-    auto stored = find_by_size(size, ec);
-    if (ec || !stored) return false;
-    if (publish_stored(*stored, name, ec) == outcome::needs_bytes && !ec) {
+    executable_ = wanted.executable;
+    if (wanted.modified) time_ = to_timespec(*wanted.modified);
+    stored_ = find_by_size(size, ec);
+    if (ec || !stored_) return false;
+    store_.flush(stored_->file.get(), ec);
+    if (!ec && publish_stored(*stored_, name, ec) == outcome::needs_bytes && !ec) {
       auto reserved = reserve(size, ec);
-      temporary copy = ec ? temporary{} : temporary{store_.incoming(), ec};
-      if (!ec) copy_bytes(stored->file.get(), copy.handle(), ec);
-      if (!ec) set_time(copy, modified.value_or(modified_time(stored->walk.status())), ec);
-      if (!ec && publish_temporary(copy, name, ec)) reserved.keep();
+      temporary copy = ec ? temporary{} : store_.make_temporary(ec);
+      if (!ec) copy_bytes(stored_->file.get(), copy.handle(), ec);
+      if (!ec) set_time(copy, wanted.modified.value_or(modified_time(stored_->walk.status())), ec);
+      if (!ec) prepare(copy, ec);
+      if (!ec && publish_temporary(copy, name, ec)) reserved.keep({size, 0});
       if (!ec) copy.remove();
     }
-    undo_on_error(ec);
+    if (!ec) folder_.flush_up(ec);
+    finish(ec);
     return !ec;
   }
 
@@ -136,28 +175,41 @@ class publishing {
     if (!ec) time_ = modified(status_of(file.handle(), ec));
   }
 
-  /// Whether a file with this status has the time to be set, if there is one.
-  bool has_time(const struct stat& status) const noexcept {
-    return !time_ || same_time(modified(status), *time_);
+  /// Whether an existing name with this status has the attributes to be set.
+  bool has_attributes(const struct stat& status) const noexcept {
+    return (!time_ || same_time(modified(status), *time_)) &&
+           is_executable(status) == executable_.value_or(is_executable(status));
   }
 
-  /// Flushes the file, since its writer may not have done so yet.
+  /// Whether a new name may be one of a file with this status.
+  bool may_share(const struct stat& status) const noexcept {
+    return has_attributes(status) && is_executable(status) == executable_.value_or(false);
+  }
+
+  void set_executable(int fd, bool executable, std::error_code& ec) const noexcept {
+    const auto& traits = store_.traits();
+    if (::fchmod(fd, executable ? traits.executable_mode : traits.file_mode) != 0) {
+      ec = last_error();
+    }
+  }
+
+  /// Sets the mode of a file that is to get a name, and flushes it.
+  void prepare(const temporary& file, std::error_code& ec) const {
+    set_executable(file.handle(), executable_.value_or(false), ec);
+    if (!ec) store_.flush(file.handle(), ec);
+  }
+
   outcome publish_stored(const stored_file& stored, std::string_view name, std::error_code& ec) {
-    flush(stored.file.get(), ec);
-    if (ec) return outcome::done;
-    const auto method = has_time(stored.walk.status()) ? name_method::link : name_method::none;
-    return publish(stored.walk.folder(), stored.walk.leaf(), stored.file.get(), name, method, ec);
+    const auto method = may_share(stored.walk.status()) ? name_method::link : name_method::none;
+    return make_name(stored.walk.folder(), stored.walk.leaf(), stored.file.get(), name, method, ec);
   }
 
   /// Returns whether the temporary file itself was published.
   bool publish_temporary(temporary& file, std::string_view name, std::error_code& ec) {
-    if (::fchmod(file.handle(), store_.traits().file_mode) != 0) ec = last_error();
-    if (!ec) flush(file.handle(), ec);
-    if (ec) return false;
     const auto method = store_.traits().links ? name_method::link : name_method::rename;
     added_ = false;
     replacement_ = &file;
-    if (publish(file.folder(), file.name(), file.handle(), name, method, ec) ==
+    if (make_name(file.folder(), file.name(), file.handle(), name, method, ec) ==
         outcome::needs_bytes) {
       // The store's own file: linking it fails only for permanent reasons.
       if (!ec) ec = errc::io;
@@ -170,52 +222,64 @@ class publishing {
   /// How a name is added; `none` if it must exist already.
   enum class name_method { link, rename, none };
 
-  /// Publishes `source`, which is open as `fd`, under `name`, unless a file with these bytes has
-  /// that name already; then flushes the folders.
-  outcome publish(int source_folder, const char* source, int fd, std::string_view name,
-                  name_method method, std::error_code& ec) {
+  /// Gives `source`, which is open as `fd` and may have no name, this one, unless a file with these
+  /// bytes has it already.
+  outcome make_name(int source_folder, const char* source, int fd, std::string_view name,
+                    name_method method, std::error_code& ec) {
     constexpr int attempts = 100;  // Each fails only if a process that takes no locks interferes.
+    const bool can_add = !no_new_names_ && method != name_method::none &&
+                         (method != name_method::link || store_.traits().links);
     for (int i = 0; i < attempts; ++i) {
       const auto leaf = folder_.make_parents(name, ec);
       if (ec) return outcome::done;
+      std::error_code refused;
+      if (can_add) {
+        if (add(source_folder, source, fd, leaf, method) == 0) {
+          added_ = true;
+          if (!check_spelling(source_folder, source, leaf, method, ec)) return outcome::done;
+          made_name_ = published_ = true;
+          return outcome::done;
+        }
+        refused = last_error();
+      }
       const auto existing = status_at(folder_.leaf_folder(), leaf.c_str(), ec);
       if (!ec) {
         if (!accept_existing(existing, leaf, fd, ec)) {
           if (ec) return outcome::done;
           continue;
         }
-        if (!has_time(existing) && !change_time(existing, leaf, ec)) {
+        if (!has_attributes(existing) && !change_attributes(existing, leaf, ec)) {
           return ec ? outcome::done : outcome::needs_bytes;
         }
-        return ec ? outcome::done : flush_folders(ec);
+        published_ = !ec;
+        return outcome::done;
       }
       if (ec != std::errc::no_such_file_or_directory) {
         ec = name_error(ec);
         return outcome::done;
       }
-      ec.clear();
-      if (method == name_method::none) return outcome::needs_bytes;
-      if (method == name_method::link && !store_.traits().links) return outcome::needs_bytes;
-      if (add(source_folder, source, leaf, method) == 0) {
-        added_ = true;
-        return check_spelling(source_folder, source, leaf, method, ec) ? flush_folders(ec)
-                                                                       : outcome::done;
-      }
-      if (errno == EEXIST) continue;
-      if (errno == EMLINK || errno == EPERM || errno == ENOTSUP || errno == EOPNOTSUPP ||
-          errno == EXDEV) {
-        return outcome::needs_bytes;
-      }
-      ec = name_error(last_error());
+      ec = no_new_names_;
+      if (ec) return outcome::done;
+      if (!can_add || is_refused_link(refused)) return outcome::needs_bytes;
+      if (refused == std::errc::file_exists) continue;  // it was removed since
+      ec = name_error(refused);
       return outcome::done;
     }
     ec = errc::io;
     return outcome::done;
   }
 
-  int add(int source_folder, const char* source, const std::string& leaf,
+  /// Whether a file can't get another name, or not there.
+  static bool is_refused_link(std::error_code ec) noexcept {
+    return ec == std::errc::too_many_links || ec == std::errc::operation_not_permitted ||
+           ec == std::errc::not_supported || ec == std::errc::operation_not_supported ||
+           ec == std::errc::cross_device_link;
+  }
+
+  int add(int source_folder, const char* source, int fd, const std::string& leaf,
           name_method method) noexcept {
     const int folder = folder_.leaf_folder();
+    if (*source == '\0') return link_descriptor(fd, folder, leaf.c_str());
     return method == name_method::link
                ? ::linkat(source_folder, source, folder, leaf.c_str(), 0)
                : rename_no_replace(source_folder, source, folder, leaf.c_str());
@@ -238,26 +302,37 @@ class publishing {
     const auto found =
         trusted ? comparison::equal : verify_stored<Hasher>(stored.get(), fd, id_, ec);
     if (ec) return false;
-    if (found == comparison::equal) flush(stored.get(), ec);
+    if (found == comparison::equal) store_.flush(stored.get(), ec);
     else if (found == comparison::collision) ec = errc::collision;
     else quarantine_stored(existing, ec);
     return found == comparison::equal && !ec;
   }
 
-  /// Sets the time of the file `leaf`, which has the right bytes. If other names share it, the
-  /// temporary file replaces it; returns false if there is no temporary file.
-  bool change_time(const struct stat& existing, const std::string& leaf, std::error_code& ec) {
+  /// Sets the attributes of the file `leaf`, which has the right bytes. If other names share it,
+  /// the temporary file replaces it; returns false if there is no temporary file.
+  bool change_attributes(const struct stat& existing, const std::string& leaf,
+                         std::error_code& ec) {
     const int folder = folder_.leaf_folder();
+    const timespec times[] = {{0, UTIME_OMIT}, time_.value_or(modified(existing))};
+    const bool executable = executable_.value_or(is_executable(existing));
+    const auto change = [&](int fd) {
+      if (::futimens(fd, times) != 0) ec = last_error();
+      if (!ec) set_executable(fd, executable, ec);
+    };
     if (existing.st_nlink == 1) {
       const auto stored = open_at(folder, leaf.c_str(), file_flags, ec);
-      const timespec times[] = {{0, UTIME_OMIT}, *time_};
-      if (!ec && ::futimens(stored.get(), times) == 0) {
-        flush(stored.get(), ec);
+      if (!ec) change(stored.get());
+      if (!ec) {
+        store_.flush(stored.get(), ec);
         return true;
       }
       ec.clear();  // most likely, another user owns the file
     }
     if (replacement_ == nullptr) return false;
+    change(replacement_->handle());
+    if (!ec) store_.flush(replacement_->handle(), ec);
+    if (!ec) replacement_->make_name(ec);
+    if (ec) return true;
     if (::renameat(replacement_->folder(), replacement_->name(), folder, leaf.c_str()) != 0) {
       ec = last_error();
     } else {
@@ -279,23 +354,8 @@ class publishing {
     return false;
   }
 
-  outcome flush_folders(std::error_code& ec) {
-    published_ = true;
-    folder_.flush_up(ec);
-    if (ec) ec = errc::io;
-    return outcome::done;
-  }
-
   void quarantine_stored(const struct stat& damaged, std::error_code& ec) {
-    const auto where = quarantine(folder_, id_.to_string(), damaged, ec);
-    if (where.empty()) return;
-    store_.log(id_.to_string() +
-               ": the stored file does not hash to its id any more. It was moved to " + where +
-               '.');
-  }
-
-  void undo_on_error(const std::error_code& ec) noexcept {
-    if (ec && !published_) folder_.remove_made();
+    quarantine(store_, folder_, id_.to_string(), damaged, ec);
   }
 
   const store_folder& store_;
@@ -303,9 +363,16 @@ class publishing {
   id_folder folder_;
   std::optional<std::uint64_t> size_;  ///< Set if a stored file is known by its size only.
   std::optional<timespec> time_;       ///< The modification time to set, if there is one.
-  temporary* replacement_ = nullptr;   ///< A file that may replace one with another time.
-  bool added_ = false;                 ///< A name was added by the last `publish`.
-  bool published_ = false;             ///< The file has its name, flushed or not.
+  std::optional<bool> executable_;     ///< Whether the name is to be executable, if that is given.
+  temporary* replacement_ = nullptr;   ///< A file that may replace one with other attributes.
+  std::error_code no_new_names_;       ///< Why no name may be added, if so.
+  temporary* arrived_ = nullptr;       ///< The file that is `put`.
+  std::string_view name_;              ///< Its name.
+  std::optional<stored_file> stored_;  ///< An existing file with its bytes.
+  bool added_ = false;                 ///< A name was added by the last `make_name`.
+  bool made_name_ = false;
+  bool kept_arrived_ = false;
+  bool published_ = false;  ///< The file has its name, flushed or not.
 };
 
 }  // namespace filexfer::detail

@@ -3,6 +3,7 @@
 
 #include <filexfer/detail/posix/folder.hpp>
 #include <filexfer/detail/store/name_walk.hpp>
+#include <filexfer/detail/store/quota.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -48,15 +49,34 @@ class store_walk {
   Digest id_{};
 };
 
-/// Bytes of a store's files, each counted once, however many names it has.
+/// The part of a file's bytes that one of its names counts, so that no set of files is needed to
+/// count each file once.
+inline double share_of_name(const name_walk& file) noexcept {
+  const auto names = std::max<std::uint64_t>(1, file.status().st_nlink);
+  return static_cast<double>(file.size()) / static_cast<double>(names);
+}
+
+/// A store's names, and the bytes of its files, each counted once, however many names it has.
 template <class Digest>
-std::uint64_t count_bytes(int root, std::error_code& ec) {
+stored_amount count_stored(int root, std::error_code& ec) {
   store_walk<Digest> walk{root, ec};
-  double bytes = 0;  // Each name counts its share of the file, so no set of files is needed.
-  while (!ec && walk.next(ec)) {
-    const auto names = std::max<std::uint64_t>(1, walk.file().status().st_nlink);
-    bytes += static_cast<double>(walk.file().size()) / static_cast<double>(names);
+  double bytes = 0;
+  std::uint64_t names = 0;
+  for (; !ec && walk.next(ec); ++names) bytes += share_of_name(walk.file());
+  return {static_cast<std::uint64_t>(std::llround(bytes)), names};
+}
+
+/// Bytes of the damaged files that were set aside in `.damaged`.
+inline std::uint64_t count_quarantined(int root, std::error_code& ec) {
+  auto folder = open_folder(root, ".damaged", ec);
+  if (is_absent(ec)) {
+    ec.clear();
+    return 0;
   }
+  if (ec) return 0;
+  double bytes = 0;
+  name_walk walk{std::move(folder), ec};  // A name there has the name of its folder before it.
+  while (!ec && walk.next(ec)) bytes += share_of_name(walk);
   return static_cast<std::uint64_t>(std::llround(bytes));
 }
 

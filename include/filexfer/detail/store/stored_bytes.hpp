@@ -5,6 +5,7 @@
 /// Compares, verifies and copies the bytes of stored files.
 
 #include <filexfer/detail/posix/descriptor.hpp>
+#include <filexfer/detail/posix/sparse.hpp>
 #include <filexfer/digest.hpp>
 
 #include <algorithm>
@@ -27,7 +28,7 @@ inline constexpr std::size_t read_size = std::size_t{128} * 1024;
 enum class comparison {
   equal,
   collision,  ///< Other bytes with the same digest.
-  damaged     ///< No longer hashes to its id, or is unreadable.
+  damaged     ///< No longer hashes to its id, or can't be read.
 };
 
 /// Passes the bytes of `fd` to `consume`, chunk by chunk.
@@ -68,10 +69,15 @@ comparison verify_stored(int stored, int arrived, const typename Hasher::digest_
     ec.clear();
     return comparison::equal;
   }
-  Hasher hash;
-  read_all(
-      stored, [&](auto bytes) { hash.update(bytes); }, ec);
-  if (ec == std::errc::io_error || (!ec && hash.finish() != id)) {
+  bool intact = false;
+  constexpr int attempts = 2;  // an error that does not return is no damage
+  for (int i = 0; i < attempts && (i == 0 || ec == std::errc::io_error); ++i) {
+    Hasher hash;
+    read_all(
+        stored, [&](auto bytes) { hash.update(bytes); }, ec);
+    intact = !ec && hash.finish() == id;
+  }
+  if (ec == std::errc::io_error || (!ec && !intact)) {
     ec.clear();
     return comparison::damaged;
   }
@@ -89,10 +95,12 @@ inline void copy_bytes(int from, int to, std::error_code& ec) {
   }
 #endif
   std::error_code write_error;
+  std::uint64_t size = 0;
   read_all(
       from,
       [&](auto bytes) {
-        if (!write_error) write_all(to, bytes, write_error);
+        if (!write_error) append_sparse(to, bytes, size, write_error);
+        size += bytes.size();
       },
       ec);
   if (!ec) ec = write_error;

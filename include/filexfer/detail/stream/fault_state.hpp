@@ -2,6 +2,7 @@
 #define FILEXFER_DETAIL_STREAM_FAULT_STATE_HPP
 
 #include <filexfer/detail/stream/buffer_prefix.hpp>
+#include <filexfer/detail/stream/transfer_operation.hpp>
 #include <filexfer/fault_plan.hpp>
 #include <filexfer/stream.hpp>
 
@@ -29,7 +30,6 @@ namespace filexfer::detail {
 /// outlive the stream.
 class fault_state {
  public:
-  enum class direction { read, write };
   enum class verdict { pass, fail, stall };
 
   struct step {
@@ -44,10 +44,10 @@ class fault_state {
     return reached(plan.reset_after_read, read) || reached(plan.reset_after_written, written);
   }
 
-  step next(direction d) const noexcept {
+  step next(io_direction d) const noexcept {
     if (closed) return {verdict::pass, std::numeric_limits<std::size_t>::max()};
     if (is_reset()) return {verdict::fail, 0, asio::error::connection_reset};
-    return d == direction::read ? next_read() : next_write();
+    return d == io_direction::read ? next_read() : next_write();
   }
 
   /// Counts the bytes read into `buffers`, and corrupts them as planned.
@@ -147,7 +147,7 @@ class fault_state {
 
 /// The asynchronous transfer, an implementation for `asio::async_compose`. It uses the next layer
 /// only inside the initiating function: the stream may be gone later.
-template <fault_state::direction Direction, class Layer, class Buffers>
+template <io_direction Direction, class Layer, class Buffers>
 class fault_transfer {
  public:
   fault_transfer(Layer& layer, std::shared_ptr<fault_state> state, const Buffers& buffers)
@@ -161,7 +161,7 @@ class fault_transfer {
       case stage::stalled: return finish(self, asio::error::operation_aborted, 0);
       case stage::moving: break;
     }
-    if constexpr (Direction == fault_state::direction::read) {
+    if constexpr (Direction == io_direction::read) {
       state_->on_read(buffers_, bytes);
     } else {
       state_->written += bytes;
@@ -189,7 +189,7 @@ class fault_transfer {
     } else if (step.kind == fault_state::verdict::stall) {
       stage_ = stage::stalled;
       state->stall_timer(executor).async_wait(std::move(self));
-    } else if constexpr (Direction == fault_state::direction::read) {
+    } else if constexpr (Direction == io_direction::read) {
       stage_ = stage::moving;
       const buffer_prefix<asio::mutable_buffer> to{buffers_, step.limit};
       layer.async_read_some(to, std::move(self));

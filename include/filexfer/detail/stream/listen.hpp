@@ -5,8 +5,10 @@
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/file_lock.hpp>
+#include <filexfer/detail/stream/keepalive.hpp>
 
 #include <asio/error.hpp>
+#include <asio/ip/address.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <asio/socket_base.hpp>
@@ -35,17 +37,34 @@ inline std::string endpoint_name(const asio::local::stream_protocol::endpoint& e
   return std::string{"unix:"}.append(endpoint.path());
 }
 
-/// The key that `max_connections_per_address` counts by.
-inline std::string peer_address(const asio::ip::tcp::endpoint& endpoint) {
-  return endpoint.address().to_string();
+/// The address, as an IPv4 one if it is one that a socket of both versions has mapped.
+inline asio::ip::address unmapped_address(const asio::ip::tcp::endpoint& endpoint) {
+  asio::ip::address address = endpoint.address();
+  if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
 }
 
-inline std::string peer_address(const asio::local::stream_protocol::endpoint&) { return {}; }
-
-inline void set_socket_options(asio::ip::tcp::socket& socket) {
-  std::error_code ignored;  // if the peer has gone, the first read fails
-  socket.set_option(asio::ip::tcp::no_delay{true}, ignored);
+/// What connections are counted by: the bytes of an IPv4 address, or of the network of an IPv6
+/// address, in which a host may choose the other 8 bytes itself.
+inline std::string counted_address(const asio::ip::tcp::endpoint& endpoint) {
+  const asio::ip::address address = unmapped_address(endpoint);
+  if (address.is_v4()) {
+    const auto bytes = address.to_v4().to_bytes();
+    return {bytes.begin(), bytes.end()};
+  }
+  const auto bytes = address.to_v6().to_bytes();
+  return {bytes.begin(), bytes.begin() + 8};
 }
+
+inline std::string counted_address(const asio::local::stream_protocol::endpoint&) { return {}; }
+
+inline bool is_loopback(const asio::ip::tcp::endpoint& endpoint) {
+  return unmapped_address(endpoint).is_loopback();
+}
+
+inline bool is_loopback(const asio::local::stream_protocol::endpoint&) { return false; }
+
+inline void set_socket_options(asio::ip::tcp::socket& socket) { set_tcp_options(socket); }
 
 inline void set_socket_options(asio::local::stream_protocol::socket&) {}
 

@@ -4,19 +4,18 @@
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/sigpipe.hpp>
 #include <filexfer/detail/stream/buffer_prefix.hpp>
+#include <filexfer/detail/stream/transfer_operation.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/buffer.hpp>
-#include <asio/cancellation_state.hpp>
 #include <asio/error.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/post.hpp>
 #include <asio/version.hpp>
 
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -27,15 +26,6 @@
 #include <sys/uio.h>
 
 namespace filexfer::detail {
-
-enum class pipe_direction { read, write };
-
-struct pipe_outcome {
-  std::error_code ec;
-  std::size_t bytes = 0;
-
-  bool would_block() const noexcept { return ec == asio::error::would_block; }
-};
 
 /// The error as Asio's own streams report it: their category is not the standard library's.
 inline std::error_code stream_error(int error) noexcept {
@@ -69,9 +59,47 @@ class pipe_side {
 
   void close(std::error_code& ec) { waited_.close(ec); }
 
+  template <io_direction Direction, class Buffers>
+  io_result transfer(const Buffers& buffers) {
+    if (!is_open()) return {asio::error::bad_descriptor};
+    if (asio::buffer_size(buffers) == 0) return {};
+    for (;;) {
+      const auto done = attempt<Direction>(buffers, max_call_size);
+      if (done.ec != asio::error::would_block) return done;
+      pollfd poll{waited_.native_handle(),
+                  Direction == io_direction::read ? short{POLLIN} : short{POLLOUT}, 0};
+      if (retry_on_eintr([&] { return ::poll(&poll, 1, -1); }) == -1) return {stream_error(errno)};
+    }
+  }
+
+  /// See `transfer_operation`.
+  template <io_direction Direction, class Buffers, class Self>
+  std::optional<io_result> attempt_or_wait(const Buffers& buffers,
+                                           const asio::any_io_executor& /*executor*/,
+                                           std::optional<std::error_code> woken, Self& self) {
+    if (!is_open()) return io_result{asio::error::bad_descriptor};
+    if (asio::buffer_size(buffers) == 0) return io_result{};
+    // A regular file can't be waited for, and is always ready.
+    if (woken && *woken && *woken != asio::error::operation_not_supported) {
+      return io_result{*woken};
+    }
+    if (woken || non_blocking_) {
+      const auto result = attempt<Direction>(buffers, limit(Direction));
+      if (result.ec != asio::error::would_block) return result;
+    }
+    using descriptor_base = asio::posix::descriptor_base;
+    waited_.async_wait(
+        Direction == io_direction::read ? descriptor_base::wait_read : descriptor_base::wait_write,
+        std::move(self));
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr std::size_t max_call_size = std::size_t{1} << 30;  // well under SSIZE_MAX
+
   /// Reads or writes up to `limit` bytes with one system call.
-  template <pipe_direction Direction, class Buffers>
-  pipe_outcome attempt(const Buffers& buffers, std::size_t limit) {
+  template <io_direction Direction, class Buffers>
+  io_result attempt(const Buffers& buffers, std::size_t limit) {
     std::array<iovec, 16> pieces;
     int count = 0;
     const buffer_prefix<asio::const_buffer> prefix{buffers, limit};
@@ -80,7 +108,7 @@ class pipe_side {
     }
     const int fd = waited_.native_handle();
     const auto bytes = retry_on_eintr([&] {
-      if constexpr (Direction == pipe_direction::read) {
+      if constexpr (Direction == io_direction::read) {
         return ::readv(fd, pieces.data(), count);
       } else {
         const sigpipe_guard no_signal;
@@ -90,109 +118,18 @@ class pipe_side {
     if (bytes > 0) return {{}, static_cast<std::size_t>(bytes)};
     if (bytes < 0) return {stream_error(errno)};
     // Nothing was written of a non-empty buffer: the caller would retry forever.
-    if (Direction == pipe_direction::write) return {stream_error(EIO)};
+    if (Direction == io_direction::write) return {stream_error(EIO)};
     return {asio::error::eof};
-  }
-
-  template <pipe_direction Direction, class Buffers>
-  pipe_outcome transfer(const Buffers& buffers) {
-    if (!is_open()) return {asio::error::bad_descriptor};
-    if (asio::buffer_size(buffers) == 0) return {};
-    for (;;) {
-      const auto done = attempt<Direction>(buffers, max_call_size);
-      if (!done.would_block()) return done;
-      pollfd poll{waited_.native_handle(),
-                  Direction == pipe_direction::read ? short{POLLIN} : short{POLLOUT}, 0};
-      if (retry_on_eintr([&] { return ::poll(&poll, 1, -1); }) == -1) return {stream_error(errno)};
-    }
   }
 
   /// The most bytes to transfer once the descriptor is ready. A blocking one accepts PIPE_BUF bytes
   /// without blocking, and a read from it returns the bytes available.
-  std::size_t limit(pipe_direction direction) const noexcept {
-    return non_blocking_ || direction == pipe_direction::read ? max_call_size : PIPE_BUF;
+  std::size_t limit(io_direction direction) const noexcept {
+    return non_blocking_ || direction == io_direction::read ? max_call_size : PIPE_BUF;
   }
-
-  bool is_non_blocking() const noexcept { return non_blocking_; }
-
-  asio::posix::stream_descriptor& waited() noexcept { return waited_; }
-
- private:
-  static constexpr std::size_t max_call_size = std::size_t{1} << 30;  // well under SSIZE_MAX
 
   asio::posix::stream_descriptor waited_;
   bool non_blocking_ = false;
-};
-
-/// The asynchronous transfer, an implementation for `asio::async_compose`.
-template <pipe_direction Direction, class Buffers>
-class pipe_transfer {
- public:
-  pipe_transfer(std::shared_ptr<pipe_side> side, asio::any_io_executor executor,
-                const Buffers& buffers)
-      : side_{std::move(side)}, executor_{std::move(executor)}, buffers_{buffers} {}
-
-  template <class Self>
-  void operator()(Self& self, std::error_code ec = {}) {
-    switch (stage_) {
-      case stage::starting: return start(self);
-      case stage::posted: return finish(self, result_);
-      case stage::waiting: break;
-    }
-    const bool cancelled =
-        self.get_cancellation_state().cancelled() != asio::cancellation_type::none;
-    if (cancelled || !side_->is_open()) return finish(self, {asio::error::operation_aborted});
-    // A regular file can't be waited for, and is always ready.
-    if (ec && ec != asio::error::operation_not_supported) return finish(self, {ec});
-    const auto done = side_->template attempt<Direction>(buffers_, side_->limit(Direction));
-    if (done.would_block()) return wait(self);
-    finish(self, done);
-  }
-
- private:
-  enum class stage { starting, waiting, posted };
-
-  template <class Self>
-  void start(Self& self) {
-    self.reset_cancellation_state(asio::enable_total_cancellation());
-    if (!side_ || !side_->is_open()) return post(self, {asio::error::bad_descriptor});
-    if (asio::buffer_size(buffers_) == 0) return post(self, {});
-    if (side_->is_non_blocking()) {
-      const auto done = side_->template attempt<Direction>(buffers_, side_->limit(Direction));
-      if (!done.would_block()) return post(self, done);
-    }
-    wait(self);
-  }
-
-  template <class Self>
-  void wait(Self& self) {
-    using descriptor_base = asio::posix::descriptor_base;
-    stage_ = stage::waiting;
-    auto& waited = side_->waited();
-    waited.async_wait(Direction == pipe_direction::read ? descriptor_base::wait_read
-                                                        : descriptor_base::wait_write,
-                      std::move(self));
-  }
-
-  template <class Self>
-  void post(Self& self, pipe_outcome result) {
-    stage_ = stage::posted;
-    result_ = result;
-    const auto executor = executor_;
-    asio::post(executor, std::move(self));
-  }
-
-  template <class Self>
-  void finish(Self& self, pipe_outcome result) {
-    side_.reset();
-    self.complete(result.ec, result.bytes);
-  }
-
-  std::shared_ptr<pipe_side> side_;
-  asio::any_io_executor executor_;
-  Buffers buffers_;
-  stage stage_ = stage::starting;
-  pipe_outcome result_;
 };
 
 }  // namespace filexfer::detail
