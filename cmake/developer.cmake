@@ -2,6 +2,7 @@
 
 option(FILEXFER_WARNINGS_AS_ERRORS "A warning in our own sources stops the build" OFF)
 set(FILEXFER_SANITIZE "" CACHE STRING "Sanitizers for our own targets, as in -fsanitize=")
+option(FILEXFER_FUZZ "Build tests/fuzz as fuzzers, which needs clang; else it replays its corpus" OFF)
 
 add_library(filexfer-developer INTERFACE)
 target_compile_options(filexfer-developer INTERFACE
@@ -38,6 +39,13 @@ if(FILEXFER_SANITIZE)
   endif()
   target_compile_options(filexfer-developer INTERFACE ${flags})
   target_link_options(filexfer-developer INTERFACE ${flags})
+endif()
+
+if(FILEXFER_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "FILEXFER_FUZZ needs clang++, for libFuzzer is its own")
+  endif()
+  target_compile_options(filexfer-developer INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 if(PROJECT_IS_TOP_LEVEL)
