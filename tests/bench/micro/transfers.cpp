@@ -5,7 +5,6 @@
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
 #include <filexfer/memory_store.hpp>
-#include <filexfer/protocol.hpp>
 #include <filexfer/session.hpp>
 
 #include <asio/detached.hpp>
@@ -58,7 +57,7 @@ struct transfer_fixture {
     bool done = false;
     client.async_upload(source, "file", [&](std::error_code ec, const auto& result) {
       if (ec) throw std::system_error{ec};
-      id = result.computed_there;
+      id = result.remote_digest;
       done = true;
     });
     run_until(done);
@@ -89,17 +88,10 @@ void download(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
-void parse_entry(benchmark::State& state) {
-  const std::string line = "9e107d9d372bb6826bd81d3542a419d6;photos/2021/a%3Bb.jpg;123456";
-  std::error_code ec;
-  for (auto _ : state) benchmark::DoNotOptimize(filexfer::parse_entry<digest_type>(line, ec));
-}
-
 constexpr std::int64_t small = 4096;
 constexpr std::int64_t large = std::int64_t{16} << 20;
 BENCHMARK(digest_alone)->Arg(small)->Arg(large);
 BENCHMARK(upload)->Arg(small)->Arg(large);
 BENCHMARK(download)->Arg(small)->Arg(large);
-BENCHMARK(parse_entry);
 
 }  // namespace
