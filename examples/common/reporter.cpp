@@ -70,7 +70,8 @@ reporter::reporter(output_format format, progress_mode mode)
     : format_{format},
       mode_{mode},
       shows_progress_{mode == progress_mode::when_slow &&
-                      (format == output_format::json || ::isatty(STDERR_FILENO) == 1)} {}
+                      (format == output_format::json || ::isatty(STDERR_FILENO) == 1)},
+      flushes_lines_{format == output_format::json || ::isatty(STDOUT_FILENO) == 1} {}
 
 void reporter::report_file(const file_report& file) {
   const auto& [result, direction, id, id_there, name, path, size] = file;
@@ -216,7 +217,7 @@ void reporter::report_summary(const snapshot& now, exit_code code) {
 
 void reporter::write_line(std::string_view line) {
   write(std::cout, line);
-  std::cout.flush();
+  if (flushes_lines_) std::cout.flush();
 }
 
 void reporter::write(std::ostream& to, std::string_view text) {

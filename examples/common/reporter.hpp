@@ -131,6 +131,7 @@ class reporter {
   output_format format_;
   progress_mode mode_;
   bool shows_progress_;
+  bool flushes_lines_;  ///< So that who watches sees each at once; else they are written in blocks.
   const clock::time_point started_at_ = clock::now();
   std::size_t progress_length_ = 0;  ///< Of the line on the terminal; 0 if there is none.
   std::uint64_t succeeded_ = 0;      ///< Files reported without failure, and entries.
