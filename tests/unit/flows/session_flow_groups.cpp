@@ -11,7 +11,6 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -158,30 +157,28 @@ TEST_CASE("with few descriptors left uploads are committed in smaller groups") {
   store_type store{folder / "store"};
   REQUIRE_FALSE(put(store, "before", "before"));
   flush_with_threads();
-  std::vector<request> requests;
-  for (int n = 0; n < 60; ++n) {
-    const auto text = std::to_string(n);
-    const auto bytes = as_bytes(text);
-    request::pending_upload upload{std::nullopt, {text, text.size(), {}}, {}, id_of(text)};
-    upload.bytes.assign(bytes.begin(), bytes.end());
-    requests.push_back({{}, std::move(upload)});
-  }
-  int rounds = 0;
-  const auto carry_out = [&](std::span<request> some, std::size_t spare) {
-    const spare_descriptors few{spare};
-    const auto is_done = [](const request& r) { return r.done; };
-    while (!std::all_of(some.begin(), some.end(), is_done) && ++rounds < 100) {
-      filexfer::detail::carry_out_uploads(store, some);
+  constexpr std::size_t count = 40;
+  for (std::size_t spare = 4; spare < count + 5; ++spare) {
+    CAPTURE(spare);
+    std::vector<request> requests;
+    for (std::size_t n = 0; n < count; ++n) {
+      const auto text = std::to_string(spare) + ' ' + std::to_string(n);
+      const auto bytes = as_bytes(text);
+      request::pending_upload upload{std::nullopt, {text, text.size(), {}}, {}, id_of(text)};
+      upload.bytes.assign(bytes.begin(), bytes.end());
+      requests.push_back({{}, std::move(upload)});
     }
-  };
-  carry_out(std::span{requests}.first(20), 8);
-  carry_out(std::span{requests}.last(40), 40);
-  for (const request& one : requests) {
-    CHECK(one.done);
-    CHECK_FALSE(one.failed);
+    {
+      const spare_descriptors few{spare};
+      for (std::span left{requests}; !left.empty();) {
+        filexfer::detail::carry_out_uploads(store, left);
+        REQUIRE(left.front().done);
+        while (!left.empty() && left.front().done) left = left.subspan(1);
+      }
+    }
+    for (const request& one : requests) CHECK_FALSE(one.failed);
+    CHECK(entries(store).size() == 1 + count * (spare - 3));
   }
-  CHECK(rounds < 100);
-  CHECK(entries(store).size() == 61);
 }
 
 }  // namespace session_flow_groups_tests

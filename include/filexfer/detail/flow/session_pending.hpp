@@ -202,13 +202,14 @@ void give_up_some(std::vector<Request*>& stored) {
   }
 }
 
-/// Carries out the uploads that `requests` begins with. Those that are not `done` then are to be
-/// carried out again.
+/// Carries out at most so many of the uploads that `requests` begins with. If several run out of
+/// descriptors, they are to be begun anew.
 template <class Store, class Digest>
-void carry_out_uploads(Store& store, std::span<pending_request<Store, Digest>> requests) {
+void carry_out_some(Store& store, std::span<pending_request<Store, Digest>> requests,
+                    std::size_t most) {
   std::vector<pending_request<Store, Digest>*> stored;
   for (auto& request : requests) {
-    if (!request.upload()) break;
+    if (!request.upload() || stored.size() == most) break;
     if (request.done) continue;
     request.attempt([&](std::error_code& ec) { request.upload()->store_bytes(store, ec); });
     if (request.failed == std::errc::too_many_files_open && !stored.empty()) {
@@ -224,7 +225,23 @@ void carry_out_uploads(Store& store, std::span<pending_request<Store, Digest>> r
   } catch (...) {
     for (auto* request : stored) request->failed = error_of(std::current_exception());
   }
-  for (auto* request : stored) request->end_upload();
+  for (auto* request : stored) {
+    const bool ran_out = stored.size() > 1 && request->failed == std::errc::too_many_files_open;
+    if (ran_out && request->upload()->may_restart) request->upload()->restart();
+    else request->end_upload();
+  }
+}
+
+/// Carries out the uploads that `requests` begins with: the first, and as many others as there are
+/// descriptors for. Those that are not `done` then are to be carried out again.
+template <class Store, class Digest>
+void carry_out_uploads(Store& store, std::span<pending_request<Store, Digest>> requests) {
+  const auto& first = requests.front();
+  std::size_t most = requests.size();
+  do {
+    carry_out_some(store, requests, most);
+    most /= 2;
+  } while (most > 0 && !first.done && first.failed == std::errc::too_many_files_open);
 }
 
 }  // namespace filexfer::detail
