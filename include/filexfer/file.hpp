@@ -259,9 +259,10 @@ class file_sink : private publication {
     if (!is_flushed_) failure_ = ec;  // a flush that failed must not be tried again
   }
 
-  /// As above, for `target` in `folder`; if that is empty, `ec` keeps its opener's error.
+  /// As above, for `target` in `folder`; if that is empty, `ec` keeps its opener's error. A
+  /// `nameless` temporary file is gone with the process; it can't replace a file, nor be a part.
   file_sink(shared_folder folder, std::string target, on_existing policy, std::string part,
-            std::error_code& ec);
+            bool nameless, std::error_code& ec);
 
   file_sink(const std::filesystem::path& target, on_existing policy, std::nullptr_t)
       : policy_{policy} {
@@ -288,6 +289,7 @@ class file_sink : private publication {
     std::swap(failure_, other.failure_);
   }
 
+  void create_nameless(std::error_code& ec);
   void create_temporary(std::error_code& ec);
   void open_part(std::error_code& ec);
   int publish_without_replacing() noexcept;
@@ -301,7 +303,7 @@ class file_sink : private publication {
 
   shared_folder folder_;
   detail::descriptor file_;
-  std::string temporary_;  ///< The temporary file's name, while it is to be removed.
+  std::string temporary_;  ///< The temporary file's name, while it has one that is to be removed.
   std::string target_;
   std::string part_;        ///< Empty for none.
   std::uint64_t size_ = 0;  ///< Of the temporary file.
@@ -322,10 +324,15 @@ inline file_sink::file_sink(const std::filesystem::path& target, on_existing pol
 
 inline file_sink::file_sink(const std::filesystem::path& target, on_existing policy,
                             std::string part, std::error_code& ec)
-    : file_sink{open_parent(target, ec), target.filename().string(), policy, std::move(part), ec} {}
+    : file_sink{open_parent(target, ec),
+                target.filename().string(),
+                policy,
+                std::move(part),
+                false,
+                ec} {}
 
 inline file_sink::file_sink(shared_folder folder, std::string target, on_existing policy,
-                            std::string part, std::error_code& ec)
+                            std::string part, bool nameless, std::error_code& ec)
     : folder_{std::move(folder)},
       target_{std::move(target)},
       part_{std::move(part)},
@@ -345,9 +352,16 @@ inline file_sink::file_sink(shared_folder folder, std::string target, on_existin
     ec = detail::system_code(ENOTSUP);
   } else if (!ec || ec == std::errc::no_such_file_or_directory) {
     if (!part_.empty()) open_part(ec);
-    if (part_.empty()) create_temporary(ec);
+    else if (nameless) create_nameless(ec);
+    if (part_.empty() && !file_) create_temporary(ec);
   }
   if (ec) folder_.reset();
+}
+
+/// Creates nothing where the file system can't: a part of the tree may be on another one.
+inline void file_sink::create_nameless(std::error_code& ec) {
+  file_ = detail::create_nameless(folder_handle(), 0777, ec);
+  if (!ec) mode_ = detail::status_of(file_.get(), ec).st_mode & 0777;
 }
 
 inline void file_sink::create_temporary(std::error_code& ec) {
@@ -409,6 +423,7 @@ inline void file_sink::publish(std::error_code& ec) {
 /// Renames or links the temporary file to the target's name unless that exists.
 inline int file_sink::publish_without_replacing() noexcept {
   const int in = folder_handle();
+  if (temporary_.empty()) return detail::link_descriptor(file_.get(), in, target_.c_str());
   if (detail::rename_no_replace(in, temporary_.c_str(), in, target_.c_str()) == 0) {
     temporary_.clear();
     return 0;

@@ -102,8 +102,9 @@ class download_target {
 ///
 /// It appears under its name only once it is complete. An interrupted attempt leaves its bytes
 /// beside the target as `.filexfer-ID.part`, from which the next attempt resumes, also in another
-/// process. It leaves none if the target's path was unknown when it started. An existing file with
-/// the same digest is left, and gets the wanted time.
+/// process. It leaves none if the target's path was unknown when it started, nor of a new file that
+/// is known to have less than 64 KiB, below a folder where `tree_root::supports_nameless_files`. An
+/// existing file with the same digest is left, and gets the wanted time.
 /// \snippet files.cpp file_download
 class file_download {
  public:
@@ -206,11 +207,17 @@ class file_download::sink {
     else file_.emplace(to.path, to.policy, download_.part_name(), ec);
     if (tree_) tree_->flushing(to.flushing);
     else file_->flushing(to.flushing);
-    if (tree_ && download_.known_) tree_->open(download_.known_->name, download_.part_name(), ec);
+    if (!tree_ || !download_.known_) return;
+    // Who can write it without a name receives a small file anew rather than resume it.
+    const bool has_part = download_.known_->size >= smallest_part ||
+                          to.policy != on_existing::keep || !to.root->supports_nameless_files();
+    tree_->open(download_.known_->name, has_part ? download_.part_name() : "", ec);
   }
 
   /// Records the file's name, size and attributes if they were unknown, and opens the target if its
-  /// path was. \param file  The server's entry. \param ec    As for `tree_sink::open`.
+  /// path was.
+  /// \param file  The server's entry.
+  /// \param ec    As for `tree_sink::open`.
   template <class Digest>
   void announce(const file_info<Digest>& file, std::error_code& ec) {
     ec.clear();
@@ -279,6 +286,8 @@ class file_download::sink {
   }
 
  private:
+  static constexpr std::uint64_t smallest_part = 64 * 1024;  // bytes
+
   file_download& download_;
   std::optional<tree_sink> tree_;  ///< For a folder,
   std::optional<file_sink> file_;  ///< else this.

@@ -6,6 +6,7 @@
 
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/folder.hpp>
+#include <filexfer/detail/posix/temporary.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/fields.hpp>
@@ -84,6 +85,15 @@ class tree_root {
     if (ec) throw std::system_error{ec, folder.string()};
   }
 
+  /// Tells whether a file below the folder need not have a name until it is complete, as its file
+  /// system can do without. Tried once, in the folder itself. A `tree_sink` that keeps existing
+  /// files then writes those without a part so: nothing is left of them if the process is killed.
+  /// \return Whether it is so; false if nothing can be written there.
+  bool supports_nameless_files() {
+    const std::lock_guard lock{mutex_};
+    return try_nameless_files();
+  }
+
   /// Not movable: sinks refer to it.
   tree_root(const tree_root&) = delete;
   tree_root& operator=(const tree_root&) = delete;
@@ -100,7 +110,14 @@ class tree_root {
  private:
   friend class tree_sink;
 
+  /// Under the lock.
+  bool try_nameless_files() {
+    if (!nameless_) nameless_ = detail::can_link_nameless(folder_.get(), ".filexfer-");
+    return *nameless_;
+  }
+
   detail::descriptor folder_;
+  std::optional<bool> nameless_;  ///< Once tried.
   /// Held while a sink makes folders and opens its file in them, or removes them.
   std::mutex mutex_;
   /// Folders that sinks have made and no file was committed to, by name relative to the root.
@@ -298,7 +315,9 @@ inline void tree_sink::open(std::string_view name, std::string part, std::error_
   for (int i = 0; i < attempts; ++i) {
     folder_ = open_folder(path, ec);
     if (!ec) {
-      file_.emplace(file_sink{{folder_, &folder_->folder}, leaf, policy_, part, ec});
+      const bool nameless =
+          part.empty() && policy_ == on_existing::keep && root_.try_nameless_files();
+      file_.emplace(file_sink{{folder_, &folder_->folder}, leaf, policy_, part, nameless, ec});
       file_->flushing(flushing_);
     }
     if (!ec) return;

@@ -108,6 +108,27 @@ TEST_CASE("an identical file gets the listed time, and another one is replaced o
   }
 }
 
+TEST_CASE("a part is kept of a new file of 64 KiB, of one that replaces, not of a smaller one") {
+  const scratch_folder folder;
+  if (!filexfer::tree_root{folder.path()}.supports_nameless_files()) return;
+  const auto parts_after = [&](std::uint64_t size, on_existing policy) {
+    const auto target = download_target::folder(folder.path(), policy);
+    file_download file{target, listed_file{id_of("x"), "name", size, {}, {}}};
+    std::error_code ec;
+    {
+      auto sink = file.open(ec);
+      REQUIRE_FALSE(ec);
+      sink.write(as_bytes("x"), ec);
+      sink.keep();
+    }
+    return fs::remove(file.part_path());
+  };
+  CHECK(parts_after(64 * 1024, on_existing::keep));
+  CHECK_FALSE(parts_after(64 * 1024 - 1, on_existing::keep));
+  CHECK(parts_after(1, on_existing::replace));
+  CHECK(fs::is_empty(folder.path()));
+}
+
 TEST_CASE("an interrupted attempt leaves a partial file that another process resumes") {
   fixture f;
   for (const bool in_folder : {true, false}) {

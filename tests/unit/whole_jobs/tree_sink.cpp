@@ -40,6 +40,11 @@ std::size_t entries_below(const fs::path& folder) {
   return static_cast<std::size_t>(std::distance(fs::begin(all), fs::end(all)));
 }
 
+/// How many names a file has there until it is complete.
+std::size_t names_of_incomplete_file(const fs::path& folder) {
+  return filexfer::tree_root{folder}.supports_nameless_files() ? 0 : 1;
+}
+
 /// Writes a file to `sink`, and returns the first error.
 std::error_code fetch(tree_sink& sink, std::string_view name, std::string_view bytes) {
   std::error_code ec;
@@ -101,7 +106,7 @@ TEST_CASE("a file that is not committed leaves nothing, and no folder created fo
     sink->open("existing/a/b/c", ec);
     CHECK_FALSE(ec);
     sink->write(as_bytes("some"), ec);
-    CHECK(entries_below(folder.path()) == 4);
+    CHECK(entries_below(folder.path()) == 3 + names_of_incomplete_file(folder.path()));
   };
   open();
   SUBCASE("discarded") { sink->discard(); }
@@ -115,6 +120,44 @@ TEST_CASE("a file that is not committed leaves nothing, and no folder created fo
     CHECK(ec == errc::bad_name);
   }
   CHECK(entries_below(folder.path()) == 1);
+}
+
+TEST_CASE("a file has no name until it is complete, unless it has a part or may replace another") {
+  const scratch_folder folder;
+  if (!filexfer::tree_root{folder.path()}.supports_nameless_files()) return;
+  CHECK(fs::is_empty(folder.path()));  // nothing is left of the trial
+  tree_sink sink{folder.path()};
+  tree_sink replacing{folder.path(), on_existing::replace};
+  std::error_code ec;
+  sink.open("a", ec);
+  sink.write(as_bytes("bytes"), ec);
+  CHECK(fs::is_empty(folder.path()));
+  replacing.open("b", ec);
+  CHECK(entries_below(folder.path()) == 1);
+  sink.executable(true);
+  SUBCASE("it gets its name") {
+    sink.commit(ec);
+    CHECK_FALSE(ec);
+    CHECK(contents(folder / "a") == "bytes");
+    const auto mode = fs::status(folder / "a").permissions();
+    CHECK((mode & fs::perms::owner_all) == fs::perms::owner_all);
+  }
+  SUBCASE("not if another file has it by then") {
+    write_file(folder / "a", "theirs");
+    sink.commit(ec);
+    CHECK(ec == errc::file_exists);
+    CHECK(contents(folder / "a") == "theirs");
+  }
+  replacing.discard();
+  CHECK(entries_below(folder.path()) == 1);
+  sink.open("c", "part", ec);
+  CHECK(entries_below(folder.path()) == 2);
+}
+
+TEST_CASE("files have names from the beginning in a folder that can't be written") {
+  std::error_code ec;
+  filexfer::tree_root root{"/proc", ec};
+  if (!ec) CHECK_FALSE(root.supports_nameless_files());
 }
 
 TEST_CASE("a folder created for a file stays if others put something into it") {
@@ -143,10 +186,11 @@ TEST_CASE("a folder shared by several sinks is removed with the last, unless one
   deeper.open("a/b/c/file", ec);
   CHECK_FALSE(ec);
   first.discard();
-  CHECK(entries_below(folder.path()) == 5);
+  const auto names = names_of_incomplete_file(folder.path());
+  CHECK(entries_below(folder.path()) == 3 + 2 * names);
   SUBCASE("all are discarded") {
     deeper.discard();
-    CHECK(entries_below(folder.path()) == 3);
+    CHECK(entries_below(folder.path()) == 2 + names);
     second.discard();
     CHECK(fs::is_empty(folder.path()));
     CHECK_FALSE(fetch(first, "a/b/first", "bytes"));

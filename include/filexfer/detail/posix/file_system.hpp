@@ -79,16 +79,13 @@ inline bool supports_folded_names(temporary& a, std::error_code& ec) {
 
 /// The permissions that the umask, or the folder's default ones, leave of `mode` for a new file.
 inline mode_t effective_mode(int folder, mode_t mode, std::error_code& ec) {
-#if defined(O_TMPFILE)
-  // Without a name, it is gone with a process that is killed.
-  const auto nameless = open_at(folder, ".", O_WRONLY | O_TMPFILE | O_EXCL, ec, mode);
-  if (!ec) return status_of(nameless.get(), ec).st_mode & 0777;
-#endif
-  const auto name = random_name();
-  const auto file =
-      open_at(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ec, mode);
-  if (ec) return 0;
-  ::unlinkat(folder, name.c_str(), 0);
+  auto file = create_nameless(folder, mode, ec);  // gone with a process that is killed
+  if (ec) {
+    const auto name = random_name();
+    file = open_at(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ec, mode);
+    if (ec) return 0;
+    ::unlinkat(folder, name.c_str(), 0);
+  }
   return status_of(file.get(), ec).st_mode & 0777;
 }
 

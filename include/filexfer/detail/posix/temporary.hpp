@@ -36,6 +36,29 @@ inline int link_descriptor(int fd, int folder, const char* name) noexcept {
 #endif
 }
 
+/// Creates a file without a name, to write, in the file system of `folder`; with the system's code
+/// where files can't be without one.
+inline descriptor create_nameless(int folder, mode_t mode, std::error_code& ec) {
+#if defined(O_TMPFILE)
+  return open_at(folder, ".", O_RDWR | O_TMPFILE, ec, mode);
+#else
+  static_cast<void>(folder), static_cast<void>(mode);
+  ec = system_code(ENOTSUP);
+  return {};
+#endif
+}
+
+/// Whether a file can be made in `folder` without a name, and get one beginning with `prefix`,
+/// which is removed.
+inline bool can_link_nameless(int folder, const std::string& prefix) {
+  std::error_code ec;
+  const auto file = create_nameless(folder, 0600, ec);
+  const std::string name = prefix + random_name();
+  if (ec || link_descriptor(file.get(), folder, name.c_str()) != 0) return false;
+  ::unlinkat(folder, name.c_str(), 0);
+  return true;
+}
+
 /// A file in the folder of temporary files, locked if it has a name. The destructor removes that.
 class temporary {
  public:
@@ -46,11 +69,7 @@ class temporary {
   static temporary nameless(int folder, std::error_code& ec) {
     temporary result;
     result.folder_ = folder;
-#if defined(O_TMPFILE)
-    result.file_ = open_at(folder, ".", O_RDWR | O_TMPFILE, ec, 0600);
-#else
-    ec = system_code(ENOTSUP);
-#endif
+    result.file_ = create_nameless(folder, 0600, ec);
     return result;
   }
 
