@@ -4,7 +4,6 @@
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
-import errno
 import os
 import pty
 import re
@@ -16,6 +15,7 @@ from contents import HELLO, HELLO_ID, make_data
 from exit_codes import DONE
 from peer import md5
 from program_case import Case
+from terminals import chunks_from
 from waiting import TIMEOUT
 
 
@@ -33,15 +33,7 @@ class Terminal(Case):
                 feed(process.stdin)
             process.stdin.close()
             shown = b""
-            while True:
-                try:
-                    chunk = os.read(master, 65536)
-                except OSError as error:
-                    if error.errno != errno.EIO:
-                        raise
-                    chunk = b""
-                if not chunk:
-                    break
+            for chunk in chunks_from(master):
                 shown += chunk
                 if when and re.search(when[0], shown.decode("utf-8", "replace")):
                     when[1]()

@@ -4,7 +4,6 @@
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
-import errno
 import fcntl
 import os
 import pty
@@ -16,6 +15,7 @@ from contents import make_data
 from exit_codes import DONE
 from peer import md5
 from program_case import Case
+from terminals import chunks_from
 from waiting import TIMEOUT
 
 STALL = 200000
@@ -55,15 +55,7 @@ class Width(Case):
             process = self.start_client(server, "upload", "tree", stdout=slave, stderr=slave)
             os.close(slave)
             screen, lines = Screen(), []
-            while True:
-                try:
-                    chunk = os.read(master, 65536)
-                except OSError as error:
-                    if error.errno != errno.EIO:
-                        raise
-                    chunk = b""
-                if not chunk:
-                    break
+            for chunk in chunks_from(master):
                 self.assertNotIn(b"\x1b", chunk)
                 screen.show(chunk.decode())
                 line = screen.rows[-1].rstrip()

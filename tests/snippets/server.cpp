@@ -51,6 +51,16 @@ struct memory_server {
   filexfer::memory_store<> store;
   asio::io_context context;
   server_type server{context.get_executor(), {asio::ip::address_v4::loopback(), 0}, store};
+
+  /// Runs the context while a client uploads, and until the server has stopped.
+  void serve_upload() {
+    std::thread client_thread{[this] {
+      upload_note(server.local_endpoint());
+      server.async_stop([](std::error_code) {});
+    }};
+    context.run();
+    client_thread.join();
+  }
 };
 
 }  // namespace
@@ -84,12 +94,7 @@ TEST_CASE_FIXTURE(memory_server, "a server has each request allowed by its owner
   });
   //! [authorize]
   server.start();
-  std::thread client_thread{[this] {
-    upload_note(server.local_endpoint());
-    server.async_stop([](std::error_code) {});
-  }};
-  context.run();
-  client_thread.join();
+  serve_upload();
   CHECK(snippets::text_in(store, "note.txt") == "hello");
 }
 
@@ -102,12 +107,7 @@ TEST_CASE_FIXTURE(memory_server, "a server logs each command with the peer's add
   });
   //! [observe]
   server.start();
-  std::thread client_thread{[this] {
-    upload_note(server.local_endpoint());
-    server.async_stop([](std::error_code) {});
-  }};
-  context.run();
-  client_thread.join();
+  serve_upload();
   CHECK(output.take().find(" UPLOAD \"note.txt\" 5 bytes 5d4140") != std::string::npos);
 }
 
@@ -117,12 +117,7 @@ TEST_CASE_FIXTURE(memory_server, "a server hashes and flushes on a work executor
   server.work_executor(workers.get_executor());
   server.start();
   //! [work_executor]
-  std::thread client_thread{[this] {
-    upload_note(server.local_endpoint());
-    server.async_stop([](std::error_code) {});
-  }};
-  context.run();
-  client_thread.join();
+  serve_upload();
   CHECK(snippets::text_in(store, "note.txt") == "hello");
 }
 
@@ -134,12 +129,7 @@ TEST_CASE_FIXTURE(memory_server, "a server accesses its store on a blocking exec
   server.blocking_executor(disk.get_executor());
   server.start();
   //! [blocking_executor]
-  std::thread client_thread{[this] {
-    upload_note(server.local_endpoint());
-    server.async_stop([](std::error_code) {});
-  }};
-  context.run();
-  client_thread.join();
+  serve_upload();
   CHECK(snippets::text_in(store, "note.txt") == "hello");
 }
 
