@@ -276,11 +276,12 @@ class directory_store<Hasher>::upload {
   /// \param id  The digest of the bytes.
   /// \param ec  Cleared, or set to `std::errc::operation_would_block` if another publication under
   ///   the same id is in progress, in any process: to be called again a little later; to
-  ///   `errc::bad_size` if bytes are missing; to `errc::collision` if
-  ///   other bytes with that digest are stored; to `errc::bad_name` if the file system can't hold
-  ///   the name beside those that the file has; to `errc::io` if only flushing the folders failed
-  ///   (the complete file is visible then) or the file can't be linked; else to the system's code,
-  ///   or to that of an earlier failure.
+  ///   `std::errc::too_many_files_open`: to be called again once there are descriptors; to
+  ///   `errc::bad_size` if bytes are missing; to `errc::collision` if other bytes with that digest
+  ///   are stored; to `errc::bad_name` if the file system can't hold the name beside those that the
+  ///   file has; to `errc::io` if only flushing the folders failed (the complete file is visible
+  ///   then) or the file can't be linked; else to the system's code, or to that of an earlier
+  ///   failure.
   void commit(const digest_type& id, std::error_code& ec) {
     upload_commit<upload, digest_type> one{this, id};
     commit_some(*folder_, {&one, 1});
@@ -338,7 +339,8 @@ class directory_store<Hasher>::upload {
     const bool made_name = publication.made_name();
     if (!ec || kept || made_name) reserved_.keep({kept ? size_ : 0, made_name ? 1u : 0u});
     if (!ec) file_.remove();
-    failure_ = ec;  // A flush that failed must not be tried again.
+    // A flush that failed must not be tried again; a lack of descriptors is none.
+    if (ec != std::errc::too_many_files_open) failure_ = ec;
   }
 
   const detail::store_folder* folder_;

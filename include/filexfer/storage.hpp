@@ -159,7 +159,8 @@ struct opened_file {
 /// - `commit(id, ec)`: called after all bytes were written; `id` is their digest. When it returns
 ///   without an error the file is listed under its name, with its time, and remains so after a
 ///   crash. It may fail with `errc::collision`, `errc::bad_name`, `errc::no_space`, `errc::io` or a
-///   system error.
+///   system error; with `std::errc::operation_would_block` or `std::errc::too_many_files_open` if
+///   it has changed nothing and can be called again.
 ///
 /// An upload that is destroyed without a successful `commit` leaves nothing behind.
 ///

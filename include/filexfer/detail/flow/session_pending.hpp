@@ -63,8 +63,9 @@ struct pending_upload {
     has_bytes = !ec;
   }
 
-  /// Releases what the upload has open, and begins it anew later.
+  /// Releases what the upload has open, to begin it anew later, if that can be.
   void restart() {
+    if (!may_restart) return;
     upload.reset();
     has_bytes = false;
   }
@@ -203,7 +204,7 @@ void give_up_some(std::vector<Request*>& stored) {
 }
 
 /// Carries out at most so many of the uploads that `requests` begins with. If several run out of
-/// descriptors, they are to be begun anew.
+/// descriptors, they are to be carried out again.
 template <class Store, class Digest>
 void carry_out_some(Store& store, std::span<pending_request<Store, Digest>> requests,
                     std::size_t most) {
@@ -227,7 +228,7 @@ void carry_out_some(Store& store, std::span<pending_request<Store, Digest>> requ
   }
   for (auto* request : stored) {
     const bool ran_out = stored.size() > 1 && request->failed == std::errc::too_many_files_open;
-    if (ran_out && request->upload()->may_restart) request->upload()->restart();
+    if (ran_out) request->upload()->restart();
     else request->end_upload();
   }
 }
