@@ -9,8 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <new>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -28,10 +31,87 @@ namespace filexfer::detail {
 enum class entry_kind { unknown, file, folder, other };
 
 struct folder_entry {
-  const char* name;  ///< Valid until the next entry is read.
+  const char* name;  ///< Valid until the next entry is read, or the reader is moved.
   entry_kind kind;
 };
 
+#if defined(__linux__)
+/// Reads a folder's entries through its own handle. By system calls of its own: `fdopendir` makes
+/// three more for each folder, and allocates 32 KiB, and a store has two folders for each file.
+class folder_reader {
+ public:
+  folder_reader() noexcept = default;
+
+  /// Takes ownership of `folder`; if it is empty, `ec` keeps its opener's error.
+  folder_reader(descriptor folder, std::error_code& ec) noexcept : folder_{std::move(folder)} {
+    if (folder_) ec.clear();
+  }
+
+  explicit operator bool() const noexcept { return static_cast<bool>(folder_); }
+  int handle() const noexcept { return folder_.get(); }
+
+  /// The next entry, without `.` and `..`; `name` is null at the end and on failure.
+  folder_entry next(std::error_code& ec) noexcept {
+    ec.clear();
+    for (;;) {
+      if (next_ == end_ && !fill(ec)) return {nullptr, entry_kind::unknown};
+      const auto* const entry = reinterpret_cast<const dirent64*>(buffer().data() + next_);
+      next_ += entry->d_reclen;
+      const std::string_view name{static_cast<const char*>(entry->d_name)};
+      if (name != "." && name != "..") return {name.data(), kind_of(entry->d_type)};
+    }
+  }
+
+ private:
+  static constexpr std::size_t large_size = std::size_t{32} * 1024;
+
+  static entry_kind kind_of(unsigned char type) noexcept {
+    switch (type) {
+      case DT_UNKNOWN: return entry_kind::unknown;
+      case DT_REG: return entry_kind::file;
+      case DT_DIR: return entry_kind::folder;
+      default: return entry_kind::other;
+    }
+  }
+
+  std::span<char> buffer() noexcept {
+    return large_ ? std::span{large_.get(), large_size} : std::span{small_};
+  }
+
+  void enlarge() noexcept {
+    if (large_) return;
+    try {
+      large_ = std::make_unique_for_overwrite<char[]>(large_size);
+    } catch (const std::bad_alloc&) {  // keeps the small one
+    }
+  }
+
+  long read_entries() noexcept {
+    const auto to = buffer();
+    return ::syscall(SYS_getdents64, folder_.get(), to.data(), to.size());
+  }
+
+  /// Reads the next entries; false at the end and on failure. Most folders of a store have one.
+  bool fill(std::error_code& ec) noexcept {
+    if (end_ + sizeof(dirent64) > small_.size()) enlarge();
+    next_ = end_ = 0;
+    auto got = read_entries();
+    if (got < 0 && errno == EINVAL && !large_) {  // the next one does not fit
+      enlarge();
+      got = read_entries();
+    }
+    if (got < 0 && errno != ENOENT) ec = last_error();  // that of a folder that was removed
+    if (got > 0) end_ = static_cast<std::size_t>(got);
+    return got > 0;
+  }
+
+  descriptor folder_;
+  alignas(dirent64) std::array<char, 1024> small_{};
+  std::unique_ptr<char[]> large_;
+  std::size_t next_ = 0;  ///< Where the next entry is in the buffer.
+  std::size_t end_ = 0;   ///< Of the entries there.
+};
+#else
 /// Reads a folder's entries through its own handle.
 class folder_reader {
  public:
@@ -60,7 +140,7 @@ class folder_reader {
         return {nullptr, entry_kind::unknown};
       }
       const std::string_view name{entry->d_name};
-      if (name != "." && name != "..") return {entry->d_name, kind_of(*entry)};
+      if (name != "." && name != "..") return {entry->d_name, entry_kind::unknown};
     }
   }
 
@@ -69,21 +149,9 @@ class folder_reader {
     void operator()(DIR* stream) const noexcept { ::closedir(stream); }
   };
 
-  static entry_kind kind_of([[maybe_unused]] const dirent& entry) noexcept {
-#if defined(DT_UNKNOWN)
-    switch (entry.d_type) {
-      case DT_UNKNOWN: return entry_kind::unknown;
-      case DT_REG: return entry_kind::file;
-      case DT_DIR: return entry_kind::folder;
-      default: return entry_kind::other;
-    }
-#else
-    return entry_kind::unknown;
-#endif
-  }
-
   std::unique_ptr<DIR, closer> stream_;
 };
+#endif
 
 /// Whether an open folder has no entry; false also if that can't be told cheaply. Moves the
 /// position of the handle.
