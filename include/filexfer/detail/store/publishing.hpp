@@ -167,22 +167,34 @@ class publishing {
     return std::nullopt;
   }
 
-  /// Sets a temporary file's time, and records which time the file system stored.
+  /// Sets a temporary file's time, which is then the one to set.
   void set_time(const temporary& file, std::optional<file_time> wanted, std::error_code& ec) {
     ec.clear();
     if (!wanted) return;
     set_modified(file.handle(), *wanted, ec);
-    if (!ec) time_ = modified(status_of(file.handle(), ec));
+    time_ = to_timespec(*wanted);
+    timed_ = file.handle();
+  }
+
+  /// The modification time to set, as precisely as the file system stores it; if there is one.
+  std::optional<timespec> time() noexcept {
+    if (timed_ >= 0) {
+      std::error_code ec;
+      const auto status = status_of(std::exchange(timed_, -1), ec);
+      if (!ec) time_ = modified(status);
+    }
+    return time_;
   }
 
   /// Whether an existing name with this status has the attributes to be set.
-  bool has_attributes(const struct stat& status) const noexcept {
-    return (!time_ || same_time(modified(status), *time_)) &&
+  bool has_attributes(const struct stat& status) noexcept {
+    const auto wanted = time();
+    return (!wanted || same_time(modified(status), *wanted)) &&
            is_executable(status) == executable_.value_or(is_executable(status));
   }
 
   /// Whether a new name may be one of a file with this status.
-  bool may_share(const struct stat& status) const noexcept {
+  bool may_share(const struct stat& status) noexcept {
     return has_attributes(status) && is_executable(status) == executable_.value_or(false);
   }
 
@@ -313,7 +325,7 @@ class publishing {
   bool change_attributes(const struct stat& existing, const std::string& leaf,
                          std::error_code& ec) {
     const int folder = folder_.leaf_folder();
-    const timespec times[] = {{0, UTIME_OMIT}, time_.value_or(modified(existing))};
+    const timespec times[] = {{0, UTIME_OMIT}, time().value_or(modified(existing))};
     const bool executable = executable_.value_or(is_executable(existing));
     const auto change = [&](int fd) {
       if (::futimens(fd, times) != 0) ec = last_error();
@@ -362,7 +374,8 @@ class publishing {
   const digest_type id_;
   id_folder folder_;
   std::optional<std::uint64_t> size_;  ///< Set if a stored file is known by its size only.
-  std::optional<timespec> time_;       ///< The modification time to set, if there is one.
+  std::optional<timespec> time_;       ///< See `time()`.
+  int timed_ = -1;                     ///< A file that has that time, if it is to be read from it.
   std::optional<bool> executable_;     ///< Whether the name is to be executable, if that is given.
   temporary* replacement_ = nullptr;   ///< A file that may replace one with other attributes.
   std::error_code no_new_names_;       ///< Why no name may be added, if so.
