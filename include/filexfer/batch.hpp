@@ -75,7 +75,7 @@ concept upload_range = file_range<Files> && requires(detail::element_of<Files>& 
 };
 
 /// Files to download: elements have the members of `download_item`. Each must live until its result
-/// has been reported.
+/// has been reported. While some sinks are committed, on the work executor, others receive bytes.
 template <class Files, class Digest>
 concept download_range = file_range<Files> && requires(detail::element_of<Files>& file) {
   requires byte_sink<std::remove_reference_t<decltype(file.sink)>>;

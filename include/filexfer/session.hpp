@@ -24,7 +24,8 @@
 
 namespace filexfer {
 
-/// Serves a store's files to one client, over a stream that is connected to it.
+/// Serves a store's files to one client, over a stream that is connected to it. It reads and writes
+/// at the same time: where several threads run the stream's executor, that has to be a strand.
 ///
 /// \tparam Stream  owned (`tcp::socket`) or referred to (`tcp::socket&`).
 /// \tparam Store   referred to; may serve many sessions at once.

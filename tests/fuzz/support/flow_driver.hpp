@@ -78,10 +78,26 @@ class flow_driver {
     for (std::size_t i = 0; i < queues_.size(); ++i) {
       if (wanted.starts[i] != nullptr) queues_[i].push_back(wanted.starts[i]);
     }
+    if (wanted.or_work) {
+      do_either(wanted, out);
+      return;
+    }
     const bool work_first = wanted.io == io_kind::none || (decide() & 1) != 0;
     if (work_first) do_work(wanted);
     do_io(wanted, out);
     do_work(wanted);
+  }
+
+  /// Does the I/O, if it can be done at once, or the work, which leaves the read pending.
+  void do_either(const action& wanted, outcome& out) {
+    require(size_of(wanted) == 0, "a flow that awaits its work or a read does not write");
+    if (!wanted.read_buffer.empty() && !readable().empty() && (decide() & 1) != 0) {
+      do_io(wanted, out);
+      return;
+    }
+    if (!wanted.read_buffer.empty()) join_read(wanted.read_buffer);
+    do_work(wanted);
+    out.work_ended = true;
   }
 
   void do_work(const action& wanted) {
@@ -176,10 +192,10 @@ class flow_driver {
     const bool writes = size_of(wanted) > 0;
     const bool reads = !wanted.read_buffer.empty();
     const std::array start{wanted.write_buffers[0].data(), wanted.write_buffers[1].data()};
-    if (pending_write_) {
-      require(writes && start == *pending_write_, "a pending write is joined by the next one");
+    if (pending_write_ && writes) {
+      require(start == *pending_write_, "a pending write is joined by the next one");
+      pending_write_.reset();
     }
-    pending_write_.reset();
     if (!writes) stop_waiting();
     const bool can_read = reads && (!readable().empty() || has_ended() || !writes);
     const unsigned choice = decide();

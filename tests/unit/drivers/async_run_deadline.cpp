@@ -26,6 +26,7 @@ std::chrono::nanoseconds limit_of(deadline d, const filexfer::time_limits& limit
     case deadline::reply: return limits.reply;
     case deadline::idle: return limits.idle;
     case deadline::linger: return limits.linger;
+    case deadline::none: break;
   }
   return {};
 }
@@ -198,6 +199,25 @@ TEST_CASE("limits of the longest possible duration never expire") {
     op.peer_write("34");
     CHECK_FALSE(std::get<1>(call.result()).error);
   }
+}
+
+TEST_CASE("an action without a deadline never expires, and those after it have theirs") {
+  operation_on_a_pipe op;
+  std::array<std::byte, 4> into{};
+  auto waiting = read_into(into);
+  waiting.deadline = deadline::none;
+  auto limited = read_into(into);
+  limited.deadline = deadline::line;
+  operation_on_a_pipe::expected_outcomes call;
+  op.start(call, {&waiting, &limited});
+  run_until_idle(op.context);
+  advance_clock(op.context, 1000h);
+  op.peer_write("1234");
+  CHECK_FALSE(call.called());
+  advance_clock(op.context, 60s);
+  const auto& outcomes = std::get<1>(call.result());
+  CHECK_FALSE(outcomes[0].error);
+  CHECK(outcomes[1].error == errc::timed_out);
 }
 
 TEST_CASE("work has no deadline, and concurrent I/O keeps its own") {

@@ -113,6 +113,34 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "a read_write that does not write leaves a pending write alone, and a later one joins it") {
+  read_write_on_a_pipe op{4};
+  op.start(op.call, {&op.first, &op.only_reads, &op.only_reads, &op.rest});
+  run_until_idle(op.context);
+  op.peer_write("1");  // ends the first one
+  CHECK(op.peer_read(4) == "firs");
+  CHECK(op.peer_read(4) == "t, ");  // the write has ended
+  CHECK_FALSE(op.call.called());
+  op.peer_write("2");
+  op.peer_write("3");
+  const auto& outcomes = std::get<1>(op.call.result());
+  for (const std::size_t n : {0U, 1U, 2U}) {
+    REQUIRE(outcomes[n].read);
+    CHECK(outcomes[n].read->bytes == 1);
+    CHECK_FALSE(outcomes[n].written);
+  }
+  CHECK(outcomes[3].written);
+  std::array<char, 10> more{};
+  bool is_sent_again = false;
+  op.theirs.async_read_some(asio::buffer(more),
+                            [&](std::error_code ec, std::size_t) { is_sent_again = !ec; });
+  run_until_idle(op.context);
+  CHECK_FALSE(is_sent_again);
+  op.theirs.close();
+  run_until_idle(op.context);
+}
+
 TEST_CASE("a read_write reports the end of the stream") {
   read_write_on_a_pipe op{4};
   op.start(op.call, {&op.first, &op.rest, &op.reading});

@@ -9,7 +9,9 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -218,6 +220,151 @@ TEST_CASE("an operation does not end before the work's thread has left it") {
       CHECK_FALSE(std::get<0>(call.result()));
     }  // destroys the context: a sanitizer reports a thread that still uses the operation
     pool.join();
+  }
+}
+
+namespace {
+
+action either_of(std::span<std::byte> buffer, filexfer::detail::work_base& piece) {
+  action a;
+  a.io = io_kind::read_write;
+  a.read_buffer = buffer;
+  a.or_work = true;
+  a.waits_for[filexfer::detail::blocking] = &piece;
+  return a;
+}
+
+// An operation that starts work, and awaits it or a read.
+struct either_on_a_pipe : operation_on_a_pipe {
+  either_on_a_pipe() {
+    settings.work_executor = pool.get_executor();
+    starting.starts[filexfer::detail::blocking] = &held.call;
+    waiting.waits_for[filexfer::detail::blocking] = &held.call;
+  }
+
+  asio::thread_pool pool{1};
+  std::array<std::byte, 4> into{};
+  blocking_work held;
+  action starting;
+  action either = either_of(into, held.call);
+  action reading = read_into(into, io_kind::read_some);
+  action waiting;
+  expected_outcomes call;
+};
+
+}  // namespace
+
+TEST_CASE("a read_write that its work may end leaves its read pending, and a later one joins it") {
+  either_on_a_pipe op;
+  auto saying = write_of("done");
+  op.start(op.call, {&op.starting, &op.either, &saying, &op.reading});
+  run_until_idle(op.context);
+  REQUIRE(op.held.wait_until_started());
+  CHECK_FALSE(op.call.called());
+  op.held.release();
+  op.pool.join();
+  run_until_idle(op.context);
+  CHECK(op.peer_read(10) == "done");
+  CHECK_FALSE(op.call.called());
+  op.peer_write("1234");
+  const auto& outcomes = std::get<1>(op.call.result());
+  CHECK(outcomes[1].work_ended);
+  CHECK_FALSE(outcomes[1].read);
+  CHECK_FALSE(outcomes[1].error);
+  CHECK(outcomes[3].bytes == 4);
+  CHECK(text_of(op.into) == "1234");
+}
+
+TEST_CASE("a read_write that its work may end ends with its read, and the work is awaited later") {
+  either_on_a_pipe op;
+  op.start(op.call, {&op.starting, &op.either, &op.waiting});
+  run_until_idle(op.context);
+  REQUIRE(op.held.wait_until_started());
+  op.peer_write("1234");
+  CHECK_FALSE(op.call.called());
+  op.held.release();
+  poll_until(op.context, [&] { return op.call.called(); });
+  const auto& outcomes = std::get<1>(op.call.result());
+  REQUIRE(outcomes[1].read);
+  CHECK(outcomes[1].read->bytes == 4);
+  CHECK_FALSE(outcomes[1].work_ended);
+}
+
+TEST_CASE("work that has ended ends a read_write at once") {
+  either_on_a_pipe op;
+  op.held.release();
+  op.start(op.call, {&op.starting, &op.waiting, &op.either});
+  poll_until(op.context, [&] { return op.call.called(); });
+  CHECK(std::get<1>(op.call.result())[2].work_ended);
+}
+
+TEST_CASE("cancelling a read_write that awaits work, too, ends its read, and the work is awaited") {
+  either_on_a_pipe op;
+  op.start(op.call, {&op.starting, &op.either, &op.waiting});
+  run_until_idle(op.context);
+  REQUIRE(op.held.wait_until_started());
+  op.signal.emit(cancel::terminal);
+  run_until_idle(op.context);
+  CHECK_FALSE(op.call.called());
+  op.held.release();
+  poll_until(op.context, [&] { return op.call.called(); });
+  CHECK(std::get<1>(op.call.result())[1].error == aborted);
+  CHECK_FALSE(op.held.call.error());
+}
+
+TEST_CASE("a read_write that awaits work, too, has its deadline") {
+  either_on_a_pipe op;
+  op.either.deadline = deadline::reply;
+  op.start(op.call, {&op.starting, &op.either, &op.waiting});
+  run_until_idle(op.context);
+  REQUIRE(op.held.wait_until_started());
+  advance_clock(op.context, 10min);
+  op.held.release();
+  poll_until(op.context, [&] { return op.call.called(); });
+  CHECK(std::get<1>(op.call.result())[1].error == errc::timed_out);
+}
+
+TEST_CASE("the end of work that came after the read, before it was taken back, ends nothing else") {
+  either_on_a_pipe op;
+  op.start(op.call, {&op.starting, &op.either, &op.reading});
+  run_until_idle(op.context);
+  REQUIRE(op.held.wait_until_started());
+  REQUIRE(op.theirs.write_some(asio::buffer("1", 1)) == 1);  // ends the read, in a while
+  op.held.release();
+  op.pool.join();  // the work has ended, and says so after that
+  run_until_idle(op.context);
+  CHECK_FALSE(op.call.called());
+  op.peer_write("2");
+  const auto& outcomes = std::get<1>(op.call.result());
+  CHECK(outcomes[1].read);
+  CHECK_FALSE(outcomes[1].work_ended);
+  CHECK(outcomes[2].bytes == 1);
+}
+
+TEST_CASE("it makes no difference which of a read and work ends first, or if both do at once") {
+  for (int round = 0; round < 1000; ++round) {
+    operation_on_a_pipe op;
+    asio::thread_pool pool{2};
+    op.settings.work_executor = pool.get_executor();
+    std::array<std::byte, 1> into{};
+    int runs = 0;
+    work counting{[&](std::error_code&) { ++runs; }};
+    action starting;
+    starting.starts[filexfer::detail::blocking] = &counting;
+    auto either = either_of(into, counting);
+    action waiting;
+    waiting.waits_for[filexfer::detail::blocking] = &counting;
+    operation_on_a_pipe::expected_outcomes call;
+    op.start(call, {&starting, &either, &waiting, &starting, &either, &waiting, &starting, &either,
+                    &waiting});
+    std::size_t sent = 0;
+    poll_until(op.context, [&] {
+      if (!call.called() && sent < 3) sent += op.theirs.write_some(asio::buffer("x", 1));
+      return call.called();
+    });
+    REQUIRE(call.called());
+    CHECK_FALSE(std::get<0>(call.result()));
+    CHECK(runs == 3);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,7 +32,10 @@ const std::error_code denied{errc::denied};
 /// An operation that awaits an answer, which the test keeps.
 struct waiting_operation : operation_on_a_pipe {
   explicit waiting_operation(external_call asks) : external{std::move(asks)} { begin(); }
-  waiting_operation() { begin(); }
+  explicit waiting_operation(const filexfer::time_limits& limits = {}) {
+    settings.limits = limits;
+    begin();
+  }
 
   void begin() {
     asking.io = io_kind::call;
@@ -63,6 +67,17 @@ TEST_CASE("an answer that is given at once, or later, is the outcome") {
     run_until_idle(later.context);
     CHECK(later.result() == ec);
   }
+}
+
+TEST_CASE("an answer may be waited for without a limit") {
+  filexfer::time_limits endless;
+  endless.reply = std::chrono::milliseconds::max();
+  waiting_operation op{endless};
+  advance_clock(op.context, 1000h);
+  CHECK_FALSE(op.call.called());
+  (*op.kept)(denied);
+  run_until_idle(op.context);
+  CHECK(op.result() == denied);
 }
 
 TEST_CASE("an answer may come from another thread") {

@@ -36,7 +36,8 @@ TEST_CASE("uploads are pipelined, and reported in their order however the replie
     REQUIRE_FALSE(batch.upload(files));
     REQUIRE(batch.results == texts{"hello", "abc"});
     REQUIRE(batch.state.synchronized);
-    REQUIRE(batch.driver.peer.received() == "FEATURES\n" + hello_up + abc_up);
+    REQUIRE(batch.driver.peer.received() ==
+            std::string{"FEATURES\n"}.append(hello_up).append(abc_up));
   }
 }
 
@@ -179,14 +180,15 @@ TEST_CASE("an error that ends the connection ends the batch, and is reported for
   }
 }
 
-TEST_CASE("bytes after the last reply of a batch stay in the buffer") {
+TEST_CASE("no byte after the last reply of a batch is lost") {
   const std::string more = stored_abc + refusal(errc::shutting_down);
   {
     batch_by_hand batch{features + dialogue{C(hello_up), S(stored_hello + more)}};
     std::vector<upload_item> files{file_of("hello", "hello")};
     CHECK_FALSE(batch.upload(files));
     CHECK(batch.results == texts{"hello"});
-    CHECK(batch.state.connection.in.size() == more.size());
+    CHECK(batch.state.connection.in.size() > 0);
+    CHECK(batch.state.connection.in.size() + batch.driver.peer.readable().size() == more.size());
   }
   {
     batch_by_hand batch{features + dialogue{C("UPLOAD\na;5;id=" + hello.id + ";have\n"),
@@ -237,6 +239,7 @@ TEST_CASE("at most max_in_flight commands are sent ahead of their replies") {
     batch_by_hand batch{features + dialogue{C(std::string(1'000'000, 'x')), S("never")}};
     batch.state.options.max_in_flight = window;
     std::vector<upload_item> files;
+    files.reserve(10'000);
     for (int n = 0; n < 10'000; ++n) files.push_back(file_of("f", ""));
     CHECK(batch.upload(files) == errc::timed_out);  // the driver's, as the peer sends nothing more
     const auto& sent = batch.driver.peer.received();

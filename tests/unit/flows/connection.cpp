@@ -24,16 +24,22 @@ using filexfer::detail::flow;
 using filexfer::detail::interruptible;
 using filexfer::detail::io_kind;
 using filexfer::detail::line_buffer;
+using filexfer::detail::narrow_buffer_size;
 using filexfer::detail::read_line;
 using filexfer::detail::write_bytes;
 
 namespace {
 
 void fill(line_buffer& buffer, std::string_view text) {
-  const auto space = buffer.space();
-  REQUIRE(space.size() >= text.size());
-  std::memcpy(space.data(), text.data(), text.size());
-  buffer.filled(text.size());
+  while (!text.empty()) {
+    buffer.grow();
+    const auto space = buffer.space();
+    REQUIRE_FALSE(space.empty());
+    const auto part = text.substr(0, space.size());
+    std::memcpy(space.data(), part.data(), part.size());
+    buffer.filled(part.size());
+    text.remove_prefix(part.size());
+  }
 }
 
 // All lines that could be read, and then the error.
@@ -89,10 +95,30 @@ TEST_CASE("only the CR before the LF belongs to a line's end") {
   CHECK(buffer.take_line() == "b\rc");
 }
 
+TEST_CASE("a line buffer is small until it was full, and small again once it is empty") {
+  line_buffer buffer;
+  CHECK(buffer.space().size() == narrow_buffer_size);
+  fill(buffer, "line\n");
+  CHECK(buffer.space().size() == narrow_buffer_size - 5);
+  fill(buffer, std::string(narrow_buffer_size - 5, 'x'));
+  CHECK(buffer.space().empty());
+  buffer.grow();
+  CHECK(buffer.space().size() == max_line_length - narrow_buffer_size);
+  CHECK(buffer.take_line() == "line");
+  buffer.narrow();
+  CHECK(buffer.size() == narrow_buffer_size - 5);
+  buffer.take(narrow_buffer_size);
+  CHECK(buffer.space().size() == max_line_length);
+  buffer.narrow();
+  CHECK(buffer.space().size() == narrow_buffer_size);
+}
+
 TEST_CASE("a line buffer has room for a line of maximum length and for no byte more") {
   line_buffer buffer;
-  CHECK(buffer.space().size() == max_line_length);
-  fill(buffer, std::string(max_line_length - 1, 'x') + "\n");
+  fill(buffer, std::string(narrow_buffer_size, 'x'));
+  buffer.grow();
+  CHECK(buffer.space().size() == max_line_length - narrow_buffer_size);
+  fill(buffer, std::string(max_line_length - narrow_buffer_size - 1, 'x') + "\n");
   CHECK(buffer.space().empty());
   CHECK(buffer.take_line()->size() == max_line_length - 1);
   CHECK(buffer.space().size() == max_line_length);
@@ -245,7 +271,7 @@ TEST_CASE("a widened line buffer holds more bytes, and the maximum length of a l
   CHECK_FALSE(buffer.take_line());
   buffer.take(max_line_length + 1);
   buffer.narrow();
-  CHECK(buffer.space().size() == max_line_length);
+  CHECK(buffer.space().size() == narrow_buffer_size);
 }
 
 }  // namespace connection_tests

@@ -51,6 +51,7 @@ inline flow<outcome> await_one(action& wanted) { co_return co_await wanted; }
 
 inline flow<std::vector<outcome>> await_each(std::vector<action*> wanted) {
   std::vector<outcome> outcomes;
+  outcomes.reserve(wanted.size());
   for (action* a : wanted) outcomes.push_back(co_await *a);
   co_return outcomes;
 }

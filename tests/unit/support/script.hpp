@@ -212,6 +212,10 @@ class hand_driver {
       if (work != nullptr) work->run();
     }
     if (wanted.io == io_kind::none) return;
+    if (wanted.or_work) {  // the work is always done first
+      out.work_ended = true;
+      return;
+    }
     if (closed) used_after_close = true;
     const std::size_t number = steps.size();
     steps.push_back({wanted.io, wanted.deadline, wanted.continues_deadline, wanted.interruptible});

@@ -9,8 +9,8 @@
 // and not once for each type of handler.
 //
 // An action has up to three parts, I/O and two pieces of work that it waits for; the last part to
-// end resumes the flow. Meanwhile other work may run. The operation completes when nothing is in
-// progress.
+// end resumes the flow, or the first, if the action says so. Meanwhile other work may run. The
+// operation completes when nothing is in progress.
 //
 // If memory for posting work is lacking, the work runs in place. If memory for reporting that work
 // is done is lacking (on the work executor's thread, or between the stream's and the handler's
@@ -61,7 +61,8 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
       if (io_under_way_) abort_io();
     } else if (type != asio::cancellation_type::none) {
       stopping_ = true;
-      if (io_under_way_ && action_->interruptible) abort_io();
+      const bool ends_io = io_under_way_ && action_->io != io_kind::read_write;
+      if (ends_io && action_->interruptible) abort_io();
     }
   }
 
@@ -110,15 +111,49 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
     for (std::size_t queue = 0; queue < queues_.size(); ++queue) {
       if (work_base* const piece = action_->starts[queue]) start_work(queue, *piece);
     }
-    for (std::size_t queue = 0; queue < queues_.size(); ++queue) {
-      work_base* const piece = action_->waits_for[queue];
-      if (piece != nullptr && !queues_[queue].done_or_notify(*piece)) ++parts_;
+    if (action_->or_work) {
+      wait_for_either();
+    } else {
+      for (std::size_t queue = 0; queue < queues_.size(); ++queue) {
+        work_base* const piece = action_->waits_for[queue];
+        if (piece != nullptr && !queues_[queue].done_or_notify(*piece)) ++parts_;
+      }
     }
     return --parts_ == 0;
   }
 
+  /// Waits for the I/O, which was started, or the work.
+  void wait_for_either() {
+    const outcome& result = context_.result;
+    if (result.error || result.read || result.written) return;
+    if (queues_[blocking].done_or_notify(*action_->waits_for[blocking])) {
+      end_with_work();
+    } else {
+      ++parts_;
+      awaits_either_ = true;
+    }
+  }
+
+  void end_with_work() {
+    context_.result.work_ended = true;
+    if (this->leave_read_write()) --parts_;
+  }
+
   void end_part() override {
+    if (std::exchange(awaits_either_, false)) {  // the I/O was first
+      --parts_;
+      if (!queues_[blocking].forget(*action_->waits_for[blocking])) ++ignored_ends_;
+    }
     if (--parts_ == 0) step();
+  }
+
+  void end_work() {
+    if (ignored_ends_ > 0) {
+      --ignored_ends_;
+      return;
+    }
+    if (std::exchange(awaits_either_, false)) end_with_work();
+    end_part();
   }
 
   void start_work(std::size_t queue, work_base& piece) {
@@ -146,11 +181,11 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
   static void run_next(std::shared_ptr<flow_runner> self, std::size_t queue) {
     const auto progress = self->queues_[queue].run_next();
     if (progress.more) {
-      if (progress.awaited) post_call(self, &flow_runner::end_part);
+      if (progress.awaited) post_call(self, &flow_runner::end_work);
       post_work(std::move(self), queue);
     } else {
       post_call(std::move(self),
-                progress.awaited ? &flow_runner::end_queue_and_part : &flow_runner::end_queue);
+                progress.awaited ? &flow_runner::end_queue_and_work : &flow_runner::end_queue);
     }
   }
 
@@ -161,15 +196,19 @@ class flow_runner : public io_runner<Stream, Timer, Executor, Allocator> {
 
   void end_queue() { --busy_queues_; }
 
-  void end_queue_and_part() {
+  void end_queue_and_work() {
     end_queue();
-    end_part();
+    end_work();
   }
 
-  bool finished() const noexcept override { return base::finished() && busy_queues_ == 0; }
+  bool finished() const noexcept override {
+    return base::finished() && busy_queues_ == 0 && ignored_ends_ == 0;
+  }
 
   std::array<work_queue, queue_count> queues_;
   int busy_queues_ = 0;
+  bool awaits_either_ = false;  ///< The action's I/O and work are in progress; see `or_work`.
+  int ignored_ends_ = 0;        ///< Reports of ended work to come that no action waits for.
 };
 
 }  // namespace filexfer::detail

@@ -86,7 +86,10 @@ class io_runner : public read_write_runner<Stream, Timer, Executor, Allocator> {
       case io_kind::cancel_write: this->cancel_write(); return;
       case io_kind::read_some:
       case io_kind::read_full:
-        if (this->join_read()) return;
+        if (this->join_read()) {
+          if (io_under_way_ && stopping_ && action_->interruptible) abort_io();
+          return;
+        }
         break;
       case io_kind::write:
       case io_kind::send_file: break;

@@ -85,7 +85,8 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
 
   /// Cancels the read or the write of a `read_write`, if the action waits for one; returns whether.
   bool abort_read_write() {
-    const bool writes = reading_and_writing_ && write_under_way_;  // its read may stay pending
+    // Its read may stay pending, and a write that is not its own.
+    const bool writes = reading_and_writing_ && writes_ && write_under_way_;
     const bool reads = reading_and_writing_ || read_joined_;
     if (!writes && !reads) return false;
     (writes ? write_signal_ : read_signal_).emit(asio::cancellation_type::terminal);
@@ -106,22 +107,32 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
     }
     deadline_.begin(*action_, bytes_wanted(*action_));
     const auto& buffers = action_->write_buffers;
-    const bool writes = !buffers[0].empty() || !buffers[1].empty();
-    if (writes && !write_under_way_ && !write_ended_) {
+    writes_ = !buffers[0].empty() || !buffers[1].empty();
+    if (writes_ && !write_under_way_ && !write_ended_) {
       writing_ = buffers;
       written_ = 0;
       continue_write();
     }
-    assert(!writes ||
+    assert(!writes_ ||
            same_buffer(buffers[0], writing_[0]));  // a pending write is joined, not replaced
     assert(!read_under_way_ || action_->read_buffer.empty() ||
            same_buffer(action_->read_buffer, reading_));
-    if (!action_->read_buffer.empty() && !read_under_way_ && !read_ended_) start_read();
-    if (deliver_read_write() || !(write_under_way_ || read_under_way_)) return;
+    const bool may_read = !action_->read_buffer.empty() && !(stopping_ && action_->interruptible);
+    if (may_read && !read_under_way_ && !read_ended_) start_read();
+    if (deliver_read_write() || !((writes_ && write_under_way_) || read_under_way_)) return;
     ++parts_;
     io_under_way_ = true;
     reading_and_writing_ = true;
     if ((abort_reason_ = start_safely([this] { start_timer(); }))) abort_io();
+  }
+
+  /// Leaves the I/O of a `read_write` pending; returns whether there is some. If it is being
+  /// cancelled, the action goes on waiting for it.
+  bool leave_read_write() noexcept {
+    if (!reading_and_writing_ || cancelled_ || abort_reason_) return false;
+    reading_and_writing_ = false;
+    io_under_way_ = false;
+    return true;
   }
 
   /// Cancels the write that a `read_write` has left pending.
@@ -162,12 +173,13 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
   std::error_code abort_reason_;  ///< Why I/O in progress was cancelled, if not by the user.
 
  private:
-  /// Passes the results of the write and the read, as far as they have ended, to the flow. Returns
-  /// whether one has ended.
+  /// Passes the results of the action's write and its read, as far as they have ended, to the flow.
+  /// Returns whether one has ended.
   bool deliver_read_write() {
     outcome& out = context_.result;
-    const bool any_ended = write_ended_ || read_ended_;
-    if (write_ended_) {
+    const bool write_has_ended = writes_ && write_ended_;
+    const bool any_ended = write_has_ended || read_ended_;
+    if (write_has_ended) {
       out.error = *write_ended_;
       out.written = !out.error;
       write_ended_.reset();
@@ -178,7 +190,7 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
 
   void end_read_write() {
     const bool ends_early = cancelled_ || abort_reason_;
-    if (!reading_and_writing_ || (ends_early && write_under_way_)) return;
+    if (!reading_and_writing_ || (ends_early && writes_ && write_under_way_)) return;
     reading_and_writing_ = false;
     io_under_way_ = false;
     deliver_read_write();
@@ -205,8 +217,8 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
   void on_write(std::error_code ec, std::size_t bytes) {
     written_ += bytes;
     const bool incomplete = !ec && written_ < writing_[0].size() + writing_[1].size();
-    if (incomplete &&
-        (cancelled_ || cancelling_write_ || (reading_and_writing_ && abort_reason_))) {
+    const bool is_awaited = reading_and_writing_ && writes_;
+    if (incomplete && (cancelled_ || cancelling_write_ || (is_awaited && abort_reason_))) {
       end_write(asio::error::operation_aborted);
     } else if (incomplete) {
       if (reading_and_writing_) deadline_.progress(*action_);
@@ -218,7 +230,7 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
     if (std::exchange(cancelling_write_, false)) {
       write_ended_.reset();
       end_part();
-    } else {
+    } else if (is_awaited) {
       end_read_write();
     }
   }
@@ -250,6 +262,7 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
   }
 
   void start_timer() {
+    if (action_->deadline == deadline::none) return;
     if (timer_under_way_) {
       if (timer_.expiry() > deadline_.when()) timer_.cancel();  // on_timer starts it again
       return;
@@ -291,6 +304,7 @@ class read_write_runner : public operation_base<Stream, Executor, Allocator> {
   bool write_under_way_ = false;
   bool cancelling_write_ = false;
   bool reading_and_writing_ = false;  ///< The action is a `read_write` that has not ended.
+  bool writes_ = false;               ///< The last `read_write` has bytes to write.
   bool timer_under_way_ = false;
 };
 

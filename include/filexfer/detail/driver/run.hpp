@@ -114,13 +114,14 @@ auto run(Stream& stream, MakeFlow make_flow, std::error_code& ec) {
       if (piece != nullptr) piece->run();
     }
     outcome& out = context.result;
-    const std::uint64_t wanted = bytes_wanted(*a);
+    out.work_ended = a->or_work;
+    const std::uint64_t wanted = a->or_work ? 0 : bytes_wanted(*a);
     while (!out.error && out.bytes < wanted) {
       if (a->revoked != nullptr && *a->revoked) out.error = errc::superseded;
       else out.bytes += do_some(stream, *a, out.bytes, out.error);
     }
     out.error = translated(out.error);
-    out.written = !out.error;
+    out.written = !out.error && !a->or_work;
     if (a->io == io_kind::pause) std::this_thread::sleep_for(a->pause);
     if (a->io == io_kind::call) out.error = wait_for_answer(*a->call);
     if (a->io == io_kind::shutdown_send) shutdown_send(stream);

@@ -36,6 +36,7 @@ class running_deadline {
       case deadline::line: when_ = after(now, limits_.line); break;
       case deadline::reply: when_ = after(now, limits_.reply); break;
       case deadline::linger: when_ = after(now, limits_.linger); break;
+      case deadline::none: when_ = time_point::max(); break;
       case deadline::idle:
         when_ = after(now, limits_.idle);
         latest_ = time_point::max();

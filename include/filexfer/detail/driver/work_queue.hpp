@@ -28,6 +28,14 @@ class work_queue {
     return piece.ended_;
   }
 
+  /// Takes back what `done_or_notify` asked for. False if the piece has ended meanwhile, and its
+  /// `run_next` reports `awaited` all the same.
+  bool forget(work_base& piece) {
+    const std::lock_guard lock{mutex_};
+    piece.awaited_ = false;
+    return !piece.ended_;
+  }
+
   /// From now on pieces are cancelled instead of started.
   void cancel() {
     const std::lock_guard lock{mutex_};

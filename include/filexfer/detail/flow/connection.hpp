@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace filexfer::detail {
@@ -29,7 +30,11 @@ inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
 /// Size in bytes of a line buffer for pipelined input.
 inline constexpr std::size_t wide_buffer_size = std::size_t{64} * 1024;
 
-/// Bytes that were received and not used yet. Has room for a line of maximum length, or more.
+/// Size in bytes of a line buffer that is empty: an idle connection has one, and most commands fit.
+inline constexpr std::size_t narrow_buffer_size = 128;
+
+/// Bytes that were received and not used yet. Once it was full, it has room for a line of maximum
+/// length, or more.
 class line_buffer {
  public:
   bool empty() const noexcept { return begin_ == end_; }
@@ -38,6 +43,9 @@ class line_buffer {
 
   /// Whether it begins with a line that is too long, complete or not.
   bool holds_long_line() const noexcept { return !holds_line() && size() >= max_line_length; }
+
+  /// Whether it begins with a line that is complete or too long.
+  bool has_line() const noexcept { return holds_line() || holds_long_line(); }
 
   /// Takes the first complete line, without its end; valid until the buffer is changed.
   std::optional<std::string_view> take_line() noexcept {
@@ -58,7 +66,8 @@ class line_buffer {
     return as_bytes(taken);
   }
 
-  /// Free space for the next bytes; not empty unless a line, or one that is too long, is held.
+  /// Free space for the next bytes. After `grow` not empty, unless a line, or one that is too long,
+  /// is held.
   std::span<std::byte> space() noexcept {
     std::memmove(text_.data(), text_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -69,7 +78,18 @@ class line_buffer {
   void clear() noexcept { begin_ = end_ = 0; }
 
   /// `bytes` were read into `space()`.
-  void filled(std::size_t bytes) noexcept { end_ += bytes; }
+  void filled(std::size_t bytes) noexcept {
+    end_ += bytes;
+    was_filled_ = end_ == text_.size();
+  }
+
+  /// Makes room for a line of maximum length, if the last bytes have filled it to its end. No read
+  /// into it may be pending.
+  void grow() {
+    if (std::exchange(was_filled_, false) && text_.size() < max_line_length) {
+      text_.resize(max_line_length);
+    }
+  }
 
   /// Grows to `wide_buffer_size`, if there is memory.
   void widen() noexcept {
@@ -83,9 +103,10 @@ class line_buffer {
   /// Frees memory that an idle connection does not need, if the buffer is empty. No read into it
   /// may be pending.
   void narrow() noexcept {
-    if (!empty() || text_.size() == max_line_length) return;
+    if (!empty() || text_.size() == narrow_buffer_size) return;
     clear();
-    text_.resize(max_line_length);
+    was_filled_ = false;
+    text_.resize(narrow_buffer_size);
     text_.shrink_to_fit();
   }
 
@@ -93,16 +114,17 @@ class line_buffer {
   std::string_view unused() const noexcept { return {text_.data() + begin_, end_ - begin_}; }
   std::size_t line_end() const noexcept { return unused().substr(0, max_line_length).find('\n'); }
 
-  std::vector<char> text_ = std::vector<char>(max_line_length);
+  std::vector<char> text_ = std::vector<char>(narrow_buffer_size);
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  bool was_filled_ = false;  ///< To its end: it will be larger.
 };
 
 /// One end of a connection, without its stream.
 struct connection {
   line_buffer in;
-  /// The error of the read of a `read_write`: nothing is read after it. (A socket that has reported
-  /// a reset once may block in the next read.)
+  /// The error of a read that was not for a line: no line is read after it. (A socket that has
+  /// reported a reset once may block in the next read.)
   std::error_code read_error;
   /// The buffer of the read that a `read_write` has left pending; empty if there is none.
   std::span<std::byte> pending_read;
@@ -126,6 +148,11 @@ inline std::span<std::byte> read_target(connection& c) noexcept {
 /// a read that is left pending would get some of these bytes.
 inline std::span<std::byte> read_write_target(connection& c) noexcept {
   return c.read_error || c.in.holds_line() ? std::span<std::byte>{} : read_target(c);
+}
+
+/// Makes room for the next line. To be called before a wait for one.
+inline void make_room(connection& c) {
+  if (c.pending_read.empty()) c.in.grow();
 }
 
 /// Takes the result of a `read_write`'s read into `target`, or records that the read is pending.
@@ -153,6 +180,7 @@ inline flow<std::string_view> read_line(connection& c, deadline limit, interrupt
       ec = errc::line_too_long;
       co_return std::string_view{};
     }
+    make_room(c);
     reading.read_buffer = read_target(c);
     reading.interruptible = stop == interruptible::yes && c.in.empty();
     outcome read;
@@ -206,6 +234,38 @@ inline flow<void> perform(work_base& work) {
   co_await working;
 }
 
+/// Starts a piece of work that may block.
+inline flow<void> start(work_base& work) {
+  action starting;
+  starting.starts[blocking] = &work;
+  co_await starting;
+}
+
+/// Waits for a piece of work that was started; for nothing if it is null.
+inline flow<void> wait_for(work_base* work) {
+  action waiting;
+  waiting.waits_for[blocking] = work;
+  co_await waiting;
+}
+
+/// Reads more into the line buffer until that has ended, or `work` has, which may be null; the
+/// read is pending then. Returns whether the work has ended.
+inline flow<bool> read_or_wait_for(connection& c, work_base* work, deadline limit,
+                                   interruptible stop, std::error_code& ec) {
+  action step;
+  step.io = io_kind::read_write;
+  step.deadline = limit;
+  step.interruptible = stop == interruptible::yes && c.in.empty();
+  make_room(c);
+  step.read_buffer = read_target(c);
+  step.or_work = work != nullptr;
+  step.waits_for[blocking] = work;
+  const outcome result = co_await step;
+  take_read(c, step.read_buffer, result);
+  ec = result.error;
+  co_return result.work_ended;
+}
+
 /// Waits for `time`.
 inline flow<void> wait(std::chrono::milliseconds time) {
   action waiting;
@@ -231,9 +291,10 @@ inline flow<void> end_connection(connection& c, std::error_code write_error) {
   c.in.clear();
   step.io = io_kind::read_some;
   step.deadline = deadline::linger;
-  step.read_buffer = c.in.space();
   while (!write_error) {
+    step.read_buffer = read_target(c);
     const outcome dropped = co_await step;
+    c.pending_read = {};
     if (dropped.error) break;
     step.continues_deadline = true;
   }

@@ -29,6 +29,9 @@
 
 namespace filexfer::detail {
 
+/// Files up to this size are received into the line buffer, with what follows them.
+inline constexpr std::size_t max_buffered_size = wide_buffer_size / 4;
+
 /// When a file can't be stored locally, up to this many bytes of it are read and dropped, so that
 /// the files after it can be received.
 inline constexpr std::uint64_t max_dropped_size = std::uint64_t{1024} * 1024;
@@ -39,6 +42,8 @@ struct download_in_flight {
   bool prompt_received = false;
 };
 
+/// While files arrive, earlier ones are committed: those that have arrived meanwhile are the next
+/// to be.
 template <hasher Hasher, class Files, class OnResult>
 class download_pipeline
     : public pipelined_requests<Files, download_in_flight<element_of<Files>>, OnResult> {
@@ -69,39 +74,57 @@ class download_pipeline
     download_result<digest_type> result;
     if (!ec) {
       auto entry = check_entry(state_, line, request_for<digest_type>(state_, file.id), ec);
-      // Files that have arrived are committed before waiting for the stream.
-      if (!ec && state_.connection.in.size() < entry.bytes()) co_await on_drained(ec);
+      if (!ec) co_await buffer_bytes(entry.bytes(), ec);
       if (!ec) result = co_await receive(file, std::move(entry), ec);
     }
     if (!ec) {
+      state_.synchronized = false;
       in_flight_.pop_front();
       arrived_.push_back({&file, std::move(result), {}});
-      if (arrived_.size() >= max_commit_batch) co_await on_drained(ec);
+      if (arrived_.size() < max_commit_batch) co_return;
+      co_await on_work_ended(ec);
+      if (!ec) co_await on_drained(ec);
       co_return;
     }
     const std::error_code failed = ec;
     const failure_origin origin = state_.origin;
-    const bool synchronized = state_.synchronized;
-    co_await on_drained(ec);
+    co_await finish(ec);
+    if (ec) co_return;
     fail(state_, origin, failed, ec);
-    state_.synchronized = synchronized;
-    if (synchronized || origin == failure_origin::local) in_flight_.pop_front();
+    if (state_.synchronized || origin == failure_origin::local) in_flight_.pop_front();
     report_and_continue(state_, ec, [&] { on_result_(file, ec, result); });
   }
 
-  /// Commits the files that have arrived, and reports them.
-  flow<void> on_drained(std::error_code& ec) {
-    if (arrived_.empty()) co_return;
-    work committing{[&](std::error_code&) { commit(arrived_); }};
-    co_await perform(committing);
-    ec = committing.error();  // set if the work was cancelled
-    if (ec) arrived_.clear();
-    for (arrived_file& entry : std::exchange(arrived_, {})) {
+  /// Starts to commit the files that have arrived, unless others are being committed.
+  flow<void> on_drained(std::error_code&) {
+    if (arrived_.empty() || !in_commit_.empty()) co_return;
+    in_commit_ = std::exchange(arrived_, {});
+    co_await start(committing_);
+  }
+
+  work_base* pending_work() noexcept { return in_commit_.empty() ? nullptr : &committing_; }
+
+  /// Waits until the files that are being committed are, and reports them.
+  flow<void> on_work_ended(std::error_code& ec) {
+    co_await wait_for(pending_work());
+    const auto files = std::exchange(in_commit_, {});
+    if (!files.empty()) ec = committing_.error();  // set if the work was cancelled
+    if (ec) co_return;
+    for (const arrived_file& entry : files) {
       state_.origin = entry.failed ? failure_origin::local : failure_origin::none;
       on_result_(*entry.file, entry.failed, entry.result);
     }
     state_.origin = failure_origin::none;
-    state_.synchronized = false;
+  }
+
+  /// Commits and reports all files that have arrived.
+  flow<void> finish(std::error_code& ec) {
+    const failure_origin origin = state_.origin;
+    ec.clear();
+    co_await on_work_ended(ec);
+    if (!ec) co_await on_drained(ec);
+    if (!ec) co_await on_work_ended(ec);
+    state_.origin = origin;
   }
 
  private:
@@ -137,6 +160,26 @@ class download_pipeline
     for (std::size_t i = 0; i < left.size(); ++i) owners[i]->failed = errors[i];
   }
 
+  /// Before a wait for a file's bytes: receives those of a small one into the buffer, as long as
+  /// files are being committed, and reports those. Before a large one all are committed and
+  /// reported.
+  flow<void> buffer_bytes(std::uint64_t count, std::error_code& ec) {
+    connection& c = state_.connection;
+    if (c.in.size() >= count || c.read_error) co_return;
+    if (count > max_buffered_size) {
+      co_await finish(ec);
+      co_return;
+    }
+    do {
+      co_await on_drained(ec);
+      const bool committed =
+          co_await read_or_wait_for(c, pending_work(), deadline::idle, interruptible::no, ec);
+      if (committed && !ec) co_await on_work_ended(ec);
+      if (!ec) ec = c.read_error;
+    } while (!ec && c.in.size() < count && (pending_work() || !c.pending_read.empty()));
+    if (ec == errc::end_of_stream) fail(state_, failure_origin::peer, errc::truncated, ec);
+  }
+
   flow<download_result<digest_type>> receive(file_type& file, download_entry<digest_type> entry,
                                              std::error_code& ec) {
     const std::uint64_t count = entry.bytes();
@@ -154,7 +197,14 @@ class download_pipeline
     co_return result;
   }
 
+  struct commit_call {
+    std::vector<arrived_file>& files;
+    void operator()(std::error_code&) const { commit(files); }
+  };
+
   std::vector<arrived_file> arrived_;
+  std::vector<arrived_file> in_commit_;  ///< By `committing_`, until that was waited for.
+  work<commit_call> committing_{{in_commit_}};
 };
 
 /// DOWNLOAD of all `files`, pipelined if the driver and the server can.

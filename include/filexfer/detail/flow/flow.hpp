@@ -30,12 +30,13 @@ namespace filexfer::detail {
 
 // ---------------------------------------------------------------------------------------- actions
 
-/// The deadline of an I/O: one of `time_limits`.
+/// The deadline of an I/O: one of `time_limits`, or none.
 enum class deadline {
   line,    ///< `line`, absolute.
   reply,   ///< `reply`, absolute.
   idle,    ///< `idle`, restarted at each progress, and `least_rate` for the whole action.
   linger,  ///< `linger`, absolute.
+  none,
 };
 
 enum class io_kind {
@@ -44,7 +45,7 @@ enum class io_kind {
   read_full,      ///< All of `read_buffer`.
   write,          ///< All of `write_buffers`.
   read_write,     ///< Writes all of `write_buffers` and reads into `read_buffer`, until either has
-                  ///< ended.
+                  ///< ended, or the work has, with `or_work`.
   cancel_write,   ///< Cancels a write that a `read_write` has left pending, and waits for its end.
   send_file,      ///< Sends `file`; only if `connection::sends_files`.
   pause,          ///< Waits for `pause`.
@@ -101,9 +102,10 @@ class work_base {
 ///
 /// A `read_write` ends as soon as its read or its write has ended, and leaves the other pending if
 /// that has started. A pending write continues during later actions, until a `read_write` with the
-/// same `write_buffers` joins it. A pending read is joined by the next `read_write` or read, which
-/// must have the same `read_buffer`. A `read_write` that fails leaves no write pending; no flow may
-/// end while its write is pending. The blocking driver can't do both, and only writes.
+/// same `write_buffers` joins it; one without any leaves it alone. A pending read is joined by the
+/// next `read_write` or read, which must have the same `read_buffer`. A `read_write` that fails
+/// leaves no write pending; no flow may end while its write is pending. The blocking driver can't
+/// do both, and only writes.
 struct action {
   io_kind io = io_kind::none;
   std::span<std::byte> read_buffer;
@@ -113,7 +115,8 @@ struct action {
   detail::deadline deadline = deadline::idle;
   /// Continue the previous action's deadline (a line read in pieces has only one).
   bool continues_deadline = false;
-  /// Stopping the server ends this read with `errc::shutting_down`.
+  /// Stopping the server ends this read with `errc::shutting_down`; or, if it is that of a
+  /// `read_write`, keeps it from being started.
   bool interruptible = false;
   /// Once this is set the I/O soon ends with `errc::superseded`.
   const std::atomic<bool>* revoked = nullptr;
@@ -124,6 +127,9 @@ struct action {
   std::array<work_base*, queue_count> starts{};
   /// Work of that queue, started by this action or an earlier one, that this action waits for.
   std::array<work_base*, queue_count> waits_for{};
+  /// A `read_write` ends as soon as its `blocking` work has ended, too; what has not ended then
+  /// stays pending. The blocking driver does the work, and nothing else.
+  bool or_work = false;
 
   /// Work that may block, and starts and ends with this action.
   void run_and_wait(work_base& piece) noexcept { starts[blocking] = waits_for[blocking] = &piece; }
@@ -141,6 +147,7 @@ struct outcome {
   std::error_code error;    ///< Of a `read_write`: of its write, its deadline or its cancellation.
   std::uint64_t bytes = 0;  ///< Transferred; not set by a `read_write`.
   bool written = false;     ///< A `read_write` has written all bytes.
+  bool work_ended = false;  ///< It has ended with its work, see `action::or_work`.
   std::optional<read_result> read;  ///< Set once the read of a `read_write` has ended.
 };
 

@@ -55,6 +55,14 @@ class pipelined_requests {
   /// Called when no whole reply is left in the buffer.
   flow<void> on_drained(std::error_code&) { co_return; }
 
+  /// Work that was started and not waited for yet; null if there is none. Once it has ended,
+  /// `on_work_ended` is called.
+  work_base* pending_work() noexcept { return nullptr; }
+  flow<void> on_work_ended(std::error_code&) { co_return; }
+
+  /// Called at the end, also after an error, but not after an exception.
+  flow<void> finish(std::error_code&) { co_return; }
+
  protected:
   /// `client_options::max_in_flight` is the window; up to half of it is sent at once.
   pipelined_requests(client_state& state, Files& files, OnResult& on_result)
@@ -147,9 +155,8 @@ bool report_and_continue(client_state& state, std::error_code& ec, Report report
 /// Sends what `requests` prepares, and passes it the replies; `buffers` must live until no write is
 /// pending any more.
 ///
-/// `requests` has `can_prepare()`; `expects_reply()`; `prepare(buffer)`, which appends the next
-/// requests; `on_sent()`, called when writing these starts; and two flows: `on_reply(line, ec)` for
-/// each reply, and `on_drained(ec)` when no complete line is left in the buffer.
+/// `requests` has the functions of `pipelined_requests`, and `prepare(buffer)`, which appends the
+/// next requests, and the flow `on_reply(line, ec)` for each reply.
 template <class Requests>
 flow<void> pump_pipeline(client_state& state, Requests& requests,
                          std::array<byte_buffer, 2>& buffers, std::error_code& ec) {
@@ -199,17 +206,22 @@ flow<void> pump_pipeline(client_state& state, Requests& requests,
       fail_protocol(state, ec);
       co_return;
     }
+    make_room(c);
     step.read_buffer = requests.expects_reply() ? read_write_target(c) : std::span<std::byte>{};
     const auto limit = writing ? deadline::idle : deadline::reply;
     step.continues_deadline = continues_wait && step.deadline == limit;
     step.deadline = limit;
     continues_wait = true;
     step.starts[blocking] = step.waits_for[blocking] = prepares ? &preparation : nullptr;
+    step.or_work = !writing && !prepares && requests.pending_work() != nullptr;
+    if (step.or_work) step.waits_for[blocking] = requests.pending_work();
     const outcome result = co_await step;
     if (prepares) {
       prepared = true;
       if ((ec = preparation.error())) break;
     }
+    if (result.work_ended) co_await requests.on_work_ended(ec);
+    if (ec) break;
     if (result.written) writing = false;
     take_read(c, step.read_buffer, result);
     write_error = result.error;
@@ -241,12 +253,16 @@ flow<void> run_pipeline(client_state& state, Requests& requests, std::error_code
   std::exception_ptr thrown;
   try {
     co_await pump_pipeline(state, requests, buffers, ec);
+    std::error_code failed;
+    co_await requests.finish(failed);
+    if (!ec) ec = failed;
   } catch (...) {
     thrown = std::current_exception();
   }
-  action cancelling;
-  cancelling.io = io_kind::cancel_write;
-  co_await cancelling;
+  action ending;
+  ending.io = io_kind::cancel_write;
+  ending.waits_for[blocking] = requests.pending_work();
+  co_await ending;
   if (thrown) std::rethrow_exception(thrown);
 }
 

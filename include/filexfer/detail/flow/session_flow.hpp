@@ -37,6 +37,7 @@ class session_flow : session_uploads<Store, Hasher> {
   using base::append_pending;
   using base::ask;
   using base::authorize;
+  using base::carrying_out;
   using base::cause_of;
   using base::connection;
   using base::event_;
@@ -74,10 +75,11 @@ class session_flow : session_uploads<Store, Hasher> {
         connected = false;
         threw = true;
       }
-      if (threw) {
-        action closing;
-        closing.io = io_kind::close;
-        co_await closing;
+      if (!connected) {
+        action ending;  // not a flow, which takes memory
+        if (threw) ending.io = io_kind::close;
+        ending.waits_for[blocking] = &carrying_out();
+        co_await ending;
         fail_pending(ec);
       }
       if (ec && !event_.error) event_.error = ec;

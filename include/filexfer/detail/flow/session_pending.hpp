@@ -32,6 +32,8 @@ namespace filexfer::detail {
 inline constexpr std::size_t max_pending_requests = 64;
 /// Bytes of uploads that wait for each other, after which they are stored.
 inline constexpr std::size_t max_pending_bytes = std::size_t{256} * 1024;
+/// Bytes of replies, including small files, that are buffered before they are written.
+inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
 /// For how long one piece of work carries out downloads, before another connection's gets its turn.
 inline constexpr std::chrono::milliseconds pending_slice{10};
 
@@ -243,6 +245,29 @@ void carry_out_uploads(Store& store, std::span<pending_request<Store, Digest>> r
     carry_out_some(store, requests, most);
     most /= 2;
   } while (most > 0 && !first.done && first.failed == std::errc::too_many_files_open);
+}
+
+/// Carries out the first of `requests`: uploads that follow each other, or downloads, until their
+/// replies are large enough. Returns how many are done.
+template <class Store, class Digest>
+std::size_t carry_out_first(Store& store, std::span<pending_request<Store, Digest>> requests) {
+  std::size_t done = 0;
+  if (requests.front().upload()) {
+    carry_out_uploads(store, requests);
+    while (done < requests.size() && requests[done].done) ++done;
+    return done;
+  }
+  const auto end = std::chrono::steady_clock::now() + pending_slice;
+  std::size_t reply_bytes = 0;
+  while (done < requests.size() && requests[done].download() && reply_bytes < reply_buffer_size) {
+    auto& request = requests[done];
+    request.carry_out_download(store);
+    if (!request.done) break;
+    ++done;
+    reply_bytes += request.reply.size();
+    if (request.large_download() || std::chrono::steady_clock::now() >= end) break;
+  }
+  return done;
 }
 
 }  // namespace filexfer::detail

@@ -5,7 +5,8 @@
 // be carried out together.
 //
 // Replies are buffered, and written before the session waits for its peer: a client that pipelines
-// its commands is answered in few writes, and never waits for a reply that was not written.
+// its commands is answered in few writes, and never waits for a reply that was not written. While
+// one group of requests is carried out, the next one is received.
 
 #include <filexfer/detail/flow/connection.hpp>
 #include <filexfer/detail/flow/flow.hpp>
@@ -44,8 +45,8 @@ struct session_state {
   session_observer on_end;
 };
 
-/// Bytes of replies, including small files, that are buffered before they are written.
-inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
+/// Bytes of replies that wait behind a pending request, after which no more requests are read.
+inline constexpr std::size_t max_later_replies = std::size_t{4} * 1024;
 /// Capacity of the reply buffer that an idle connection keeps.
 inline constexpr std::size_t kept_reply_size = 1024;
 
@@ -65,7 +66,8 @@ class session_replies {
 
   /// The buffer for the next reply.
   std::string& replies() noexcept {
-    return pending_.empty() ? out_ : pending_.back().later_replies;
+    if (!pending_.empty()) return pending_.back().later_replies;
+    return carried_.empty() ? out_ : carried_.back().later_replies;
   }
 
   /// Writes the buffered replies; if that fails, closes.
@@ -77,9 +79,11 @@ class session_replies {
   /// Reads a line, without its end; valid until the next read. Nothing if the connection is over,
   /// with `ec` clear if that was orderly.
   flow<std::optional<std::string_view>> next_line(interruptible stop, std::error_code& ec) {
-    const bool must_wait = !connection().in.holds_line();
-    if (connection().in.empty()) connection().in.narrow();
-    if (must_wait || out_.size() >= reply_buffer_size) co_await flush(ec);
+    line_buffer& in = connection().in;
+    if (in.empty()) in.narrow();
+    ec.clear();
+    while (can_overlap() && !in.has_line() && !ec) co_await read_or_answer(stop, ec);
+    if (!ec && (!in.holds_line() || has_many_replies())) co_await flush(ec);
     if (ec) co_return std::nullopt;
     const std::string_view line = co_await read_line(connection(), deadline::line, stop, ec);
     if (!ec) co_return line;
@@ -144,7 +148,8 @@ class session_replies {
   }
 
   /// Takes over a request, whose reply follows those to the ones before it. Its end is reported
-  /// once it is answered, and that is now unless more can be expected to follow at once.
+  /// once it is answered. It is carried out now, unless more can be expected to follow at once, or
+  /// others are being carried out.
   template <class Request>
   flow<void> append_pending(Request& request, bool more_follow, std::error_code& ec) {
     ec.clear();
@@ -153,62 +158,61 @@ class session_replies {
     reports_later_ = true;
     const bool room_left =
         pending_.size() < max_pending_requests && pending_bytes_ < max_pending_bytes;
-    if (!more_follow || !room_left || !connection().in.holds_line()) co_await answer_pending(ec);
+    const bool can_wait = connection().in.holds_line() || can_overlap();
+    if (more_follow && room_left && can_wait) co_return;
+    if (more_follow) co_await carry_out_pending(ec);
+    else co_await answer_pending(ec);
   }
 
   /// Carries out the pending requests, and appends their replies. `ec` is set if a file could not
   /// be sent; the connection is closed then.
   flow<void> answer_pending(std::error_code& ec) {
-    ec.clear();
-    if (pending_.empty()) co_return;
-    std::size_t next = 0;
-    work carrying_out{[&](std::error_code&) {
-      if (pending_[next].upload()) {
-        carry_out_uploads(store_, std::span{pending_}.subspan(next));
-        while (next < pending_.size() && pending_[next].done) ++next;
-        return;
-      }
-      const auto end = std::chrono::steady_clock::now() + pending_slice;
-      std::size_t reply_bytes = 0;
-      while (next < pending_.size() && pending_[next].download() &&
-             reply_bytes < reply_buffer_size) {
-        pending_request& request = pending_[next];
-        request.carry_out_download(store_);
-        if (!request.done) break;
-        ++next;
-        reply_bytes += request.reply.size();
-        if (request.large_download() || std::chrono::steady_clock::now() >= end) break;
-      }
-    }};
-    const auto is_locked = [&] {
-      return !carrying_out.error() && next == answered_ && must_repeat(pending_[next].failed);
-    };
-    while (answered_ < pending_.size() && !ec) {
-      co_await perform_unlocked(carrying_out, is_locked);
-      if (carrying_out.error()) {
-        fail_pending(carrying_out.error());
-        break;
-      }
-      if (next == answered_) ++next;  // the lock was not released in time
-      for (; answered_ < next && !ec; ++answered_) co_await answer(pending_[answered_], ec);
-      if (!ec && out_.size() >= reply_buffer_size) co_await write_replies(ec);
+    co_await answer_carried(ec);
+    while (!ec && !pending_.empty()) {
+      co_await carry_out_pending(ec);
+      co_await answer_carried(ec);
     }
-    if (ec) {
-      fail_pending(ec);
-      if (!in_command_) reports_later_ = true;
-    }
-    forget_pending();
   }
+
+  /// Whether requests are being carried out, so that the peer can be waited for meanwhile.
+  bool can_overlap() noexcept {
+    return !carried_.empty() && !connection().read_error && !has_many_replies();
+  }
+
+  /// Waits for the peer's next bytes, or until the requests that are being carried out are: then
+  /// answers them, and has those that have arrived meanwhile carried out. Only if `can_overlap()`.
+  /// If that fails, closes.
+  flow<void> read_or_answer(interruptible stop, std::error_code& ec) {
+    ec.clear();
+    if (holds_answers_) co_await write_replies(ec);
+    if (ec) co_return;
+    const bool ended =
+        co_await read_or_wait_for(connection(), &carrying_out_, deadline::none, stop, ec);
+    if (ec) co_await close(connection());  // the operation was cancelled
+    if (ec || !ended) co_return;
+    co_await answer_carried(ec);
+    if (!ec) co_await write_replies(ec);
+    if (!ec) co_await carry_out_pending(ec);
+  }
+
+  /// The work that carries out requests; it may have ended.
+  work_base& carrying_out() noexcept { return carrying_out_; }
 
   /// Performs `piece`, and repeats it with pauses while `is_locked()`, that is, while somebody else
   /// holds a lock that the store needs; but not for longer than a client waits for a reply. No
   /// thread waits meanwhile.
   template <class IsLocked>
   flow<void> perform_unlocked(work_base& piece, IsLocked is_locked) {
+    co_await perform(piece);
+    co_await repeat_unlocked(piece, is_locked);
+  }
+
+  /// As `perform_unlocked`, after `piece` was performed once.
+  template <class IsLocked>
+  flow<void> repeat_unlocked(work_base& piece, IsLocked is_locked) {
     constexpr std::chrono::milliseconds longest_pause{50};
     std::chrono::milliseconds pause{1};
     std::chrono::milliseconds waited{0};
-    co_await perform(piece);
     while (is_locked() && waited < state_.options.limits.reply) {
       co_await wait(pause);
       waited += pause;
@@ -217,23 +221,32 @@ class session_replies {
     }
   }
 
-  /// Reports all pending requests as failed, and drops them.
+  /// Reports all pending requests as failed, and drops them. None is being carried out.
   void fail_pending(std::error_code why) {
-    for (; answered_ < pending_.size(); ++answered_) {
-      pending_[answered_].failed = why;
-      reject_and_report(pending_[answered_]);
-    }
-    forget_pending();
+    const auto fail = [&](pending_request& request) {
+      request.failed = why;
+      report_end(request);
+    };
+    for (; answered_ < carried_.size(); ++answered_) fail(carried_[answered_]);
+    for (pending_request& request : pending_) fail(request);
+    forget(carried_);
+    forget(pending_);
+    pending_bytes_ = 0;
   }
 
   session_state& state_;
   Store& store_;
   session_event event_;
   bool in_command_ = false;     ///< False while it waits for a command.
-  bool reports_later_ = false;  ///< `answer_pending` reports the command's end.
-  std::string out_;             ///< Replies to the commands before the pending ones.
+  bool reports_later_ = false;  ///< `answer_carried` reports the command's end.
+  std::string out_;             ///< Replies to the commands before those in `carried_`.
 
  private:
+  bool has_many_replies() noexcept {
+    std::string& last = replies();
+    return out_.size() >= reply_buffer_size || (&last != &out_ && last.size() >= max_later_replies);
+  }
+
   /// Ends the connection after a line could not be read; `ec` says why.
   flow<void> end_after(std::error_code& ec) {
     const std::error_code why = ec;
@@ -251,19 +264,57 @@ class session_replies {
     }
   }
 
+  /// Starts to carry out the pending requests, once those before them are answered.
+  flow<void> carry_out_pending(std::error_code& ec) {
+    co_await answer_carried(ec);
+    if (ec || pending_.empty()) co_return;
+    carried_.swap(pending_);
+    pending_bytes_ = 0;
+    done_ = answered_ = 0;
+    co_await start(carrying_out_);
+  }
+
+  /// Appends the replies to the requests that are being carried out.
+  flow<void> answer_carried(std::error_code& ec) {
+    ec.clear();
+    if (carried_.empty()) co_return;
+    const auto is_locked = [&] {
+      return !carrying_out_.error() && done_ == answered_ && must_repeat(carried_[done_].failed);
+    };
+    co_await wait_for(&carrying_out_);
+    for (;;) {
+      co_await repeat_unlocked(carrying_out_, is_locked);
+      ec = carrying_out_.error();  // there is no memory, or the operation was cancelled
+      if (ec) {
+        co_await close(connection());
+        break;
+      }
+      if (done_ == answered_) ++done_;  // the lock was not released in time
+      for (; answered_ < done_ && !ec; ++answered_) co_await answer(carried_[answered_], ec);
+      if (!ec && out_.size() >= reply_buffer_size) co_await write_replies(ec);
+      if (ec || answered_ == carried_.size()) break;
+      co_await perform(carrying_out_);
+    }
+    if (ec) {
+      fail_pending(ec);
+      if (!in_command_) reports_later_ = true;
+    }
+    forget(carried_);
+  }
+
   flow<void> answer(pending_request& request, std::error_code& ec) {
     if (request.failed) {
       out_ += format_error(to_refusal(request.failed), text_of(to_refusal(request.failed))) + '\n';
-      reject_and_report(request);
     } else {
       out_ += request.reply;
       if (pending_download* const large = request.large_download()) {
         co_await send(*large, request.event, ec);
       }
       if (ec) request.event.error = ec;
-      report(request.event);
     }
+    report_end(request);
     out_ += request.later_replies;
+    holds_answers_ = true;
   }
 
   /// Writes the replies and then a file. After a failure the connection is closed.
@@ -297,30 +348,41 @@ class session_replies {
     if (out_.empty()) co_return;
     co_await write_text(connection(), out_, ec);
     out_.clear();
+    holds_answers_ = false;
     if (out_.capacity() > kept_reply_size) out_ = {};
     if (ec) co_await close(connection());
   }
 
-  void reject_and_report(pending_request& request) {
-    request.event.error = to_refusal(request.failed);
-    request.event.cause = request.failed;
-    report(request.event);
+  void report_end(pending_request& request) {
+    if (request.failed) {
+      request.event.error = to_refusal(request.failed);
+      request.event.cause = request.failed;
+    }
+    if (state_.on_end) state_.on_end(request.event);
   }
 
-  void report(const session_event& event) {
-    if (state_.on_end) state_.on_end(event);
+  /// Frees the memory, too, which an idle connection does not need.
+  static void forget(std::vector<pending_request>& requests) noexcept {
+    requests.clear();
+    requests.shrink_to_fit();
   }
 
-  void forget_pending() noexcept {
-    pending_.clear();
-    pending_.shrink_to_fit();
-    answered_ = 0;
-    pending_bytes_ = 0;
-  }
+  struct carry_out_call {
+    session_replies& session;
+    void operator()(std::error_code&) const {
+      session.done_ +=
+          carry_out_first(session.store_, std::span{session.carried_}.subspan(session.done_));
+    }
+  };
 
   std::vector<pending_request> pending_;
-  std::size_t answered_ = 0;       ///< Of these.
   std::size_t pending_bytes_ = 0;  ///< Of uploads among these.
+
+  std::vector<pending_request> carried_;  ///< By `carrying_out_`, until they are answered.
+  std::size_t done_ = 0;                  ///< Of these; not to be used while that work runs.
+  std::size_t answered_ = 0;              ///< Of these.
+  bool holds_answers_ = false;            ///< `out_` has replies to such requests.
+  work<carry_out_call> carrying_out_{{*this}};
 };
 
 }  // namespace filexfer::detail

@@ -34,11 +34,13 @@ class session_uploads : protected session_replies<Store, Hasher> {
   using base::append_pending;
   using base::ask;
   using base::authorize;
+  using base::can_overlap;
   using base::cause_of;
   using base::connection;
   using base::event_;
   using base::flush;
   using base::perform_unlocked;
+  using base::read_or_answer;
   using base::refuse;
   using base::refuse_and_close;
   using base::replies;
@@ -168,16 +170,16 @@ class session_uploads : protected session_replies<Store, Hasher> {
   /// Receives an upload into memory. The store gets it together with those that follow at once.
   flow<void> receive_small(arriving_upload& arriving, std::error_code& ec) {
     pending_upload& request = arriving.request;
-    line_buffer& in = connection().in;
+    detail::connection& c = connection();
     const auto count = static_cast<std::size_t>(arriving.count);
-    if (!request.details.nowait || in.size() < count) co_await flush(ec);
+    if (request.details.nowait) co_await read_ahead(count, ec);
+    else co_await flush(ec);
     if (ec) {
       co_await keep_or_discard(request, {});
       co_return;
     }
-    if (request.details.nowait) co_await read_ahead(count, ec);
     request.bytes.resize(count);
-    const auto arrived = in.take(count);
+    const auto arrived = c.in.take(count);
     std::copy(arrived.begin(), arrived.end(), request.bytes.begin());
     action reading;
     reading.io = io_kind::read_full;
@@ -186,9 +188,10 @@ class session_uploads : protected session_replies<Store, Hasher> {
       if (request.upload) reading.revoked = &request.upload->revoked();
     }
     outcome read;
-    if (!ec && arrived.size() < count) read = co_await reading;
+    if (c.read_error) read.error = c.read_error;
+    else if (arrived.size() < count) read = co_await reading;
     event_.bytes = arrived.size() + read.bytes;
-    if (!ec) ec = read.error;
+    ec = read.error;
     if (ec) {
       request.bytes.resize(static_cast<std::size_t>(event_.bytes));
       co_await keep_or_discard(request, {});
@@ -238,17 +241,28 @@ class session_uploads : protected session_replies<Store, Hasher> {
     co_await append_pending(request, more_follow, ec);
   }
 
-  /// Reads into a wider buffer, which may hold several pipelined small files.
+  /// Reads into a wider buffer, which may hold several pipelined small files, and answers earlier
+  /// requests meanwhile. `ec` is set if that fails; an error of the read is in `read_error`.
   flow<void> read_ahead(std::uint64_t count, std::error_code& ec) {
-    line_buffer& in = connection().in;
-    if (in.size() >= count || count > wide_buffer_size) co_return;
-    in.widen();
+    detail::connection& c = connection();
+    const auto widen = [&] {
+      if (c.pending_read.empty()) c.in.widen();
+    };
+    while (c.in.size() < count && count <= wide_buffer_size && can_overlap() && !ec) {
+      widen();
+      co_await read_or_answer(interruptible::no, ec);
+    }
+    if (ec || c.in.size() >= count) co_return;
+    co_await flush(ec);
+    if (ec || c.read_error || (count > wide_buffer_size && c.pending_read.empty())) co_return;
+    widen();
     action reading;
     reading.io = io_kind::read_some;
-    reading.read_buffer = in.space();
+    reading.read_buffer = read_target(c);
     const outcome read = co_await reading;
-    in.filled(static_cast<std::size_t>(read.bytes));
-    ec = read.error;
+    c.pending_read = {};
+    c.in.filled(static_cast<std::size_t>(read.bytes));
+    c.read_error = read.error;
   }
 
   /// Ends an upload that can't be finished. Keeps the bytes that have arrived, if it can be

@@ -47,7 +47,8 @@ inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noe
 }
 
 /// Small files that a client has received are committed in batches, which saves flushes and
-/// hand-overs to the work executor, but of at most this many: each file holds a descriptor.
+/// hand-overs to the work executor, but of at most this many: each file holds a descriptor, and
+/// while one batch is committed, the next one arrives.
 inline constexpr std::size_t max_commit_batch = 32;
 
 /// The result of a transfer. If it failed, one of the errors is set; both, if the stream failed
@@ -296,7 +297,7 @@ flow<transfer> send_bytes(connection& c, std::span<const std::byte> header, Sour
     if (watching == watch::yes) step.read_buffer = read_target(c);
     outcome written = co_await step;
     const auto early_reply = written.read;
-    take_read(c, step.read_buffer, written);
+    if (watching == watch::yes) take_read(c, step.read_buffer, written);
     if (early_reply && !written.error && !written.written) {
       // The peer has replied, or ended the stream, too early: it may never read the rest.
       action last;
