@@ -35,6 +35,21 @@ struct folder_entry {
   entry_kind kind;
 };
 
+/// The kind that a `dirent` or `dirent64` reports.
+template <class Entry>
+entry_kind kind_of([[maybe_unused]] const Entry& entry) noexcept {
+#if defined(DT_UNKNOWN)
+  switch (entry.d_type) {
+    case DT_UNKNOWN: return entry_kind::unknown;
+    case DT_REG: return entry_kind::file;
+    case DT_DIR: return entry_kind::folder;
+    default: return entry_kind::other;
+  }
+#else
+  return entry_kind::unknown;
+#endif
+}
+
 #if defined(__linux__)
 /// Reads a folder's entries through its own handle. By system calls of its own: `fdopendir` makes
 /// three more for each folder, and allocates 32 KiB, and a store has two folders for each file.
@@ -58,21 +73,12 @@ class folder_reader {
       const auto* const entry = reinterpret_cast<const dirent64*>(buffer().data() + next_);
       next_ += entry->d_reclen;
       const std::string_view name{static_cast<const char*>(entry->d_name)};
-      if (name != "." && name != "..") return {name.data(), kind_of(entry->d_type)};
+      if (name != "." && name != "..") return {name.data(), kind_of(*entry)};
     }
   }
 
  private:
   static constexpr std::size_t large_size = std::size_t{32} * 1024;
-
-  static entry_kind kind_of(unsigned char type) noexcept {
-    switch (type) {
-      case DT_UNKNOWN: return entry_kind::unknown;
-      case DT_REG: return entry_kind::file;
-      case DT_DIR: return entry_kind::folder;
-      default: return entry_kind::other;
-    }
-  }
 
   std::span<char> buffer() noexcept {
     return large_ ? std::span{large_.get(), large_size} : std::span{small_};
@@ -140,7 +146,7 @@ class folder_reader {
         return {nullptr, entry_kind::unknown};
       }
       const std::string_view name{entry->d_name};
-      if (name != "." && name != "..") return {entry->d_name, entry_kind::unknown};
+      if (name != "." && name != "..") return {entry->d_name, kind_of(*entry)};
     }
   }
 
