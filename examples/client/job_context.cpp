@@ -94,6 +94,19 @@ failure explain_ambiguous(const std::vector<filexfer::listed_file>& files) {
   return {wrong_usage, why};
 }
 
+std::string common_prefix(std::span<const std::string> wanted) {
+  std::string prefix = wanted.front().substr(0, filexfer::max_name_length);
+  const auto shorten = [&](const std::string& text) {
+    const auto differs = std::mismatch(prefix.begin(), prefix.end(), text.begin(), text.end());
+    prefix.erase(differs.first, prefix.end());
+  };
+  for (const std::string& text : wanted) {
+    shorten(text);  // a pattern may be a name, too
+    if (filexfer::has_glob_characters(text)) shorten(filexfer::glob_prefix(text));
+  }
+  return prefix;
+}
+
 std::string format_size(std::uint64_t bytes) {
   constexpr std::array units{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   auto value = static_cast<double>(bytes);

@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -86,6 +87,9 @@ inline constexpr std::string_view digests_differ = "the digests differ";
 
 /// Explains that several files have the name that an argument gives.
 failure explain_ambiguous(const std::vector<filexfer::listed_file>& files);
+
+/// What the names of all files begin with that `wanted` may mean: names or patterns, at least one.
+std::string common_prefix(std::span<const std::string> wanted);
 
 /// Counts the entries of a list that are held in memory.
 class held_entries {

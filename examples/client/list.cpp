@@ -75,14 +75,6 @@ bool is_wanted(const listed_file& file, const std::string& wanted) {
   return file.name.starts_with(wanted) || filexfer::glob_match(wanted, file.name);
 }
 
-/// What the names of all files begin with that are wanted.
-std::string common_prefix(const std::string& wanted) {
-  std::string prefix = filexfer::glob_prefix(wanted);
-  const auto differs = std::mismatch(prefix.begin(), prefix.end(), wanted.begin(), wanted.end());
-  prefix.erase(differs.first, prefix.end());
-  return prefix;
-}
-
 }  // namespace
 
 exit_code list(job_context& job) {
@@ -105,8 +97,8 @@ exit_code list(job_context& job) {
   };
   const bool needs_time = is_json || settings.is_long || settings.order == list_order::time;
   const auto [ec, entries] = job.operations.run<std::uint64_t>([&](auto handler) {
-    const std::string prefix = is_pattern ? common_prefix(wanted) : wanted;
-    job.pool.async_list_files({prefix, needs_time, is_json}, on_entry, std::move(handler));
+    job.pool.async_list_files({common_prefix({&wanted, 1}), needs_time, is_json}, on_entry,
+                              std::move(handler));
   });
   if (ec) return job.report_pool_failure("list");
   sort(files, settings.order.value_or(list_order::name));

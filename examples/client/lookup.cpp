@@ -31,27 +31,29 @@ void file_lookup::find_arguments() {
   }
   id_digits_ = server.digest == filexfer::sha256::name() ? filexfer::sha256::digest_type::hex_digits
                                                          : filexfer::md5::digest_type::hex_digits;
+  std::vector<std::string> names;
   for (const std::string& argument : settings_.arguments) {
     if (is_id(argument)) {
       if (settings_.dry_run) with_id_[*any_digest::from_hex(argument)];
       continue;
     }
+    names.push_back(argument);
     named_[argument];
     if (filexfer::has_glob_characters(argument)) matching_[argument];
   }
   if (named_.empty() && with_id_.empty()) return;
+  const std::string prefix = with_id_.empty() ? common_prefix(names) : std::string{};
   held_entries held;
-  failure_ =
-      list({.mtime = true, .exec = true}, [&](const listed_file& file, std::error_code& stop) {
-        const auto same_id = with_id_.find(file.id);
-        if (same_id != with_id_.end() && !same_id->second) same_id->second = file;
-        const auto named = named_.find(file.name);
-        if (named != named_.end()) named->second.push_back(file);
-        for (auto& [pattern, matching] : matching_) {
-          if (!filexfer::glob_match(pattern, file.name)) continue;
-          if (held.add(stop)) matching[file.name].push_back(file);
-        }
-      });
+  failure_ = list({prefix, true, true}, [&](const listed_file& file, std::error_code& stop) {
+    const auto same_id = with_id_.find(file.id);
+    if (same_id != with_id_.end() && !same_id->second) same_id->second = file;
+    const auto named = named_.find(file.name);
+    if (named != named_.end()) named->second.push_back(file);
+    for (auto& [pattern, matching] : matching_) {
+      if (!filexfer::glob_match(pattern, file.name)) continue;
+      if (held.add(stop)) matching[file.name].push_back(file);
+    }
+  });
 }
 
 bool file_lookup::has_pattern() const {

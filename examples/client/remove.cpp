@@ -1,6 +1,7 @@
 #include "client/job_context.hpp"
 
 #include <algorithm>
+#include <string>
 #include <vector>
 
 namespace programs {
@@ -34,17 +35,20 @@ failure check_found(const std::vector<listed_file>& files) {
 
 exit_code remove(job_context& job) {
   const interruption::interruptible scope;
+  const std::vector<std::string>& wanted = job.settings.arguments;
+  const bool may_be_id = std::any_of(wanted.begin(), wanted.end(), any_digest::from_hex);
+  const std::string prefix = may_be_id ? std::string{} : common_prefix(wanted);
   std::vector<listed_file> all;
   held_entries held;
   const auto on_entry = [&](const listed_file& file, std::error_code& ec) {
     if (held.add(ec)) all.push_back(file);
   };
   const auto [list_error, entries] = job.operations.run<std::uint64_t>(
-      [&](auto handler) { job.pool.async_list_files({}, on_entry, std::move(handler)); });
+      [&](auto handler) { job.pool.async_list_files({prefix}, on_entry, std::move(handler)); });
   if (list_error) return job.report_pool_failure("list");
   job_code code;
   std::size_t index = 0;
-  for (const std::string& argument : job.settings.arguments) {
+  for (const std::string& argument : wanted) {
     const auto files = find_files(all, argument);
     const failure unclear = check_found(files);
     if (unclear.code != done) code.note(index, job.out.report(argument, unclear));

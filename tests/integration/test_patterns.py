@@ -4,10 +4,12 @@
 FILEXFER_BIN is the folder of the programs. Exits with 77 where they are absent.
 """
 
+import json
 import os
 
 import programs
-from exit_codes import LOCAL_FILE, REFUSED, USAGE
+from exit_codes import DONE, LOCAL_FILE, REFUSED, USAGE
+from peer import md5
 from trees import Trees
 
 
@@ -81,6 +83,35 @@ class Patterns(Trees):
                 ("[p]", ["[p]", "p"]), ("\\[*", ["[p]"]), ("x*", [])):
             self.assertEqual(self.names(server, pattern), expected, pattern)
         self.assertEqual(len(self.client(server, "list", "--md5sum", "p*/?.*").splitlines()), 2)
+
+    def test_the_server_lists_only_what_the_arguments_may_mean(self):
+        server = self.serve("--allow-remove", "--log", "json", "--threads", "1")
+        for name in ("photos/a.jpg", "photos/b.jpg", "photo", "\u00e9;1", "\u00e8"):
+            self.client(server, "upload", self.write("file", b"as " + name.encode()),
+                        "--name", name)
+        os.mkdir(self.path("out"))
+        photo = md5(b"as photo")
+        commands = [
+            (1, "download", "photos/a.jpg"),
+            (2, "download", "photos/*.jpg"),
+            (2, "download", "photos/a.jpg", "photos/b.jpg"),
+            (3, "download", "photo*", "photos/[a]*"),
+            (1, "download", "\u00e9;1"),
+            (2, "download", "\u00e9*", "\u00e8"),  # with a first byte in common
+            (1, "download", photo, "photos/a.jpg"),
+            (5, "download", "--dry-run", photo, "photos/a.jpg"),
+            (0, "download", "n" * 2000),
+            (2, "list", "photos/"),
+            (1, "remove", "photos/b.jpg"),
+            (4, "remove", photo),
+        ]
+        for entries, command, *words in commands:
+            to = ("-o", "out") if command == "download" else ()
+            self.client(server, command, *words, *to, expect=DONE if entries else REFUSED)
+        server.stop()
+        events = [json.loads(line) for line in server.log().splitlines()]
+        listed = [event["entries"] for event in events if "entries" in event]
+        self.assertEqual(listed, [entries for entries, *_ in commands])
 
 
 if __name__ == "__main__":
