@@ -94,6 +94,10 @@ class ClosedStreams(Case):
                            or os.path.exists(self.path(socket)) and not refuses(address),
                            "the server to listen")
                 self.client(address, "upload", "hello.txt")
+                for stream in closed if os.path.isdir("/proc/self/fd") else ():
+                    # What it writes there must not go to a client, or into a file of the store.
+                    self.assertEqual(os.readlink("/proc/%d/fd/%d" % (process.pid, stream)),
+                                     "/dev/null")
                 process.send_signal(signal.SIGTERM)
                 self.finish(process, DONE)
                 self.assertEqual(self.read("%s/%s/hello.txt" % (store, HELLO_ID)), HELLO)
