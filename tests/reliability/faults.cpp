@@ -1,6 +1,6 @@
-// filexfer-faults: loaded into a program with LD_PRELOAD, it lets one call on a file fail.
+// filexfer-faults: loaded into a program with LD_PRELOAD, it lets one call on a file fail or hang.
 //
-// FILEXFER_FAULTS names a file that test_errors.py shares with the program: there it says which
+// FILEXFER_FAULTS names a file that faults.py shares with the program: there it says which
 // call is to fail, and how, while the program runs. Calls on sockets, pipes and the standard
 // streams are left alone. strace could let calls fail, too, but not make a real short write.
 
@@ -11,19 +11,19 @@
 #include <cstddef>
 #include <cstdlib>
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 namespace {
 
-// In the order of CALLS in test_errors.py.
+// In the order of CALLS in faults.py.
 enum call {
   call_write,
   call_pread,
@@ -39,15 +39,16 @@ enum call {
   call_futimens,
   call_stat,
   call_flock,
-  call_readdir,
+  call_getdents,
   call_lseek,
+  call_sendfile,
   call_epoll_wait,
   call_count
 };
 
 // Instead of an error number: half of the bytes are transferred; or nothing is done, or half of it,
-// and success is reported.
-enum { short_count = 0, lie = -1 };
+// and success is reported; or the call hangs until it is disarmed.
+enum { short_count = 0, lie = -1, stall = -2 };
 
 struct control {
   std::atomic<int> armed;  // calls are counted, and one fails, while it is not 0
@@ -85,7 +86,9 @@ bool strikes(call which) {
   const int count = ++shared->counts[which];
   if (shared->which != which || (shared->number != count && shared->number != 0)) return false;
   shared->struck = 1;
-  return true;
+  if (shared->error != stall) return true;
+  while (shared->armed != 0) ::usleep(1000);
+  return false;
 }
 
 bool strikes(call which, int fd) {
@@ -175,7 +178,7 @@ int renameat(int from_folder, const char* from, int to_folder, const char* to) {
   return strikes(call_rename) ? fail() : renameat_it(from_folder, from, to_folder, to);
 }
 
-// renameat2 is called so.
+// renameat2 and getdents64 are called so.
 long syscall(long number, ...) {
   std::va_list arguments;
   va_start(arguments, number);
@@ -183,6 +186,7 @@ long syscall(long number, ...) {
   for (long& value : values) value = va_arg(arguments, long);
   va_end(arguments);
   if (number == SYS_renameat2 && strikes(call_rename)) return fail();
+  if (number == SYS_getdents64 && strikes(call_getdents)) return fail();
   static const auto syscall_it = NEXT(syscall);
   return syscall_it(number, values[0], values[1], values[2], values[3], values[4], values[5]);
 }
@@ -227,11 +231,10 @@ int flock(int fd, int operation) {
   return strikes(call_flock, fd) ? fail() : flock_it(fd, operation);
 }
 
-struct dirent* readdir(DIR* folder) {
-  static const auto readdir_it = NEXT(readdir);
-  if (!strikes(call_readdir)) return readdir_it(folder);
-  fail();
-  return nullptr;
+ssize_t sendfile(int socket, int fd, off_t* offset, std::size_t size) {
+  static const auto sendfile_it = NEXT(sendfile);
+  if (!strikes(call_sendfile, fd)) return sendfile_it(socket, fd, offset, size);
+  return shared->error > 0 ? fail() : sendfile_it(socket, fd, offset, (size + 1) / 2);
 }
 
 // Reports no events: a loop that waits for some spins.

@@ -102,6 +102,10 @@ class Harness:
         """What is wrong after it; raises NotReached if the act did not get there."""
         raise NotImplementedError
 
+    def unreached(self) -> List[str]:
+        """What it should have broken in the scenarios, all of them, and has not."""
+        return []
+
     def self_tests(self) -> Iterator[SelfTest]:
         return iter(())
 
@@ -205,8 +209,14 @@ def report(harness: Harness, kind: Type[Scenario], tally: Tally, seconds: float)
 
 
 def run_self_tests(harness: Harness) -> int:
-    """Prints what was found of each defect; returns how many were not found."""
+    """Prints what was found of each defect; returns how many were not found.
+
+    To be called after all scenarios: what these have not reached counts as not found.
+    """
     missed = 0
+    for text in harness.unreached():
+        print("%-12s NOT REACHED: %s" % (harness.name, text), flush=True)
+        missed += 1
     for test in harness.self_tests():
         test.harness.wanted, test.harness.is_found = test.expected, False
         tally = test.harness.sweep(test.scenario, test.harness.sample)
@@ -259,7 +269,7 @@ def main(harness: Harness) -> None:
     faulthandler.dump_traceback_later(7200 if arguments.full else 590, exit=True)
     wrong = sum(len(tally.wrong) for _, tally in run_scenarios(
         harness, arguments.full, arguments.scenario, arguments.point))
-    if not arguments.no_self_tests and not arguments.point:
+    if not arguments.no_self_tests and not arguments.scenario and not arguments.point:
         wrong += run_self_tests(harness)
     faulthandler.cancel_dump_traceback_later()
     sys.exit(1 if wrong else 0)

@@ -18,10 +18,10 @@ from typing import Iterator, List, Optional, Tuple
 
 import integration_path  # noqa: F401
 import programs
+from faults import EVERY, LIBRARY, Faults
 from harness import Harness, SelfTest, main, soon
 from peer import EndOfStream
 from scenarios import Launch, Scenario, ServerRun
-from test_errors import EVERY, LIBRARY, Faults
 from tracing import Strace, why_not_strace
 from waiting import SANITIZED, wait_until
 

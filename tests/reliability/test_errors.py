@@ -13,60 +13,24 @@ the errors (faults.cpp), are missing.
 
 from __future__ import annotations
 
-import errno
-import mmap
 import os
-import struct
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, Sequence, Set
 
 import integration_path  # noqa: F401
 import programs
 from exit_codes import DONE
+from faults import LIBRARY, NONE, Faults
 from harness import Harness, NotReached, SelfTest, main, wrong_at_server
 from scenarios import Download, Launch, Run, Scenario, ServerRun, wait_until_held
 
-# In the order of the enumeration in faults.cpp; each with the errors that are tried.
+# The errors that are tried.
 SPACE = ("ENOSPC", "EDQUOT", "EIO")
-CALLS = {"write": (*SPACE, "EINTR", "short"), "pread": ("EIO", "EINTR", "short"),
-         "fsync": (*SPACE, "EINTR"), "open": (*SPACE, "EMFILE", "EINTR"),
-         "close": (*SPACE, "EINTR"), "mkdir": (*SPACE, "EINTR"), "link": (*SPACE, "EMLINK"),
-         "rename": SPACE, "unlink": ("EIO",), "ftruncate": (*SPACE, "EINTR"), "fchmod": ("EIO",),
-         "futimens": ("EIO",), "stat": ("EIO",), "flock": ("EINTR", "ENOLCK"),
-         "readdir": ("EIO",), "lseek": ("EIO",), "epoll_wait": ()}
-NAMES = list(CALLS)
-
-EVERY, NONE = 0, -1  # instead of a number
-
-LIBRARY = "libfilexfer-faults.so"
-
-
-class Faults:
-    """What the library in a process shares with this one."""
-
-    def __init__(self, folder: str):
-        self.path = os.path.join(folder, "faults")
-        size = 4 * (5 + len(CALLS))
-        with open(self.path, "wb+") as file:
-            file.truncate(size)
-            self.shared = mmap.mmap(file.fileno(), size)
-
-    def preload(self) -> None:
-        """In a new process, before its program is run."""
-        os.environ.update(LD_PRELOAD=programs.path_of(LIBRARY), FILEXFER_FAULTS=self.path)
-
-    def arm(self, call: str, number: int, error: str) -> None:
-        code = {"short": 0, "lie": -1}.get(error) or getattr(errno, error, 0)
-        struct.pack_into("4i", self.shared, 4, NAMES.index(call), number, code, 0)
-        struct.pack_into("i", self.shared, 0, 1)
-
-    def disarm(self) -> None:
-        struct.pack_into("i", self.shared, 0, 0)
-
-    def struck(self) -> bool:
-        return struct.unpack_from("i", self.shared, 16)[0] != 0
-
-    def counts(self) -> Sequence[int]:
-        return struct.unpack_from("%di" % len(CALLS), self.shared, 20)
+ERRORS = {"write": (*SPACE, "EINTR", "short"), "pread": ("EIO", "EINTR", "short"),
+          "fsync": (*SPACE, "EINTR"), "open": (*SPACE, "EMFILE", "EINTR"),
+          "close": (*SPACE, "EINTR"), "mkdir": (*SPACE, "EINTR"), "link": (*SPACE, "EMLINK"),
+          "rename": SPACE, "unlink": ("EIO",), "ftruncate": (*SPACE, "EINTR"), "fchmod": ("EIO",),
+          "futimens": ("EIO",), "stat": ("EIO",), "flock": ("EINTR", "ENOLCK"),
+          "getdents": ("EIO",), "lseek": ("EIO",)}
 
 
 class Errors(Harness):
@@ -76,6 +40,7 @@ class Errors(Harness):
     def __init__(self, lies: Sequence[str] = ()):
         super().__init__()
         self.lies = lies  # the points, for a self-test
+        self.seen: Set[str] = set()  # calls that a scenario has made
 
     def why_not(self) -> str:
         if os.environ.get("FILEXFER_SANITIZE"):
@@ -94,8 +59,12 @@ class Errors(Harness):
             faults.disarm()
         if not run.finished:
             raise AssertionError("%s does not succeed: %s" % (scenario.name, run.error))
-        return ["%s:%d:%s" % (call, n + 1, error) for call, count in zip(NAMES, faults.counts())
-                for n in range(count) for error in CALLS[call]]
+        self.seen.update(call for call in ERRORS if faults.count(call) > 0)
+        return ["%s:%d:%s" % (call, n + 1, error) for call, errors in ERRORS.items()
+                for n in range(faults.count(call)) for error in errors]
+
+    def unreached(self) -> List[str]:
+        return ["no scenario calls " + call for call in ERRORS if call not in self.seen]
 
     def try_point(self, scenario: Scenario, folder: str, point: str) -> List[str]:
         call, number, error = point.split(":")

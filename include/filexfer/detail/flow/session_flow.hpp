@@ -157,7 +157,9 @@ class session_flow : session_uploads<Store, Hasher> {
           ++event_.size;
         }
       }
+      if (failed || ended) cursor.reset();
     }};
+    work closing{[&](std::error_code&) { cursor.reset(); }};
     while (!ended) {
       co_await perform(listing);
       if (listing.error()) {
@@ -171,7 +173,10 @@ class session_flow : session_uploads<Store, Hasher> {
         out_ += '\n';
       }
       if (!ended) co_await flush(ec);
-      if (ec) co_return;
+      if (ec) {
+        co_await perform(closing);
+        co_return;
+      }
     }
   }
 

@@ -335,7 +335,8 @@ class session_replies {
       sent = co_await send_bytes(connection(), as_bytes(out_), reader, ignore, download.count,
                                  watch::no);
     }
-    download.file.reset();
+    work closing{[&](std::error_code&) { download.file.reset(); }};  // may free a removed file
+    co_await perform(closing);
     out_ = {};
     event.bytes = sent.bytes;
     event.cause = sent.local_error;

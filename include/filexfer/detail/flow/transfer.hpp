@@ -339,7 +339,9 @@ flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header,
   for (const std::uint64_t part : {range.bytes - last, last}) {
     if (result.error || t.local_error || part == 0) continue;
     if constexpr (guarded_source<Source>) {
-      if (t.bytes + part == range.bytes) source.check_unchanged(t.local_error);
+      work checking{[&](std::error_code& ec) { source.check_unchanged(ec); }};
+      if (t.bytes + part == range.bytes) co_await perform(checking);
+      t.local_error = checking.error();
       if (t.local_error) continue;
     }
     step.file = {range.descriptor, range.offset + t.bytes, part};
