@@ -118,6 +118,10 @@ class Harness:
         stride = len(points) / self.tries
         return [points[len(points) - 1 - int(i * stride)] for i in range(self.tries)][::-1]
 
+    def note(self, wrong: List[str]) -> None:
+        if self.wanted and any(re.search(self.wanted, text) for text in wrong):
+            self.is_found = True
+
     def try_points(self, scenario: Scenario, folder: str,
                    points: List[str]) -> Tuple[int, List[Wrong]]:
         """How many were reached, and what was wrong."""
@@ -128,8 +132,7 @@ class Harness:
             with tempfile.TemporaryDirectory(dir=folder) as own:
                 try:
                     wrong = self.try_point(scenario, own, point)
-                    if self.wanted and any(re.search(self.wanted, text) for text in wrong):
-                        self.is_found = True
+                    self.note(wrong)
                     return 1, [Wrong(point, text) for text in wrong]
                 except NotReached:
                     return 0, []

@@ -243,9 +243,12 @@ class CutWires(Harness):
                                     "inject=%s:retval=0" % ",".join(self.skipped)]))
             descriptors = run.server.descriptors()  # without connections
             for point in points:
+                if self.is_found:
+                    break
                 found = self.try_on(scenario, place, run, point, descriptors)
                 if found is not None:
                     reached += 1
+                    self.note(found)
                     wrong += [Wrong(point, text) for text in found]
                 self.restore(scenario, place)
         return reached, wrong
