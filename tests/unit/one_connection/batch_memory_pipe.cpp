@@ -1,6 +1,7 @@
 // Batches between a client and a session over a memory pipe, with faults and cancellation.
 
 #include "support/batch_fixture.hpp"
+#include "support/batch_pipe.hpp"
 #include "support/known_files.hpp"
 #include "support/manual_clock.hpp"
 #include "support/pipe_peer.hpp"
@@ -19,7 +20,6 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/error.hpp>
 #include <asio/io_context.hpp>
-#include <asio/thread_pool.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -35,69 +35,6 @@
 namespace batch_memory_pipe_tests {
 
 using namespace batch_tests;
-using filexfer::fault_plan;
-using filexfer::fault_stream;
-using filexfer::memory_pipe;
-using filexfer::memory_store;
-
-namespace {
-
-// A client and a session on a memory pipe, with faults on the client's side.
-struct pipe_session {
-  using faulty = fault_stream<memory_pipe>;
-
-  pipe_session(memory_store<>& store, std::size_t capacity, const fault_plan& plan = {})
-      : ends{filexfer::make_memory_pipe(context, capacity)},
-        session{std::move(ends.second), store},
-        client{faulty{std::move(ends.first), plan}, options()} {
-    session.async_run([this](std::error_code) { session_ended = true; });
-  }
-
-  static filexfer::client_options options() {
-    filexfer::client_options small;
-    small.chunk_size = small.small_file_size = 1000;
-    return small;
-  }
-
-  // Returns the names reported as stored.
-  texts upload(std::vector<upload_item>& files) {
-    texts stored;
-    client.async_upload_all(
-        files,
-        [&](const auto& request, std::error_code ec, const auto&) {
-          if (!ec) stored.push_back(request.name);
-        },
-        asio::bind_cancellation_slot(cancel.slot(), [this](std::error_code e) { ended = e; }));
-    run_until_idle(context);
-    return stored;
-  }
-
-  void end() {
-    std::error_code ignored;
-    client.next_layer().close(ignored);
-    run_until_idle(context);
-    CHECK(session_ended);
-  }
-
-  asio::io_context context;
-  std::pair<memory_pipe, memory_pipe> ends;
-  filexfer::session<memory_pipe, memory_store<>, md5, manual_timer> session;
-  filexfer::client<faulty, md5, manual_timer> client;
-  asio::cancellation_signal cancel;
-  std::optional<std::error_code> ended;
-  bool session_ended = false;
-};
-
-std::vector<upload_item> some_files() {
-  std::vector<upload_item> files;
-  for (const std::size_t size : {5U, 0U, 900U, 1000U, 1001U, 2500U, 3U, 40U}) {
-    files.push_back(file_of("f" + std::to_string(size), pattern(size)));
-  }
-  return files;
-}
-
-}  // namespace
-
 TEST_CASE("a batch uploads files of every size, also of more than max_nowait_size") {
   const std::vector<std::size_t> sizes{0, 1, 99'999, 100'000, 100'001, 300'000, 300'001, 7};
   asio::io_context context;
@@ -132,59 +69,6 @@ TEST_CASE("a batch uploads files of every size, also of more than max_nowait_siz
   CHECK(client.usable());
   client.next_layer().close();
   run_until_idle(context);
-}
-
-TEST_CASE("client and session never deadlock, whatever the capacity of the pipe") {
-  for (const std::size_t capacity : {1U, 2U, 7U, 64U, 1000U, 100'000U}) {
-    CAPTURE(capacity);
-    for (const bool offload_work : {true, false}) {
-      memory_store<> store;
-      asio::thread_pool pool{2};
-      pipe_session pair{store, capacity};
-      if (offload_work) pair.client.work_executor(pool.get_executor());
-      std::vector<upload_item> files = some_files();
-      const int more = capacity < 64 ? 100 : 1500;  // than are pipelined at once
-      for (int n = 0; n < more; ++n) files.push_back(file_of("g" + std::to_string(n), "x"));
-      std::vector<download_item> wanted;
-      std::vector<name_request> names;
-      std::size_t held = 0;
-      std::optional<std::error_code> ended;
-      const auto last = [&](std::error_code ec) { ended = ec; };
-      const auto fetch = [&](std::error_code ec) {
-        REQUIRE_FALSE(ec);
-        pair.client.async_download_all(
-            wanted,
-            [&](auto& file, std::error_code failed, const auto&) {
-              CHECK_FALSE(failed);
-              CHECK(file.sink.committed);
-            },
-            last);
-      };
-      const auto ask = [&](std::error_code ec) {
-        REQUIRE_FALSE(ec);
-        const auto count = [&](const auto&, std::error_code failed, bool is_held) {
-          held += !failed && is_held ? 1U : 0U;
-        };
-        pair.client.async_add_names(names, count, fetch);
-      };
-      pair.client.async_upload_all(
-          files,
-          [&](const auto& request, std::error_code ec, const auto& result) {
-            CHECK_FALSE(ec);
-            wanted.push_back({result.remote_digest, {}});
-            names.push_back({"again/" + request.name, result.bytes, result.remote_digest});
-          },
-          ask);
-      while (!ended) pair.context.run_one();
-      CHECK_FALSE(*ended);
-      CHECK(held == files.size());
-      CHECK(wanted.size() == files.size());
-      CHECK(all_whole(store));
-      CHECK(pair.client.usable());
-      pair.end();
-      pool.join();
-    }
-  }
 }
 
 TEST_CASE(
