@@ -5,6 +5,7 @@
 /// The concepts of streams. Asio's streams, and TLS streams over them, model them.
 
 #include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
 #include <asio/basic_stream_socket.hpp>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -26,7 +27,24 @@ struct any_io_handler {
   void operator()(std::error_code, std::size_t) const {}
 };
 
+/// Initiates nothing: what checks a concept need not compile the operations.
+struct no_operation {
+  template <class... Initiation>
+  static void initiate(Initiation&&...) noexcept {}
+};
+
 }  // namespace detail
+}  // namespace filexfer
+
+namespace asio {
+
+template <class... Values>
+class async_result<filexfer::detail::any_io_handler, void(Values...)>
+    : public filexfer::detail::no_operation {};
+
+}  // namespace asio
+
+namespace filexfer {
 
 /// A stream for the blocking operations: Asio's `SyncReadStream` and `SyncWriteStream`.
 ///
