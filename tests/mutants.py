@@ -35,7 +35,8 @@ FLOORS: Dict[str, Tuple[List[str], List[str]]] = {
               "printable.hpp"], ["wire/*.cpp"]),
     "flows": (["detail/flow/*.hpp"],
               ["flows/*.cpp", "one_connection/client.cpp", "one_connection/session.cpp",
-               "one_connection/removals.cpp"]),
+               "one_connection/removals.cpp", "one_connection/session_overlap.cpp",
+               "one_connection/batch_overlap.cpp"]),
     "stores": (["directory_store.hpp", "memory_store.hpp", "file.hpp", "publication.hpp",
                 "detail/store/*.hpp"], ["places/*.cpp"]),
 }

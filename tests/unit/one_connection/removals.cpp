@@ -10,7 +10,9 @@
 #include <filexfer/session.hpp>
 
 #include <asio/io_context.hpp>
+#include <asio/read.hpp>
 #include <asio/read_until.hpp>
+#include <asio/socket_base.hpp>
 #include <asio/system_executor.hpp>
 #include <asio/use_future.hpp>
 #include <asio/write.hpp>
@@ -300,6 +302,22 @@ TEST_CASE("a client removes a name, and is told if there was none") {
   CHECK_FALSE(client.remove(id_of("x"), "..", ec));
   CHECK(ec == errc::bad_name);
   CHECK(client.usable());
+}
+
+TEST_CASE("a client does not ask for the removal of a name that the server can't have") {
+  auto [near, far] = filexfer::make_memory_pipe(asio::system_executor{}, asio::system_executor{});
+  asio::write(far, asio::buffer(std::string_view{"version=1\ndigest=md5\nremove\n\n"}));
+  far.shutdown(asio::socket_base::shutdown_send);
+  filexfer::client<filexfer::memory_pipe&> client{near};
+  std::error_code ec;
+  const std::string longer_than_255 = std::string(200, 'a') + '/' + std::string(100, 'b');
+  CHECK_FALSE(client.remove(id_of("x"), longer_than_255, ec));
+  CHECK_FALSE(ec);
+  CHECK(client.usable());
+  near.close();
+  std::string asked;
+  asio::read(far, asio::dynamic_buffer(asked), ec);
+  CHECK(asked == "FEATURES\n");
 }
 
 TEST_CASE("a client removes a name over an asynchronous stream") {
