@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""promises.py [--only P7]: takes out what gives each promise, and checks that its test fails.
+"""promises.py [--only P7] [--check]: takes out what gives each promise; its test must fail then.
 
 A test that passes without the mechanism that it tests is worth nothing. Each row names a promise
 (README.md, "Promises", and what follows from them), its mechanism, a change that takes it out, and
 the test that must fail then, and passes before. The changes are made in a copy of the sources.
+
+With --check it only looks whether each change can be made.
 
 What needs a killed process, a disk or a wire is not here: the harnesses of reliability/ take their
 mechanisms out themselves (`self_tests`), by injection.
@@ -59,7 +61,7 @@ PROMISES = [
             UNIT + "flows/session_flow.cpp"),
     Promise("P7", "a connection without progress ends in time",
             "deadlines",
-            INCLUDE + "detail/driver/io_runner.hpp",
+            INCLUDE + "detail/driver/read_write_runner.hpp",
             "} else if (deadline_.passed()) {", "} else if (false) {",
             UNIT + "drivers/async_run_deadline.cpp"),
     Promise("P8", "running out of descriptors neither spins nor wedges",
@@ -93,11 +95,14 @@ PROMISES = [
             INCLUDE + "printable.hpp",
             "!detail::is_terminal_control(point.value)", "true", UNIT + "wire/printable.cpp"),
     Promise("P13", "sessions leave descriptors and memory as they were",
-            "what fails is dropped with its requests",
-            INCLUDE + "detail/flow/session_replies.hpp",
-            "      reject_and_report(pending_[answered_]);\n    }\n    forget_pending();",
-            "      reject_and_report(pending_[answered_]);\n    }",
-            UNIT + "flows/out_of_memory.cpp"),
+            "a flow's frame is destroyed with it",
+            INCLUDE + "detail/flow/flow.hpp",
+            "if (handle_) handle_.destroy();", "", UNIT + "flows/out_of_memory.cpp"),
+    Promise("P14", "a start removes nothing of another process that runs",
+            "a temporary file is locked while it is in use",
+            INCLUDE + "detail/posix/temporary.hpp",
+            "  if (!ec) try_lock(file.get(), ec);\n  if (!ec && names_file(", "  if (!ec && names_file(",
+            UNIT + "places/directory_store_leftovers.cpp"),
     Promise("P16", "what a transfer goes on from is its own",
             "a part has one link",
             INCLUDE + "detail/posix/regular_file.hpp",
@@ -121,6 +126,14 @@ def run(command: List[str], **options: object) -> bool:
         return False
 
 
+def changed(path: pathlib.Path, promise: Promise) -> str:
+    """The text of that file without what gives the promise."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(promise.old) != 1:
+        sys.exit("%s: no single place with %r" % (promise.file, promise.old))
+    return text.replace(promise.old, promise.new)
+
+
 class Sources:
     """A copy of the sources, to be changed."""
 
@@ -133,10 +146,7 @@ class Sources:
 
     def change(self, promise: Promise) -> None:
         path = self.root / promise.file
-        text = path.read_text(encoding="utf-8")
-        if text.count(promise.old) != 1:
-            sys.exit("%s: no single place with %r" % (promise.file, promise.old))
-        path.write_text(text.replace(promise.old, promise.new), encoding="utf-8")
+        path.write_text(changed(path, promise), encoding="utf-8")
 
     def passes(self, promise: Promise) -> bool:
         if promise.test.startswith(UNIT):
@@ -177,7 +187,12 @@ class Sources:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--only", help="only this promise, such as P7")
+    parser.add_argument("--check", action="store_true", help="look for the places to change only")
     options = parser.parse_args()
+    if options.check:
+        for promise in PROMISES:
+            changed(ROOT / promise.file, promise)
+        return 0
     blind = 0
     print("| promise | without | test | |")
     print("| --- | --- | --- | --- |")

@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -69,6 +70,23 @@ const std::string abc_down = id_prompt + abc.id + ";a;3\nabc";
 std::vector<download_item> both_files() { return {{id_of(hello), {}}, {id_of(abc), {}}}; }
 
 }  // namespace
+
+TEST_CASE("of files whose attributes were asked for, those are executable whose entry says so") {
+  batch_by_hand batch{
+      {C("FEATURES\n"), S("version=1\ndigest=md5\nexec\n\n"),
+       C("DOWNLOAD\n" + hello.id + ";exec\nDOWNLOAD\n" + abc.id + ";exec\n"),
+       S(id_prompt + hello.id + ";h;5;exec=1\nhello" + id_prompt + abc.id + ";a;3\nabc")}};
+  auto files = both_files();
+  std::vector<std::optional<bool>> executable;
+  const auto on_result = [&](const auto&, std::error_code ec, const auto& result) {
+    CHECK_FALSE(ec);
+    executable.push_back(result.file.executable);
+  };
+  CHECK_FALSE(batch.run([&](std::error_code& ec) {
+    return filexfer::detail::download_all<md5>(batch.state, files, on_result, ec);
+  }));
+  CHECK(executable == std::vector<std::optional<bool>>{true, false});
+}
 
 TEST_CASE("downloads are pipelined, and complete however the replies are split") {
   const std::string replies = hello_down + abc_down;
