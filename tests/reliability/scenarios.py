@@ -406,6 +406,16 @@ class SameAgain(Scenario):
         self.before = [self.main]
 
 
+class SameById(SameAgain):
+    """Nothing is sent."""
+
+    name = "same-by-id"
+
+    def act(self, talk: Talk) -> None:
+        with talk.connect() as client:
+            talk.upload(client, self.main, ";id=" + self.main.id)
+
+
 class AnotherTime(Scenario):
     name = "another-time"
     commits = False
@@ -798,7 +808,7 @@ class SharedDownload(FolderDownload):
         return wrong
 
 
-SCENARIOS = [NewUpload, ResumedUpload, TakenOverUpload, SecondName, NameById, SameAgain,
+SCENARIOS = [NewUpload, ResumedUpload, TakenOverUpload, SecondName, NameById, SameAgain, SameById,
              AnotherTime, AnotherTimeOfOne, ExecutableUpload, Removal, RemovalOfOneName,
              CollidingUpload, Batch, TwoAtOnce, FirstStart, CleanUp, SecondServer, Download,
              FolderDownload, ResumedDownload, SharedDownload]

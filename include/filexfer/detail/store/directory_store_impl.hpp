@@ -170,13 +170,13 @@ bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size
     ec = errc::bad_name;
     return false;
   }
-  auto reserved = space_.reserve({0, 1}, {0, detail::folders_of(name)}, ec);
-  const std::error_code no_room = ec;  // Nevertheless, the file may have the name.
   const auto root = detail::reopen_folder(folder_.root(), ec);
   if (ec) return false;
   detail::publishing<Hasher> publication{folder_, root.get(), id, detail::if_missing::leave, ec};
   if (ec) return false;
-  publication.forbid_new_names(no_room);
+  if (publication.keep_name(size, name, attributes, ec) || ec) return !ec;
+  auto reserved = space_.reserve({0, 1}, {0, detail::folders_of(name)}, ec);
+  publication.forbid_new_names(ec);  // but the file may have it, with other attributes
   const auto reserve_copy = [this](std::uint64_t bytes, std::error_code& failed) {
     return space_.reserve({bytes, 0}, {bytes, 1}, failed);
   };

@@ -88,17 +88,40 @@ class publishing {
     else if (ec) folder_.remove_made();
   }
 
-  /// Adds `name` to a stored file of `size` bytes, with the attributes that are given; false if
-  /// there is no such file. Bytes are not compared. A file that can't be linked is copied, if
-  /// `reserve(size, ec)` sets no error.
-  template <class Reserve>
-  bool add_name(std::uint64_t size, std::string_view name, const file_attributes& wanted,
-                Reserve reserve, std::error_code& ec) {
+  /// Whether a stored file of `size` bytes has `name` already, with the attributes that are given;
+  /// it is flushed then. Bytes are not compared. Otherwise `add_name` may follow.
+  bool keep_name(std::uint64_t size, std::string_view name, const file_attributes& wanted,
+                 std::error_code& ec) {
     ec.clear();
     if (!folder_) return false;
     size_ = size;
     executable_ = wanted.executable;
     if (wanted.modified) time_ = to_timespec(*wanted.modified);
+    const auto leaf = folder_.open_parents(name, ec);
+    if (ec || !is_kept(leaf, ec)) {
+      ec.clear();
+      return false;
+    }
+    if (store_.flushes_files()) {
+      const auto file = open_at(folder_.leaf_folder(), leaf.c_str(), file_flags, ec);
+      if (!ec) store_.flush(file.get(), ec);
+    }
+    if (!ec) {
+      published_ = true;
+      folder_.flush_up(ec);
+    }
+    finish(ec);
+    return !ec;
+  }
+
+  /// Adds `name` to a stored file of `size` bytes, with the attributes that are given; false if
+  /// there is no such file. Bytes are not compared. A file that can't be linked is copied, if
+  /// `reserve(size, ec)` sets no error. `keep_name` has returned false before.
+  template <class Reserve>
+  bool add_name(std::uint64_t size, std::string_view name, const file_attributes& wanted,
+                Reserve reserve, std::error_code& ec) {
+    ec.clear();
+    if (!folder_) return false;
     stored_ = find_by_size(size, ec);
     if (ec || !stored_) return false;
     store_.flush(stored_->file.get(), ec);
@@ -184,6 +207,13 @@ class publishing {
       if (!ec) time_ = modified(status);
     }
     return time_;
+  }
+
+  /// Whether the existing file `leaf` has the size and the attributes.
+  bool is_kept(const std::string& leaf, std::error_code& ec) {
+    const auto status = status_at(folder_.leaf_folder(), leaf.c_str(), ec);
+    return !ec && S_ISREG(status.st_mode) && static_cast<std::uint64_t>(status.st_size) == *size_ &&
+           has_attributes(status) && folder_.is_spelled(leaf, ec);
   }
 
   /// Whether an existing name with this status has the attributes to be set.
