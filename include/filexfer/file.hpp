@@ -310,7 +310,7 @@ class file_sink : private publication {
   std::uint64_t held_ = 0;
   on_existing policy_;
   flush_mode flushing_ = flush_mode::on;
-  mode_t mode_ = 0;  ///< What the umask leaves of 0777.
+  std::optional<mode_t> mode_;  ///< What the umask leaves of 0777, unless it has that of 0666.
   std::optional<file_time> modified_;
   bool executable_ = false;
   bool keeps_time_ = true;
@@ -360,8 +360,7 @@ inline file_sink::file_sink(shared_folder folder, std::string target, on_existin
 
 /// Creates nothing where the file system can't: a part of the tree may be on another one.
 inline void file_sink::create_nameless(std::error_code& ec) {
-  file_ = detail::create_nameless(folder_handle(), 0777, ec);
-  if (!ec) mode_ = detail::status_of(file_.get(), ec).st_mode & 0777;
+  file_ = detail::create_nameless(folder_handle(), 0666, ec);
 }
 
 inline void file_sink::create_temporary(std::error_code& ec) {
@@ -397,8 +396,10 @@ inline void file_sink::open_part(std::error_code& ec) {
 }
 
 inline publication* file_sink::begin_commit(std::error_code& ec) {
-  const mode_t mode = executable_ ? mode_ : mode_ & 0666;
-  if (!failure_ && ::fchmod(file_.get(), mode) != 0) failure_ = detail::last_error();
+  if (executable_ && !mode_ && !failure_)
+    mode_ = detail::effective_mode(folder_handle(), 0777, failure_);
+  const mode_t mode = mode_.value_or(0) & (executable_ ? 0777 : 0666);
+  if (mode_ && !failure_ && ::fchmod(file_.get(), mode) != 0) failure_ = detail::last_error();
   if (!failure_ && modified_) {
     keeps_time_ = detail::set_and_check_modified(file_.get(), *modified_, failure_);
   }
