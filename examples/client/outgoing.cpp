@@ -14,7 +14,8 @@ void outgoing_file::prepare(std::error_code& ec) {
 filexfer::file_source outgoing_file::open(std::error_code& ec) {
   filexfer::file_source source = open_(ec);
   struct stat status {};
-  const bool is_new = !ec && uploads_ != nullptr && token_.empty();
+  const bool is_new =
+      !ec && uploads_ != nullptr && token_.empty() && unfinished_uploads::is_resumed(source.size());
   if (is_new && ::fstat(source.native_handle(), &status) == 0)
     token_ = uploads_->begin(status, name_);
   return source;

@@ -27,9 +27,6 @@ constexpr std::size_t secret_size = 32;
 constexpr const char* secret_name = "secret";
 constexpr const char* locks_name = "locks";
 
-/// Smaller files are sent again.
-constexpr off_t min_size = 1024 * 1024;
-
 /// Servers keep the bytes of an upload for a day, unless told otherwise.
 constexpr std::time_t max_age = std::time_t{48} * 3600;
 
@@ -174,7 +171,8 @@ std::string unfinished_uploads::token_of(const struct stat& file, const std::str
 }
 
 bool unfinished_uploads::was_interrupted(const struct stat& file, const std::string& name) const {
-  return has_earlier() && file.st_size >= min_size && earlier_.count(token_of(file, name)) > 0;
+  return has_earlier() && is_resumed(static_cast<std::uint64_t>(file.st_size)) &&
+         earlier_.count(token_of(file, name)) > 0;
 }
 
 /// Locks or unlocks a byte that stands for the token. The server takes an upload from a connection
@@ -190,7 +188,6 @@ bool unfinished_uploads::lock(const std::string& token, short type) {
 }
 
 std::string unfinished_uploads::begin(const struct stat& file, const std::string& name) {
-  if (file.st_size < min_size) return {};
   const std::lock_guard guard{mutex_};
   if (!prepare(true)) return {};
   std::string token = token_of(file, name);

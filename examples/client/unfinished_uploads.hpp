@@ -7,6 +7,7 @@
 #include <filexfer/detail/posix/descriptor.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <mutex>
 #include <set>
@@ -37,7 +38,10 @@ class unfinished_uploads {
   /// Whether an earlier run has left the upload of this file under this name.
   bool was_interrupted(const struct stat& file, const std::string& name) const;
 
-  /// Notes that an upload begins, and returns its token; none if it is too small to be resumed,
+  /// Whether the upload of a file of `size` bytes is resumed; a smaller one is sent again.
+  static constexpr bool is_resumed(std::uint64_t size) noexcept { return size >= 1024 * 1024; }
+
+  /// Notes that the upload of a file begins that is large enough, and returns its token; none if
   /// another process is uploading it, or the folder can't be used.
   std::string begin(const struct stat& file, const std::string& name);
 
