@@ -88,10 +88,9 @@ exit_code list(job_context& job) {
     job.out.print(settings.md5sum ? md5sum_line(file) : format_entry(file) + '\n');
   };
   const std::string& wanted = settings.prefix;
-  const bool is_pattern = filexfer::has_glob_characters(wanted);
   std::vector<listed_file> files;
   const auto on_entry = [&](listed_file file) {
-    if (is_pattern && !is_wanted(file, wanted)) return;
+    if (!is_wanted(file, wanted)) return;
     if (is_table || settings.order) files.push_back(std::move(file));
     else print(std::move(file));
   };
