@@ -47,6 +47,7 @@ TEST_CASE("a batch uploads files of every size, also of more than max_nowait_siz
   options.max_nowait_size = 300'000;
   filexfer::client<memory_pipe> client{std::move(ends.first), options};
   std::vector<upload_item> files;
+  files.reserve(sizes.size());
   for (const std::size_t size : sizes) {
     files.push_back(file_of("file of " + std::to_string(size), pattern(size)));
   }

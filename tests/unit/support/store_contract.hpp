@@ -147,6 +147,13 @@ struct store_contract {
     if (!upload) return;
     upload->write(as_bytes("abc"), ec);
     EXPECT(ec == errc::bad_size);
+    upload = store.create(details_type{"long in two parts", 4, {}}, ec);
+    EXPECT(upload);
+    if (!upload) return;
+    upload->write(as_bytes("abc"), ec);
+    EXPECT(!ec);
+    upload->write(as_bytes("de"), ec);
+    EXPECT(ec == errc::bad_size);
     upload.reset();
     EXPECT(entries(store).empty());
   }
