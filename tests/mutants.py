@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,8 @@ COMPILER = ["clang++", "-std=c++20", "-O0", "-g0", "-w", "-DASIO_STANDALONE",
             "-DASIO_HAS_STD_ALIGNED_ALLOC=1", '-DFILEXFER_SANITIZE=""',
             '-DFILEXFER_BUILD_TYPE="Debug"']
 TIMEOUT = 300  # of a test run, in seconds
+# What a test has mounted is gone with it, also if it was killed.
+NAMESPACE = ["unshare", "--mount"] if os.geteuid() == 0 and shutil.which("unshare") else []
 
 # A floor's headers, and its tests.
 FLOORS: Dict[str, Tuple[List[str], List[str]]] = {
@@ -136,7 +140,7 @@ class Tests:
             if built.returncode:
                 return "does not compile"
             try:
-                ran = subprocess.run([program, "--abort-after=1"], cwd=folder, timeout=TIMEOUT,
+                ran = subprocess.run([*NAMESPACE, program, "--abort-after=1"], cwd=folder, timeout=TIMEOUT,
                                      env={"TMPDIR": name, "PATH": "/usr/bin:/bin"},
                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL)
