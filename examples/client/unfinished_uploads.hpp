@@ -41,8 +41,8 @@ class unfinished_uploads {
   /// Whether the upload of a file of `size` bytes is resumed; a smaller one is sent again.
   static constexpr bool is_resumed(std::uint64_t size) noexcept { return size >= 1024 * 1024; }
 
-  /// Notes that the upload of a file begins that is large enough, and returns its token; none if
-  /// another process is uploading it, or the folder can't be used.
+  /// Notes that an upload begins that `is_resumed`, and returns its token; none if another process
+  /// is uploading the file, or the folder can't be used.
   std::string begin(const struct stat& file, const std::string& name);
 
   /// Notes that an upload has ended, and need not be resumed.

@@ -44,7 +44,9 @@ namespace asio {
 
 template <class... Values>
 class async_result<filexfer::detail::any_connect_handler, void(Values...)>
-    : public filexfer::detail::no_operation {};
+    : public filexfer::detail::no_operation<filexfer::detail::any_connect_handler> {
+  using filexfer::detail::no_operation<filexfer::detail::any_connect_handler>::no_operation;
+};
 
 }  // namespace asio
 

@@ -292,6 +292,7 @@ class file_sink : private publication {
   void create_nameless(std::error_code& ec);
   void create_temporary(std::error_code& ec);
   void open_part(std::error_code& ec);
+  mode_t executable_mode() noexcept;
   int publish_without_replacing() noexcept;
 
   void remove_temporary() noexcept {
@@ -310,7 +311,7 @@ class file_sink : private publication {
   std::uint64_t held_ = 0;
   on_existing policy_;
   flush_mode flushing_ = flush_mode::on;
-  std::optional<mode_t> mode_;  ///< What the umask leaves of 0777, unless it has that of 0666.
+  std::optional<mode_t> mode_;  ///< What the umask leaves of 0777; none if made with 0666.
   std::optional<file_time> modified_;
   bool executable_ = false;
   bool keeps_time_ = true;
@@ -396,8 +397,7 @@ inline void file_sink::open_part(std::error_code& ec) {
 }
 
 inline publication* file_sink::begin_commit(std::error_code& ec) {
-  if (executable_ && !mode_ && !failure_)
-    mode_ = detail::effective_mode(folder_handle(), 0777, failure_);
+  if (executable_ && !mode_ && !failure_) mode_ = executable_mode();
   const mode_t mode = mode_.value_or(0) & (executable_ ? 0777 : 0666);
   if (mode_ && !failure_ && ::fchmod(file_.get(), mode) != 0) failure_ = detail::last_error();
   if (!failure_ && modified_) {
@@ -405,6 +405,17 @@ inline publication* file_sink::begin_commit(std::error_code& ec) {
   }
   ec = failure_;
   return ec ? nullptr : this;
+}
+
+/// What the umask leaves of 0777; where that can't be found out, as who may read may execute.
+inline mode_t file_sink::executable_mode() noexcept {
+  std::error_code ec;
+  mode_t mode = detail::effective_mode(folder_handle(), 0777, ec);
+  if (ec) {
+    mode = detail::status_of(file_.get(), failure_).st_mode & 0666;
+    mode |= (mode & 0444) >> 2;
+  }
+  return mode;
 }
 
 inline void file_sink::publish(std::error_code& ec) {

@@ -27,8 +27,17 @@ struct any_io_handler {
   void operator()(std::error_code, std::size_t) const {}
 };
 
-/// Initiates nothing: what checks a concept need not compile the operations.
+/// Base of the archetypes' `async_result`. Initiates nothing: what checks a concept need not
+/// compile the operations.
+template <class Handler>
 struct no_operation {
+  using completion_handler_type = Handler;
+  using return_type = void;
+
+  no_operation() noexcept = default;
+  explicit no_operation(Handler&) noexcept {}
+  void get() noexcept {}
+
   template <class... Initiation>
   static void initiate(Initiation&&...) noexcept {}
 };
@@ -40,7 +49,9 @@ namespace asio {
 
 template <class... Values>
 class async_result<filexfer::detail::any_io_handler, void(Values...)>
-    : public filexfer::detail::no_operation {};
+    : public filexfer::detail::no_operation<filexfer::detail::any_io_handler> {
+  using filexfer::detail::no_operation<filexfer::detail::any_io_handler>::no_operation;
+};
 
 }  // namespace asio
 

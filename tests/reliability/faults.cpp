@@ -51,7 +51,7 @@ enum call {
 enum { short_count = 0, lie = -1, stall = -2 };
 
 struct control {
-  std::atomic<int> armed;  // calls are counted, and one fails, while it is not 0
+  std::atomic<int> armed;  // calls are counted, and one fails, while it is not 0; each time another
   std::atomic<int> which;
   std::atomic<int> number;  // from 1; 0 for every one, -1 for none
   std::atomic<int> error;
@@ -87,7 +87,7 @@ bool strikes(call which) {
   if (shared->which != which || (shared->number != count && shared->number != 0)) return false;
   shared->struck = 1;
   if (shared->error != stall) return true;
-  while (shared->armed != 0) ::usleep(1000);
+  for (const int armed = shared->armed; armed != 0 && shared->armed == armed;) ::usleep(1000);
   return false;
 }
 

@@ -28,6 +28,7 @@ class Faults:
         with open(self.path, "wb+") as file:
             file.truncate(size)
             self.shared = mmap.mmap(file.fileno(), size)
+        self.times = 0  # armed
 
     def preload(self) -> None:
         """In a new process, before its program is run."""
@@ -39,7 +40,8 @@ class Faults:
         self.disarm()
         struct.pack_into("%di" % (4 + len(CALLS)), self.shared, 4, CALLS.index(call), number, code,
                          0, *[0] * len(CALLS))
-        struct.pack_into("i", self.shared, 0, 1)
+        self.times += 1
+        struct.pack_into("i", self.shared, 0, self.times)
 
     def disarm(self) -> None:
         struct.pack_into("i", self.shared, 0, 0)

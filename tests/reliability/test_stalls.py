@@ -32,9 +32,9 @@ class Stalls(Case):
         self.write("large", make_data(300_000))
         self.write("other", OTHER)
         self.faults = Faults(self.folder)
-        self.addCleanup(self.faults.disarm)
         self.server = self.serve("--threads", "1", "--allow-remove", store="store",
                                  prepare=self.faults.preload)
+        self.addCleanup(self.faults.disarm)  # before the server is stopped
         self.numbers = itertools.count()
 
     def finish(self, process):

@@ -35,6 +35,7 @@
 namespace batch_memory_pipe_tests {
 
 using namespace batch_tests;
+
 TEST_CASE("a batch uploads files of every size, also of more than max_nowait_size") {
   const std::vector<std::size_t> sizes{0, 1, 99'999, 100'000, 100'001, 300'000, 300'001, 7};
   asio::io_context context;

@@ -10,6 +10,7 @@
 #include <filexfer/transfer_pool.hpp>
 
 #include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
@@ -27,6 +28,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -40,6 +42,44 @@ using asio::ip::tcp;
 // the two do not match.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 #endif
+
+namespace {
+
+// A stream and its connector that initiate operations as was usual before `async_initiate`.
+struct earlier_stream {
+  using executor_type = asio::any_io_executor;
+  executor_type get_executor() { return {}; }
+
+  template <class Token>
+  using result_of =
+      typename asio::async_result<std::decay_t<Token>, void(std::error_code, std::size_t)>;
+
+  template <class Buffers, class Token>
+  typename result_of<Token>::return_type async_read_some(const Buffers&, Token&& token) {
+    asio::async_completion<Token, void(std::error_code, std::size_t)> initiated{token};
+    return initiated.result.get();
+  }
+  template <class Buffers, class Token>
+  auto async_write_some(const Buffers&, Token&& token) {
+    asio::async_completion<Token, void(std::error_code, std::size_t)> initiated{token};
+    return initiated.result.get();
+  }
+};
+static_assert(filexfer::async_stream<earlier_stream>);
+
+struct earlier_connector {
+  using stream_type = earlier_stream;
+  asio::any_io_executor get_executor() { return {}; }
+
+  template <class Token>
+  auto async_connect(Token&& token) {
+    asio::async_completion<Token, void(std::error_code, stream_type)> initiated{token};
+    return initiated.result.get();
+  }
+};
+static_assert(filexfer::connector<earlier_connector>);
+
+}  // namespace
 
 TEST_CASE(
     "client, session, server and pool have the executor of the objects they are constructed from") {

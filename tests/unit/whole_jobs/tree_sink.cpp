@@ -1,4 +1,5 @@
 #include "support/scratch_folder.hpp"
+#include "support/spare_descriptors.hpp"
 #include "support/store_helpers.hpp"
 
 #include <filexfer/md5.hpp>
@@ -120,6 +121,27 @@ TEST_CASE("a file that is not committed leaves nothing, and no folder created fo
     CHECK(ec == errc::bad_name);
   }
   CHECK(entries_below(folder.path()) == 1);
+}
+
+TEST_CASE("an executable file is completed though no descriptor is left to try out its mode") {
+  const scratch_folder folder;
+  if (!filexfer::tree_root{folder.path()}.supports_nameless_files()) return;
+  tree_sink sink{folder.path()};
+  std::error_code ec;
+  sink.open("a", ec);
+  sink.write(as_bytes("bytes"), ec);
+  sink.executable(true);
+  REQUIRE_FALSE(ec);
+  {
+    const test::spare_descriptors one{1};
+    const int last = ::dup(0);
+    sink.commit(ec);
+    ::close(last);
+  }
+  CHECK_FALSE(ec);
+  CHECK(contents(folder / "a") == "bytes");
+  const auto mode = fs::status(folder / "a").permissions();
+  CHECK((mode & fs::perms::owner_all) == fs::perms::owner_all);
 }
 
 TEST_CASE("a file has no name until it is complete, unless it has a part or may replace another") {

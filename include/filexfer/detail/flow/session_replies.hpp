@@ -335,13 +335,13 @@ class session_replies {
       sent = co_await send_bytes(connection(), as_bytes(out_), reader, ignore, download.count,
                                  watch::no);
     }
-    work closing{[&](std::error_code&) { download.file.reset(); }};  // may free a removed file
-    co_await perform(closing);
     out_ = {};
     event.bytes = sent.bytes;
     event.cause = sent.local_error;
     ec = sent.local_error ? sent.local_error : sent.stream_error;
     if (ec) co_await close(connection());
+    work closing{[&](std::error_code&) { download.file.reset(); }};  // may free a removed file
+    co_await perform(closing);
   }
 
   flow<void> write_replies(std::error_code& ec) {

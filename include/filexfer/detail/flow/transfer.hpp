@@ -339,10 +339,12 @@ flow<transfer> send_file_bytes(connection& c, std::span<const std::byte> header,
   for (const std::uint64_t part : {range.bytes - last, last}) {
     if (result.error || t.local_error || part == 0) continue;
     if constexpr (guarded_source<Source>) {
-      work checking{[&](std::error_code& ec) { source.check_unchanged(ec); }};
-      if (t.bytes + part == range.bytes) co_await perform(checking);
-      t.local_error = checking.error();
-      if (t.local_error) continue;
+      if (t.bytes + part == range.bytes) {
+        work checking{[&](std::error_code& ec) { source.check_unchanged(ec); }};
+        co_await perform(checking);
+        t.local_error = checking.error();
+        if (t.local_error) continue;
+      }
     }
     step.file = {range.descriptor, range.offset + t.bytes, part};
     result = co_await step;

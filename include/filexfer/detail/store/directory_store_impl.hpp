@@ -176,7 +176,7 @@ bool directory_store<Hasher>::add_name(const digest_type& id, std::uint64_t size
   if (ec) return false;
   if (publication.keep_name(size, name, attributes, ec) || ec) return !ec;
   auto reserved = space_.reserve({0, 1}, {0, detail::folders_of(name)}, ec);
-  publication.forbid_new_names(ec);  // but the file may have it, with other attributes
+  publication.forbid_new_names(ec);  // but the file may have this one, with other attributes
   const auto reserve_copy = [this](std::uint64_t bytes, std::error_code& failed) {
     return space_.reserve({bytes, 0}, {bytes, 1}, failed);
   };
