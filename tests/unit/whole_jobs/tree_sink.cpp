@@ -244,6 +244,7 @@ TEST_CASE("sinks on several threads don't remove each other's folders") {
     }
   };
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int number = 0; number < 4; ++number) threads.emplace_back(open_and_discard, number);
   threads.clear();
   CHECK(failures == 0);
