@@ -141,7 +141,8 @@ class Tests:
             if built.returncode:
                 return "does not compile"
             try:
-                ran = subprocess.run([*NAMESPACE, program, "--abort-after=1"], cwd=folder, timeout=TIMEOUT,
+                ran = subprocess.run([*NAMESPACE, program, "--abort-after=1"], cwd=folder,
+                                     timeout=TIMEOUT,
                                      env={"TMPDIR": name, "PATH": "/usr/bin:/bin"},
                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL)

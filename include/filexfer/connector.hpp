@@ -30,29 +30,15 @@
 #include <utility>
 #include <vector>
 
-namespace filexfer::detail {
-
-/// Archetype of a connect handler, to check the concept with.
-struct any_connect_handler {
-  template <class Stream>
-  void operator()(std::error_code, Stream&&) const {}
-};
-
-}  // namespace filexfer::detail
-
-namespace asio {
-
-template <class... Values>
-class async_result<filexfer::detail::any_connect_handler, void(Values...)>
-    : public filexfer::detail::no_operation<filexfer::detail::any_connect_handler> {
-  using filexfer::detail::no_operation<filexfer::detail::any_connect_handler>::no_operation;
-};
-
-}  // namespace asio
-
 namespace filexfer {
 
 namespace detail {
+
+/// Archetype of a connect handler, to check the concept with.
+struct any_connect_handler : handler_archetype {
+  template <class Stream>
+  void operator()(std::error_code, Stream&&) const {}
+};
 
 inline std::optional<std::uint16_t> parse_port(std::string_view text) noexcept {
   std::uint16_t port = 0;

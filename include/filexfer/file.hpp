@@ -398,8 +398,8 @@ inline void file_sink::open_part(std::error_code& ec) {
 
 inline publication* file_sink::begin_commit(std::error_code& ec) {
   if (executable_ && !mode_ && !failure_) mode_ = executable_mode();
-  const mode_t mode = mode_.value_or(0) & (executable_ ? 0777 : 0666);
-  if (mode_ && !failure_ && ::fchmod(file_.get(), mode) != 0) failure_ = detail::last_error();
+  if (mode_ && !failure_ && ::fchmod(file_.get(), executable_ ? *mode_ : *mode_ & 0666) != 0)
+    failure_ = detail::last_error();
   if (!failure_ && modified_) {
     keeps_time_ = detail::set_and_check_modified(file_.get(), *modified_, failure_);
   }

@@ -21,25 +21,14 @@
 namespace filexfer {
 namespace detail {
 
+/// Base of the handlers that concepts are checked with. They initiate no operation, so that none is
+/// compiled for them.
+struct handler_archetype {};
+
 /// Archetype of a completion handler, to check the concepts with. Its call operator is defined,
 /// though never called: a stream that erases the handler's type instantiates it.
-struct any_io_handler {
+struct any_io_handler : handler_archetype {
   void operator()(std::error_code, std::size_t) const {}
-};
-
-/// Base of the archetypes' `async_result`. Initiates nothing: what checks a concept need not
-/// compile the operations.
-template <class Handler>
-struct no_operation {
-  using completion_handler_type = Handler;
-  using return_type = void;
-
-  no_operation() noexcept = default;
-  explicit no_operation(Handler&) noexcept {}
-  void get() noexcept {}
-
-  template <class... Initiation>
-  static void initiate(Initiation&&...) noexcept {}
 };
 
 }  // namespace detail
@@ -47,10 +36,18 @@ struct no_operation {
 
 namespace asio {
 
-template <class... Values>
-class async_result<filexfer::detail::any_io_handler, void(Values...)>
-    : public filexfer::detail::no_operation<filexfer::detail::any_io_handler> {
-  using filexfer::detail::no_operation<filexfer::detail::any_io_handler>::no_operation;
+template <class Handler, class... Values>
+  requires std::derived_from<Handler, filexfer::detail::handler_archetype>
+class async_result<Handler, void(Values...)> {
+ public:
+  using completion_handler_type = Handler;
+  using return_type = void;
+
+  explicit async_result(Handler&) noexcept {}
+  void get() noexcept {}
+
+  template <class... Initiation>
+  static void initiate(Initiation&&...) noexcept {}
 };
 
 }  // namespace asio

@@ -119,6 +119,7 @@ class Harness:
         return [points[len(points) - 1 - int(i * stride)] for i in range(self.tries)][::-1]
 
     def note(self, wrong: List[str]) -> None:
+        """Looks whether what is wanted is among it."""
         if self.wanted and any(re.search(self.wanted, text) for text in wrong):
             self.is_found = True
 

@@ -410,10 +410,7 @@ class SameById(SameAgain):
     """Nothing is sent."""
 
     name = "same-by-id"
-
-    def act(self, talk: Talk) -> None:
-        with talk.connect() as client:
-            talk.upload(client, self.main, ";id=" + self.main.id)
+    act = NameById.act
 
 
 class AnotherTime(Scenario):
