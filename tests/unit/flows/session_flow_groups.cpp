@@ -70,6 +70,7 @@ struct uploads_ahead {
     filexfer::detail::session_flow<grouping_store, filexfer::md5> flow{state, store};
     driver.run([&](std::error_code& e) { return flow.serve(e); }, ec);
     sent = driver.peer.received();
+    works = driver.works;
     return ec;
   }
 
@@ -78,6 +79,7 @@ struct uploads_ahead {
   std::vector<std::string> bytes;
   std::string commands;
   std::string sent;
+  std::size_t works = 0;
   std::vector<filexfer::session_event> events;
 };
 
@@ -148,6 +150,39 @@ TEST_CASE("a download among uploads finds those before it") {
         s.sent.npos);
   CHECK(s.sent.ends_with(id_of("x").to_string() + "\n"));
   CHECK(s.store.groups == std::vector<std::size_t>{4, 1});
+}
+
+TEST_CASE("queries among uploads and downloads find the files before them") {
+  uploads_ahead s{2};
+  const auto last = s.bytes[1];
+  const std::string id = id_of(last).to_string();
+  const auto query = [&](const std::string& name, const std::string& wanted) {
+    return "UPLOAD\n" + name + ";" + std::to_string(last.size()) + ";id=" + wanted + ";have\n";
+  };
+  s.commands += query("again", id) + query("lacks", abc.id) + "DOWNLOAD\n" + id + "\n" +
+                "UPLOAD\nx;3;nowait\nabc" + query("y", id);
+  CHECK_FALSE(s.run());
+  const std::string entry = id + ";1;" + std::to_string(last.size()) + "\n" + last;
+  CHECK(s.sent == s.reply(0) + s.reply(1) + details_prompt + id + "\n" + details_prompt +
+                      refusal(errc::not_found) + id_prompt + entry + details_prompt + ready_words +
+                      abc.id + "\n" + details_prompt + id + "\n");
+  CHECK(entries_of(s.store).size() == 5);
+  REQUIRE(s.events.size() == 7);
+  CHECK(s.events[2].id == id);
+  CHECK(s.events[2].name == "again");
+  CHECK(s.events[3].error == errc::not_found);
+  CHECK(s.events[3].id.empty());
+}
+
+TEST_CASE("queries that have arrived are carried out together") {
+  uploads_ahead s{1};
+  for (int n = 0; n < 100; ++n) {
+    s.commands +=
+        "UPLOAD\n" + std::to_string(n) + ";6;id=" + id_of(s.bytes[0]).to_string() + ";have\n";
+  }
+  CHECK_FALSE(s.run());
+  CHECK(s.events.size() == 101);
+  CHECK(s.works < 10);
 }
 
 TEST_CASE("with few descriptors left uploads are committed in smaller groups") {

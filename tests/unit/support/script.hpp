@@ -177,6 +177,7 @@ class hand_driver {
     bool interruptible;
   };
   std::vector<step> steps;  // actions with I/O
+  std::size_t works = 0;    // pieces of work that were run
   bool stalled = false;     // deadlock: the flow reads, and the peer waits for bytes
   bool sending_ended = false;
   bool closed = false;
@@ -209,7 +210,9 @@ class hand_driver {
     }
     if (steps.size() >= dropped_at) throw flow_dropped{};
     for (auto* const work : wanted.starts) {
-      if (work != nullptr) work->run();
+      if (work == nullptr) continue;
+      work->run();
+      ++works;
     }
     if (wanted.io == io_kind::none) return;
     if (wanted.or_work) {  // the work is always done first

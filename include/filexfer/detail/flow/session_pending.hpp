@@ -34,7 +34,8 @@ inline constexpr std::size_t max_pending_requests = 64;
 inline constexpr std::size_t max_pending_bytes = std::size_t{256} * 1024;
 /// Bytes of replies, including small files, that are buffered before they are written.
 inline constexpr std::size_t reply_buffer_size = std::size_t{64} * 1024;
-/// For how long one piece of work carries out downloads, before another connection's gets its turn.
+/// For how long one piece of work carries out downloads and queries, before another connection's
+/// gets its turn.
 inline constexpr std::chrono::milliseconds pending_slice{10};
 
 /// Whether a store's call failed because somebody else holds a lock: it changed nothing, and is to
@@ -129,14 +130,33 @@ struct pending_download {
   }
 };
 
+/// An upload with `have`, which has no bytes: a query whether the store holds a file.
+template <class Digest>
+struct pending_query {
+  upload_details<Digest> details;
+
+  /// Adds the name to a file that is held, and returns the reply.
+  template <class Store>
+  std::string carry_out(Store& store, session_event& event, std::error_code& ec) const {
+    const Digest& id = *details.id;
+    const bool held =
+        store.add_name(id, details.size, details.name, {details.modified, details.executable}, ec);
+    if (!ec && !held) ec = errc::not_found;
+    if (ec) return {};
+    event.id = id.to_string();
+    return event.id + '\n';
+  }
+};
+
 /// A request that was received completely and is not answered yet.
 template <class Store, class Digest>
 struct pending_request {
   using pending_upload = detail::pending_upload<Store, Digest>;
   using pending_download = detail::pending_download<Store, Digest>;
+  using pending_query = detail::pending_query<Digest>;
 
   session_event event;
-  std::variant<pending_upload, pending_download> request;
+  std::variant<pending_upload, pending_download, pending_query> request;
   std::error_code failed{};
   bool done = false;            ///< It was carried out, or has failed.
   std::string reply{};          ///< Unless it failed.
@@ -160,9 +180,16 @@ struct pending_request {
     }
   }
 
-  void carry_out_download(Store& store) noexcept {
+  /// Carries out a download or a query.
+  void carry_out(Store& store) noexcept {
     failed.clear();
-    attempt([&](std::error_code& ec) { reply = download()->carry_out(store, event, ec); });
+    attempt([&](std::error_code& ec) {
+      if (auto* const query = std::get_if<pending_query>(&request)) {
+        reply = query->carry_out(store, event, ec);
+      } else {
+        reply = download()->carry_out(store, event, ec);
+      }
+    });
     done = !must_repeat(failed);
   }
 
@@ -247,8 +274,8 @@ void carry_out_uploads(Store& store, std::span<pending_request<Store, Digest>> r
   } while (most > 0 && !first.done && first.failed == std::errc::too_many_files_open);
 }
 
-/// Carries out the first of `requests`: uploads that follow each other, or downloads, until their
-/// replies are large enough. Returns how many are done.
+/// Carries out the first of `requests`: uploads that follow each other, or downloads and queries,
+/// until their replies are large enough. Returns how many are done.
 template <class Store, class Digest>
 std::size_t carry_out_first(Store& store, std::span<pending_request<Store, Digest>> requests) {
   std::size_t done = 0;
@@ -259,9 +286,9 @@ std::size_t carry_out_first(Store& store, std::span<pending_request<Store, Diges
   }
   const auto end = std::chrono::steady_clock::now() + pending_slice;
   std::size_t reply_bytes = 0;
-  while (done < requests.size() && requests[done].download() && reply_bytes < reply_buffer_size) {
+  while (done < requests.size() && !requests[done].upload() && reply_bytes < reply_buffer_size) {
     auto& request = requests[done];
-    request.carry_out_download(store);
+    request.carry_out(store);
     if (!request.done) break;
     ++done;
     reply_bytes += request.reply.size();

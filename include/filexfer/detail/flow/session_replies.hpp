@@ -24,7 +24,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <optional>
 #include <string>
@@ -57,6 +56,7 @@ class session_replies {
 
   using pending_upload = detail::pending_upload<Store, digest_type>;
   using pending_download = detail::pending_download<Store, digest_type>;
+  using pending_query = detail::pending_query<digest_type>;
   using pending_request = detail::pending_request<Store, digest_type>;
 
   session_replies(session_state& state, Store& store) noexcept : state_{state}, store_{store} {}

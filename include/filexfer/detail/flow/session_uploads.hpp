@@ -49,6 +49,7 @@ class session_uploads : protected session_replies<Store, Hasher> {
 
   using base::base;
   using typename base::digest_type;
+  using typename base::pending_query;
   using typename base::pending_upload;
   ~session_uploads() = default;
 
@@ -78,6 +79,10 @@ class session_uploads : protected session_replies<Store, Hasher> {
       co_await refuse_upload(details, to_refusal(why), cause_of(why), ec);
       co_return;
     }
+    if (details.have) {
+      co_await answer_query(std::move(details), ec);
+      co_return;
+    }
     // With `nowait` the bytes follow in any case: they are checked once they have arrived, and the
     // upload is not resumed.
     const auto expected = details.nowait ? std::exchange(details.id, std::nullopt) : details.id;
@@ -94,6 +99,15 @@ class session_uploads : protected session_replies<Store, Hasher> {
     std::uint64_t count = 0;  ///< Bytes that are to arrive.
   };
 
+  flow<void> answer_query(upload_details<digest_type> details, std::error_code& ec) {
+    if (state_.options.shortcuts) {
+      pending_query query{std::move(details)};
+      co_await append_pending(query, true, ec);
+    } else {
+      refuse(errc::not_found, errc::not_found, ec);
+    }
+  }
+
   flow<void> begin(arriving_upload& arriving, std::error_code& ec) {
     const upload_details<digest_type>& details = arriving.request.details;
     if (details.nowait && details.resume.empty() && is_small(details.size)) {
@@ -109,9 +123,7 @@ class session_uploads : protected session_replies<Store, Hasher> {
         held = store_.add_name(*details.id, details.size, details.name,
                                {details.modified, details.executable}, failed);
       }
-      if (failed || held) return;
-      if (details.have) failed = errc::not_found;
-      else arriving.request.upload = begin_upload(details, failed);
+      if (!failed && !held) arriving.request.upload = begin_upload(details, failed);
     }};
     if (details.id || !details.resume.empty()) {
       co_await answer_pending(ec);  // the same file may be among these
@@ -123,7 +135,7 @@ class session_uploads : protected session_replies<Store, Hasher> {
       co_await refuse_upload(details, to_refusal(opening.error()), opening.error(), ec);
     } else if (held) {
       event_.id = details.id->to_string();
-      if (!details.have) replies() += format_ready({details.size}) + '\n';
+      replies() += format_ready({details.size}) + '\n';
       replies() += event_.id + '\n';
     } else {
       co_await receive(arriving, ec);
