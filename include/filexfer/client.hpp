@@ -441,8 +441,9 @@ class client : detail::client_operations<Hasher>, public stream_layer<Stream, Ti
   /// \snippet client_transfers.cpp upload_all
   ///
   /// \param files  an `upload_range`; must live until the operation has ended. It is iterated on
-  ///        the work executor, ahead of the results. A file of up to `client_options::chunk_size`
-  ///        is read completely in its turn, so a range may open each file when it is incremented.
+  ///        the work executor, ahead of the results. A file of up to 256 KiB, or
+  ///        `client_options::chunk_size` if that is less, is read completely in its turn, so a
+  ///        range may open each file when it is incremented.
   /// \param on_result  `void(const upload_request&, std::error_code, const upload_result&)`, called
   ///        on the handler's executor, with an error of `upload`. During the call `last_failure()`
   ///        and `last_reply()` refer to that file. An exception ends the operation.

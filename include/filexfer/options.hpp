@@ -34,9 +34,10 @@ struct time_limits {
   std::uint64_t least_rate = 1024;
 };
 
-/// Bytes that are read, hashed and stored at once. A transfer of more than one such chunk holds up
-/// to four buffers of this size; none is held between transfers.
-inline constexpr std::size_t default_chunk_size = std::size_t{256} * 1024;
+/// Most bytes that are read, hashed and stored at once. A transfer of 32 such chunks or more holds
+/// four buffers of this size, a smaller one has chunks of a 32nd of it, but of 256 KiB at least;
+/// none is held between transfers.
+inline constexpr std::size_t default_chunk_size = std::size_t{1024} * 1024;
 
 /// Size in bytes up to which a file moves in one piece, without a hand-over to the work executor,
 /// which would cost more than it gains. Also the minimum size of a chunk. Tests make it small.

@@ -5,6 +5,7 @@
 /// Transfers that survive a lost connection: whether to retry, the backoff between attempts, and
 /// resumed uploads (section 5 of the protocol, `resume`).
 
+#include <filexfer/detail/flow/transfer.hpp>
 #include <filexfer/detail/posix/random_name.hpp>
 #include <filexfer/client.hpp>
 #include <filexfer/digest.hpp>
@@ -103,7 +104,7 @@ typename Hasher::digest_type hash_of(Source& source, std::error_code& ec) {
   Hasher hash;
   source.seek(0, ec);
   std::vector<std::byte> buffer(
-      static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), default_chunk_size)));
+      static_cast<std::size_t>(std::min<std::uint64_t>(source.size(), detail::usual_chunk_size)));
   for (std::uint64_t left = source.size(); left > 0 && !ec;) {
     const auto part = std::span{buffer}.first(
         static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer.size())));

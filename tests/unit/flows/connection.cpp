@@ -1,6 +1,7 @@
 #include "support/script.hpp"
 
 #include <filexfer/detail/flow/connection.hpp>
+#include <filexfer/detail/flow/transfer.hpp>
 
 #include <doctest/doctest.h>
 
@@ -251,6 +252,23 @@ TEST_CASE("a connection whose last line could not be written is closed immediate
   driver.run([&](std::error_code&) { return end_connection(c, broken); }, ec);
   CHECK(driver.steps.size() == 1);
   CHECK(driver.closed);
+}
+
+TEST_CASE("the chunks of a transfer grow with it, from 256 KiB to the connection's chunk size") {
+  using filexfer::detail::buffer_size_for;
+  constexpr std::size_t kib = 1024, mib = 1024 * kib;
+  connection c;
+  CHECK(buffer_size_for(c, 0) == 0);
+  CHECK(buffer_size_for(c, 100 * kib) == 100 * kib);
+  CHECK(buffer_size_for(c, mib) == 256 * kib);
+  CHECK(buffer_size_for(c, 8 * mib + 1) == 256 * kib);
+  CHECK(buffer_size_for(c, 16 * mib) == 512 * kib);
+  CHECK(buffer_size_for(c, 20'000'001) == 622'592);  // whole pages
+  CHECK(buffer_size_for(c, std::uint64_t{1} << 40) == mib);
+  c.small_file_size = 2 * mib;  // a small file has one chunk
+  CHECK(buffer_size_for(c, 2 * mib) == 2 * mib);
+  c.chunk_size = c.small_file_size = 100;
+  CHECK(buffer_size_for(c, mib) == 100);
 }
 
 TEST_CASE("a widened line buffer holds more bytes, and the maximum length of a line is the same") {

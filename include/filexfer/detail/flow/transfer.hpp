@@ -24,7 +24,10 @@
 
 namespace filexfer::detail {
 
-/// Buffers of a large transfer, each of `chunk_size`.
+/// Size in bytes of a chunk, except in small and in very large transfers.
+inline constexpr std::size_t usual_chunk_size = std::size_t{256} * 1024;
+
+/// Buffers of a large transfer.
 inline constexpr std::size_t ring_chunks = 4;
 
 class chunk {
@@ -40,10 +43,15 @@ class chunk {
   std::size_t size_;
 };
 
-/// The size of each buffer for a transfer of `count` bytes.
+/// The size of each buffer for a transfer of `count` bytes. Each chunk costs hand-overs between
+/// threads, so a large transfer has large ones; with few of them little would overlap.
 inline std::size_t buffer_size_for(const connection& c, std::uint64_t count) noexcept {
   const std::uint64_t max_size = std::max<std::uint64_t>({c.chunk_size, c.small_file_size, 1});
-  return static_cast<std::size_t>(std::min(count, max_size));
+  constexpr std::uint64_t page_size = 4096;  // a hasher, too, is slower with odd sizes
+  const std::uint64_t pages = count / 32 / page_size;
+  const std::uint64_t share =
+      std::max<std::uint64_t>({pages * page_size, usual_chunk_size, c.small_file_size});
+  return static_cast<std::size_t>(std::min({count, max_size, share}));
 }
 
 /// Small files that a client has received are committed in batches, which saves flushes and

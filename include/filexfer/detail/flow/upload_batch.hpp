@@ -18,7 +18,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,7 +45,7 @@ struct upload_in_flight {
   }
 };
 
-/// Uploads with `nowait`. A file of up to one chunk is read completely before any of it is sent: if
+/// Uploads with `nowait`. A file of up to one batch is read completely before any of it is sent: if
 /// it can't be read, the connection stays usable for the others.
 template <hasher Hasher, class Files, class OnResult>
 class upload_pipeline
@@ -70,8 +69,7 @@ class upload_pipeline
   bool expects_reply() const noexcept { return in_flight_.size() > (source_failed_ ? 1U : 0U); }
 
   void prepare(byte_buffer& out) {
-    const std::size_t batch_size =
-        buffer_size_for(state_.connection, std::numeric_limits<std::uint64_t>::max());
+    const std::size_t batch_size = buffer_size_for(state_.connection, usual_chunk_size);
     while (out.size() < batch_size && !this->batch_is_full() && !needs_round_trip_ &&
            !source_error_) {
       auto* const file = this->next();
