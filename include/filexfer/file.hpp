@@ -86,12 +86,12 @@ class file_source {
     const auto now = detail::status_of(native_handle(), ec);
     if (ec) return;
     const auto& opened = file_.opened();
-    std::byte extra[1];
+    std::byte extra[1];  // not read from files on disks: these have blocks
     const bool changed =
         now.st_size != opened.st_size ||
         !detail::same_time(detail::modified(now), detail::modified(opened)) ||
         !detail::same_time(detail::status_changed(now), detail::status_changed(opened)) ||
-        detail::read_at(native_handle(), extra, size(), ec) != 0;
+        (opened.st_blocks == 0 && detail::read_at(native_handle(), extra, size(), ec) != 0);
     if (changed) ec = errc::source_changed;
   }
 

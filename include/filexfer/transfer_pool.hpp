@@ -191,9 +191,10 @@ class transfer_pool {
   /// (`have`, section 5 of the protocol), and they are reported as not transferred. Otherwise
   /// as `async_upload`.
   ///
-  /// Each file is hashed first, unless its element or the digest cache knows the digest; the server
-  /// is asked after at most a batch of files, or about 64 MiB. A file whose source is not seekable
-  /// is sent unhashed. If a file has changed since it was hashed, it is hashed again, once.
+  /// Each file is hashed first, unless its element or the digest cache knows the digest; while the
+  /// server is asked for some, the next ones are hashed. A file whose source is not seekable is
+  /// sent unhashed, as all are to a server that can't be asked (`server_features::have`). If a
+  /// file has changed since it was hashed, it is hashed again, once.
   /// \snippet transfer_pool.cpp async_upload_missing
   ///
   /// \param files,on_result,token  As for `async_upload`.

@@ -194,13 +194,19 @@ class tree_source {
   static std::default_sentinel_t end() noexcept { return {}; }
 
  private:
+  struct named_entry {
+    std::string name;
+    detail::entry_kind kind;
+    bool operator>(const named_entry& other) const noexcept { return name > other.name; }
+  };
+
   /// A folder on the path to the current entry.
   struct level {
     detail::folder_reader reader;
     struct stat status {};
-    std::vector<std::string> names{};  ///< Read but not visited yet, the next one last.
-    bool is_read = false;              ///< All names have been read, or reading has failed.
-    std::size_t prefix = 0;            ///< Bytes of `name_` before the name within this folder.
+    std::vector<named_entry> entries{};  ///< Read but not visited yet, the next one last.
+    bool is_read = false;                ///< All entries have been read, or reading has failed.
+    std::size_t prefix = 0;              ///< Bytes of `name_` before the name within this folder.
   };
 
   tree_source(const std::filesystem::path& folder, tree_options options, std::error_code&& ec)
@@ -214,45 +220,51 @@ class tree_source {
     while (current_.empty() && !levels_.empty()) {
       level& last = levels_.back();
       name_.resize(last.prefix);
-      if (last.names.empty() && !last.is_read) read_names(last);
+      if (last.entries.empty() && !last.is_read) read_entries(last);
       if (!current_.empty()) return;
-      if (last.names.empty()) {
+      if (last.entries.empty()) {
         levels_.pop_back();
         continue;
       }
-      const std::string leaf = std::move(last.names.back());
-      last.names.pop_back();
-      name_ += leaf;
-      visit(last.reader.handle(), leaf.c_str());
+      const named_entry entry = std::move(last.entries.back());
+      last.entries.pop_back();
+      name_ += entry.name;
+      visit(last.reader.handle(), entry);
     }
   }
 
-  void read_names(level& folder) {
+  void read_entries(level& folder) {
     std::error_code ec;
-    while (folder.names.size() < max_names) {
+    while (folder.entries.size() < max_names) {
       const auto entry = folder.reader.next(ec);
       if (entry.name == nullptr) {
         folder.is_read = true;
         break;
       }
-      folder.names.emplace_back(entry.name);
+      folder.entries.push_back({entry.name, entry.kind});
     }
-    std::sort(folder.names.begin(), folder.names.end(), std::greater<>{});
+    std::sort(folder.entries.begin(), folder.entries.end(), std::greater<>{});
     if (ec) yield(name_.substr(0, name_.empty() ? 0 : name_.size() - 1), ec);
   }
 
-  /// Yields the entry `leaf` of `folder`, or enters it if it is a folder.
-  void visit(int folder, const char* leaf) {
+  /// Yields an entry of `folder`, or enters it if it is a folder.
+  void visit(int folder, const named_entry& entry) {
+    const char* const leaf = entry.name.c_str();
     std::error_code ec;
-    struct stat status = detail::status_at(folder, leaf, ec);
-    const bool is_link = !ec && S_ISLNK(status.st_mode);
-    if (is_link && tree_->options.links == on_symlink::skip) ec = errc::symbolic_link;
-    else if (is_link && ::fstatat(folder, leaf, &status, 0) != 0) ec = detail::last_error();
-    const bool is_folder = !ec && S_ISDIR(status.st_mode);
-    const auto kind = is_folder ? name_filter::entry::folder : name_filter::entry::file;
-    if (!tree_->options.filter.includes_entry(name_, kind)) return;
+    bool is_link = false;
+    auto kind = entry.kind;
+    if (kind != detail::entry_kind::file && kind != detail::entry_kind::folder) {
+      struct stat status = detail::status_at(folder, leaf, ec);
+      is_link = !ec && S_ISLNK(status.st_mode);
+      if (is_link && tree_->options.links == on_symlink::skip) ec = errc::symbolic_link;
+      else if (is_link && ::fstatat(folder, leaf, &status, 0) != 0) ec = detail::last_error();
+      if (!ec) kind = detail::kind_of(status);
+    }
+    const bool is_folder = !ec && kind == detail::entry_kind::folder;
+    const auto filtered = is_folder ? name_filter::entry::folder : name_filter::entry::file;
+    if (!tree_->options.filter.includes_entry(name_, filtered)) return;
     if (ec) return yield(ec);
-    if (!is_folder && !S_ISREG(status.st_mode)) return yield(errc::special_file);
+    if (kind == detail::entry_kind::other) return yield(errc::special_file);
     if (!is_name(name_)) return yield(errc::bad_name);
     if (!is_folder) return yield({});
     const int flags = is_link ? O_RDONLY | O_DIRECTORY : detail::folder_flags;

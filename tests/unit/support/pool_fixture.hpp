@@ -165,11 +165,12 @@ struct basic_pipe_server : pipe_listener {
       : pipe_listener{c}, store{std::forward<Args>(args)...} {}
 
   store_type store;
+  filexfer::session_options options;
   std::list<std::unique_ptr<session_type>> sessions;
 
  private:
   void serve(memory_pipe connection) override {
-    sessions.push_back(std::make_unique<session_type>(std::move(connection), store));
+    sessions.push_back(std::make_unique<session_type>(std::move(connection), store, options));
     sessions.back()->async_run([this](std::error_code) { --open; });
   }
 };

@@ -48,35 +48,37 @@ class virtual_timer {
 
   std::size_t cancel() {
     if (!pending_) return 0;
-    due_.erase(position_);
+    due.erase(position_);
     complete(asio::error::operation_aborted);
     return 1;
   }
 
   template <class Token>
   auto async_wait(Token&& token) {
-    auto initiate = [](auto&& handler, virtual_timer* self) { self->start(std::move(handler)); };
+    auto initiate = [](auto&& handler, virtual_timer* self) {
+      self->start(std::forward<decltype(handler)>(handler));
+    };
     return asio::async_initiate<Token, void(std::error_code)>(initiate, token, this);
   }
 
   /// Advances the clock by `by`. Waits due by then complete once the context runs.
   static void advance(duration by) {
     clock_type::advance(by);
-    while (!due_.empty() && due_.begin()->first <= clock_type::now()) {
-      virtual_timer& self = *due_.begin()->second;
-      due_.erase(due_.begin());
+    while (!due.empty() && due.begin()->first <= clock_type::now()) {
+      virtual_timer& self = *due.begin()->second;
+      due.erase(due.begin());
       self.complete({});
     }
   }
 
   /// Advances the clock to the next expiry; false if no wait is pending.
   static bool advance_to_next_expiry() {
-    if (due_.empty()) return false;
-    advance(std::max(due_.begin()->first - clock_type::now(), duration{0}));
+    if (due.empty()) return false;
+    advance(std::max(due.begin()->first - clock_type::now(), duration{0}));
     return true;
   }
 
-  static bool any_waits() noexcept { return !due_.empty(); }
+  static bool any_waits() noexcept { return !due.empty(); }
 
  private:
   // No virtual functions: UBSan needs a pipe to check a vtable, and reports an error in tests that
@@ -116,12 +118,12 @@ class virtual_timer {
   void start(Handler&& handler) {
     auto slot = asio::get_associated_cancellation_slot(handler);
     if (slot.is_connected()) slot.assign([this](asio::cancellation_type) { cancel(); });
-    pending_.reset(new wait_of<std::decay_t<Handler>>{std::move(handler), executor_});
-    position_ = due_.emplace(expiry_, this);
+    pending_.reset(new wait_of<std::decay_t<Handler>>{std::forward<Handler>(handler), executor_});
+    position_ = due.emplace(expiry_, this);
   }
 
   using queue = std::multimap<time_point, virtual_timer*>;
-  static inline queue due_;
+  static inline queue due;
 
   asio::any_io_executor executor_;
   time_point expiry_{};

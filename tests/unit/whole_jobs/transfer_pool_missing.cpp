@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -116,6 +117,39 @@ TEST_CASE("each missing file is sent once, and every name is added") {
     CHECK(entries(f.server.store).size() == 302);
     for (const auto& [name, times] : f.reports) CHECK(times == 1);
   }
+}
+
+TEST_CASE("a server that does not tell what it holds is sent every file, unhashed") {
+  pool_fixture f;
+  f.server.options.shortcuts = false;
+  auto files = some_files(300, 10);
+  store(f, {files.begin(), files.begin() + 100});
+  f.upload_missing(files);
+  f.run();
+  CHECK(f.ended == std::error_code{});
+  CHECK(f.totals.transferred == 300);
+  CHECK(f.totals.already_present == 0);
+  CHECK(entries(f.server.store).size() == 300);
+}
+
+TEST_CASE("a server is asked for the first files before the last ones are hashed") {
+  pool_fixture f;
+  auto files = some_files(1000, 10);
+  store(f, files);
+  const auto opened = [&] {
+    return std::accumulate(files.begin(), files.end(), 0,
+                           [](int sum, const memory_file& file) { return sum + file.opened; });
+  };
+  int opened_before = -1;  // the first answer
+  f.on_report = [&](const auto& result) {
+    CHECK_FALSE(result.failure);
+    if (opened_before < 0) opened_before = opened();
+  };
+  f.upload_missing(files);
+  f.run();
+  CHECK(f.totals.already_present == 1000);
+  CHECK(opened() == 1000);
+  CHECK(opened_before < 900);
 }
 
 TEST_CASE("a file that changed after it was hashed is read again, and sent") {

@@ -59,7 +59,7 @@ class download_pipeline
       : base{state, files, on_result} {}
 
   void prepare(byte_buffer& out) {
-    this->prepare_batch([&](file_type& file) {
+    this->prepare_batch(out, [&](file_type& file) {
       append(out, std::string{to_string(command::download)} + '\n');
       append(out, format_download_request(request_for<digest_type>(state_, file.id)) + '\n');
       return download_in_flight<file_type>{&file};

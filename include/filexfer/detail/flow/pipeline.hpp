@@ -86,10 +86,13 @@ class pipelined_requests {
 
   bool batch_is_full() const noexcept { return prepared_.size() >= batch_; }
 
-  /// Fills the batch: `prepare_one(element)` returns its `Flight`.
+  /// Fills the batch: `prepare_one(element)` appends the lines of a request to `out`, and returns
+  /// its `Flight`. It is sent soon, as the range may take its time for each element: it may hash
+  /// them.
   template <class PrepareOne>
-  void prepare_batch(PrepareOne prepare_one) {
-    while (!batch_is_full()) {
+  void prepare_batch(const byte_buffer& out, PrepareOne prepare_one) {
+    constexpr std::size_t enough_bytes = std::size_t{16} * 1024;
+    while (!batch_is_full() && out.size() < enough_bytes) {
       auto* const file = next();
       if (file == nullptr) return;
       prepared_.push_back(prepare_one(*file));

@@ -284,7 +284,7 @@ class have_pipeline
       : base{state, files, on_result} {}
 
   void prepare(byte_buffer& out) {
-    this->prepare_batch([&](auto& file) {
+    this->prepare_batch(out, [&](auto& file) {
       query entry{file};
       if (!is_name(entry.request.name) || !accepts_name(state_, entry.request.name)) {
         entry.error = errc::bad_name;

@@ -87,6 +87,7 @@ class pool_connection {
   /// is of no known kind.
   bool use_digest(const server_features& known, std::string_view name,
                   const client_options& options, const asio::any_io_executor& work_executor) {
+    answers_queries_ = known.have;
     return ((Hashers::name() == name &&
              (use<Hashers>(options, work_executor).known_features(known), true)) ||
             ...);
@@ -98,6 +99,9 @@ class pool_connection {
     return std::visit(call, *client_);
   }
 
+  /// Whether its server can be asked whether it holds a file.
+  bool answers_queries() const noexcept { return answers_queries_; }
+
   bool usable() {
     return visit([](auto& c) { return c.usable(); });
   }
@@ -107,6 +111,7 @@ class pool_connection {
 
  private:
   Stream stream_;
+  bool answers_queries_ = false;
   std::optional<std::variant<client<Stream&, Hashers, Timer>...>> client_;
 };
 

@@ -143,6 +143,7 @@ class element_queue {
 
   /// From now on `next` returns null.
   void stop() noexcept { stopped_ = true; }
+  bool stopped() const noexcept { return stopped_; }
 
  private:
   job_files<Record>& files_;

@@ -93,8 +93,11 @@ class transfer_job : public job_results<Core, Record>,
   /// Called when the job has ended.
   virtual void complete(std::error_code ec, transfer_totals totals) = 0;
 
-  std::size_t limit_for(const worker& w) const noexcept {
-    return max_workers_ > 1 ? w.limit : core_->options.client.max_in_flight;
+  /// Most files of the worker's next operation. Several workers share the files evenly. One alone
+  /// has `windows` times as many as are in flight, as there are none at an operation's beginning
+  /// and end.
+  std::size_t limit_for(const worker& w, std::size_t windows = 1) const noexcept {
+    return max_workers_ > 1 ? w.limit : windows * core_->options.client.max_in_flight;
   }
 
  private:

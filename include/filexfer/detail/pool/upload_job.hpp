@@ -34,7 +34,6 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace filexfer::detail {
 
@@ -44,8 +43,12 @@ enum class upload_scope {
   missing  ///< Those that the server does not hold; for the others it adds the name.
 };
 
-/// Bytes that are hashed before the server is asked for their files. It waits meanwhile.
+/// Bytes of the files that one operation asks for, unless it asks for a single one: while they are
+/// hashed the server may have to wait.
 inline constexpr std::uint64_t max_hashed_size = std::uint64_t{64} * 1024 * 1024;
+
+/// Windows of files that one operation uploads: they are opened when it is their turn.
+inline constexpr std::size_t upload_windows = 8;
 
 template <class Core>
 class upload_job : public transfer_job<Core, upload_record<typename Core::clock>> {
@@ -71,7 +74,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       if (first->alone) {
         return this->template upload_alone<counted_source>(w, client, std::move(first), lost);
       }
-      return scope_ == upload_scope::missing
+      return scope_ == upload_scope::missing && w.connected->answers_queries()
                  ? this->upload_missing(w, client, std::move(first), lost)
                  : this->upload_batch(w, client, std::move(first), lost);
     });
@@ -97,7 +100,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   /// Opens the file for an attempt, and fills `request`.
   template <class Digest>
   void begin(record& file, std::optional<open_file>& opened, upload_request<Digest>& request,
-             std::error_code& ec) {
+             std::error_code& ec) try {
     ec.clear();
     open(file, opened, ec);
     if (ec) return;
@@ -122,6 +125,9 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       if (file.token.empty()) file.token = random_name();
       request.resume = file.token;
     }
+  } catch (...) {
+    opened.reset();
+    ec = error_of(std::current_exception());
   }
 
   // ------------------------------------------------------------------------------------- digests
@@ -211,7 +217,7 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   template <class Client>
   flow<void> upload_batch(worker& w, Client& client, pointer first, transfer_failure& lost) {
     const auto next = [&] { return first ? std::move(first) : this->queue().next(); };
-    co_await upload_each(w, client, next, this->limit_for(w), lost);
+    co_await upload_each(w, client, next, this->limit_for(w, upload_windows), lost);
     if (first) this->queue().put_back(std::move(first));
   }
 
@@ -268,20 +274,51 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
   // ----------------------------------------------------------------------------- missing files
 
   /// Asks for a batch of files whether the server holds them, and uploads those that it lacks.
+  /// While it answers, the next files are hashed.
   template <class Client>
   flow<void> upload_missing(worker& w, Client& client, pointer first, transfer_failure& lost) {
     using digest_type = typename Client::digest_type;
     using hasher = typename Client::hasher_type;
-    std::vector<name_request<digest_type>> names;
-    work_call hashing{this->core().work_executor, [&](std::error_code&) {
-                        this->template hash_batch<hasher>(w, std::move(first), names);
-                      }};
-    co_await hashing;
+    using query = name_request<digest_type>;
+    std::size_t room = this->limit_for(w, upload_windows);
+    std::uint64_t hashed = 0;
+    std::optional<query> current;
+    const auto hash_next = [&]() -> query* {
+      current.reset();
+      while (room > 0) {
+        pointer file = first ? std::move(first) : this->queue().next();
+        if (!file) return nullptr;
+        if (!is_batchable(*file)) {
+          this->queue().put_back(std::move(file));
+          return nullptr;
+        }
+        std::error_code ec = file->error();
+        std::optional<open_file> opened;
+        upload_request<digest_type> request;
+        if (!ec) begin(*file, opened, request, ec);
+        if (!ec && hashed > 0 && hashed + file->size > max_hashed_size) {
+          this->queue().put_back(std::move(file));
+          return nullptr;
+        }
+        if (!ec) find_digest<hasher>(*file, *opened, ec);
+        if (!ec) {
+          current =
+              query{std::move(request.name), file->size, *file->digest.template as<digest_type>(),
+                    request.modified, request.executable};
+          hashed += file->size;
+        }
+        --room;
+        w.add(std::move(file), ec);
+        if (!ec) return &*current;
+      }
+      return nullptr;
+    };
+    opened_files<query> files{hash_next};
     std::deque<pointer> missing;
     std::deque<pointer> duplicates;  // of files in `missing`: asked for again after these are sent
     std::set<digest_type> missing_digests;
-    const std::function<void(const name_request<digest_type>&, std::error_code, bool)> on_answer =
-        [&](const name_request<digest_type>& asked, std::error_code ec, bool held) {
+    const std::function<void(const query&, std::error_code, bool)> on_answer =
+        [&](const query& asked, std::error_code ec, bool held) {
           pointer file = this->take_answered(w);
           if (!file) return;
           if (ec || held) conclude_held(w, std::move(file), ec, asked.id);
@@ -289,40 +326,18 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
           else duplicates.push_back(std::move(file));
         };
     auto asking = make_call<>(
-        [&](auto handler) { client.async_add_names(names, on_answer, std::move(handler)); });
-    if (!names.empty()) co_await asking;
-    if (!names.empty() && asking.error()) {
+        [&](auto handler) { client.async_add_names(files, on_answer, std::move(handler)); });
+    co_await asking;
+    if (asking.error()) {
       lost = failure_of(*w.connected, asking.error());
     } else {
       w.answered = false;
-      const auto next = [&] { return take_front(missing); };
+      const auto next = [&] { return this->queue().stopped() ? nullptr : take_front(missing); };
       co_await upload_each(w, client, next, missing.size(), lost);
     }
+    if (first) this->queue().put_back(std::move(first));
     while (!duplicates.empty()) this->queue().put_back(take_back(duplicates));
     while (!missing.empty()) this->queue().put_back(take_back(missing));
-  }
-
-  /// Takes files for one operation, and finds their digests.
-  template <class Hasher, class Names>
-  void hash_batch(worker& w, pointer first, Names& names) {
-    std::uint64_t bytes = 0;
-    for (std::size_t room = this->limit_for(w); room > 0 && bytes < max_hashed_size; --room) {
-      pointer file = first ? std::move(first) : this->queue().next();
-      if (!file) return;
-      if (!is_batchable(*file)) return this->queue().put_back(std::move(file));
-      std::error_code ec = file->error();
-      std::optional<open_file> opened;
-      upload_request<typename Hasher::digest_type> request;
-      if (!ec) begin(*file, opened, request, ec);
-      if (!ec) find_digest<Hasher>(*file, *opened, ec);
-      if (!ec) {
-        bytes += file->size;
-        const auto id = *file->digest.template as<typename Hasher::digest_type>();
-        names.push_back(
-            {std::move(request.name), file->size, id, request.modified, request.executable});
-      }
-      w.add(std::move(file), ec);
-    }
   }
 
   static pointer take_front(std::deque<pointer>& files) {

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include <dirent.h>
+#include <sys/stat.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,6 +49,12 @@ entry_kind kind_of([[maybe_unused]] const Entry& entry) noexcept {
 #else
   return entry_kind::unknown;
 #endif
+}
+
+/// The kind of an entry with this status.
+inline entry_kind kind_of(const struct stat& status) noexcept {
+  if (S_ISREG(status.st_mode)) return entry_kind::file;
+  return S_ISDIR(status.st_mode) ? entry_kind::folder : entry_kind::other;
 }
 
 #if defined(__linux__)
