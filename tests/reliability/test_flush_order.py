@@ -65,9 +65,10 @@ def step_of(call: Call, opened: Dict[str, str]) -> Optional[Step]:
     if call.name in ("linkat", "renameat", "renameat2"):
         source = os.path.join(folders[0], names[0])
         target = os.path.join(folders[1], names[1])
-        if source.startswith("/proc/self/fd/"):  # a file without a name gets one
-            opened[target] = opened.get(os.path.basename(source), source)
-            source = opened[target]
+        if not names[0]:  # AT_EMPTY_PATH: a file without a name gets one
+            source = opened[target] = folders[0]
+        elif source.startswith("/proc/self/fd/"):  # likewise, before Linux 6.10
+            source = opened[target] = opened.get(os.path.basename(source), source)
         return Step("commit", target, call, opened.get(source, source))
     if call.name in ("unlinkat", "mkdirat"):
         return Step("remove" if call.name == "unlinkat" else "folder",

@@ -25,7 +25,10 @@ namespace filexfer::detail {
 /// Gives an open file another name, also its first one: `linkat` by descriptor.
 inline int link_descriptor(int fd, int folder, const char* name) noexcept {
 #if defined(__linux__)
-  std::array<char, 32> path{"/proc/self/fd/"};  // AT_EMPTY_PATH needs a privilege
+  // Before Linux 6.10 that needs a privilege, the lack of which is reported as ENOENT.
+  if (::linkat(fd, "", folder, name, AT_EMPTY_PATH) == 0) return 0;
+  if (errno != ENOENT) return -1;
+  std::array<char, 32> path{"/proc/self/fd/"};
   const auto number = path.begin() + 14;
   *std::to_chars(number, path.end() - 1, fd).ptr = '\0';
   return ::linkat(AT_FDCWD, path.data(), folder, name, AT_SYMLINK_FOLLOW);
