@@ -233,12 +233,8 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
       current.reset();
       opened.reset();
       while (room > 0) {
-        pointer file = next();
+        pointer file = batchable(next());
         if (!file) return nullptr;
-        if (!is_batchable(*file)) {
-          this->queue().put_back(std::move(file));
-          return nullptr;
-        }
         --room;
         std::error_code ec = file->error();
         upload_request<digest_type> request;
@@ -267,6 +263,13 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     if (uploading.error()) lost = failure_of(*w.connected, uploading.error());
   }
 
+  /// `file`, which may be null; if it can't be in a batch with others, puts it back and returns
+  /// null.
+  pointer batchable(pointer file) {
+    if (file && !is_batchable(*file)) this->queue().put_back(std::move(file));
+    return file;
+  }
+
   static bool is_batchable(record& file) {
     return !file.alone && file.is_seekable() && (file.is_prepared || !file.may_block());
   }
@@ -286,12 +289,8 @@ class upload_job : public transfer_job<Core, upload_record<typename Core::clock>
     const auto hash_next = [&]() -> query* {
       current.reset();
       while (room > 0) {
-        pointer file = first ? std::move(first) : this->queue().next();
+        pointer file = batchable(first ? std::move(first) : this->queue().next());
         if (!file) return nullptr;
-        if (!is_batchable(*file)) {
-          this->queue().put_back(std::move(file));
-          return nullptr;
-        }
         std::error_code ec = file->error();
         std::optional<open_file> opened;
         upload_request<digest_type> request;
