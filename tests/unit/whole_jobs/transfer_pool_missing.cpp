@@ -130,6 +130,7 @@ TEST_CASE("a server that does not tell what it holds is sent every file, unhashe
   CHECK(f.totals.transferred == 300);
   CHECK(f.totals.already_present == 0);
   CHECK(entries(f.server.store).size() == 300);
+  for (const memory_file& file : files) CHECK(file.opened == 1);  // to send it
 }
 
 TEST_CASE("a server is asked for the first files before the last ones are hashed") {
