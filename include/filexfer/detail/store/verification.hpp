@@ -11,6 +11,7 @@
 #include <filexfer/detail/store/store_folder.hpp>
 #include <filexfer/detail/store/store_walk.hpp>
 #include <filexfer/detail/store/stored_bytes.hpp>
+#include <filexfer/detail/store/verify_pace.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/verification.hpp>
 
@@ -47,7 +48,7 @@ class verification {
   using digest_type = typename Hasher::digest_type;
 
   verification(const store_folder& store, const verify_options& options)
-      : store_{store}, options_{options}, buffer_(chunk_size(options.max_rate)) {}
+      : store_{store}, pace_{options}, buffer_(pace_.chunk_size()) {}
 
   /// Calls `on_file` with each `verified_file`. `ec` is cleared, or set to `operation_canceled` if
   /// the verification was stopped, or to the system's code if a folder can't be read.
@@ -62,19 +63,11 @@ class verification {
   }
 
  private:
-  using clock = std::chrono::steady_clock;
-
-  /// Small enough to keep to a low rate smoothly.
-  static std::size_t chunk_size(std::uint64_t rate) noexcept {
-    if (rate == 0) return read_size;
-    return static_cast<std::size_t>(std::clamp<std::uint64_t>(rate / 10, 4096, read_size));
-  }
+  using clock = verify_pace::clock;
 
   /// Whether a file is in the part to be verified, and was not found under another name before.
   bool is_to_be_verified(const digest_type& id, const struct stat& status) {
-    const auto first = std::to_integer<std::size_t>(id.value()[0]);
-    const auto second = std::to_integer<std::size_t>(id.value()[1]);
-    if ((256 * first + second) % options_.parts != options_.part) return false;
+    if (!pace_.is_in_part(id)) return false;
     if (id_ != id) {
       id_ = id;
       seen_.clear();
@@ -128,7 +121,7 @@ class verification {
     while (!ec && got == buffer_.size()) {
       got = file.read(buffer_, ec);
       hash.update(std::span{buffer_}.first(got));
-      if (!ec && !keep_rate(got)) ec = std::make_error_code(std::errc::operation_canceled);
+      if (!ec && !pace_.keep_rate(got)) ec = std::make_error_code(std::errc::operation_canceled);
     }
     drop_cached(file.native_handle());
     return !ec && hash.finish() == id;
@@ -143,39 +136,16 @@ class verification {
     do {
       folder.emplace(store_, root.get(), id.to_string(), if_missing::leave, ec);
     } while (ec == std::errc::operation_would_block && clock::now() < deadline &&
-             wait_until(clock::now() + pause));
+             pace_.wait_until(clock::now() + verify_pace::pause));
     if (ec || !*folder) return;
     quarantine(store_, *folder, id.to_string(), damaged, ec);
     folder->remove_empty();
     if (!ec) folder->flush_up(ec);
   }
 
-  /// Waits as long as `max_rate` demands after so many bytes; false if the verification is to stop.
-  bool keep_rate(std::size_t bytes) {
-    if (options_.max_rate == 0) return wait_until({});
-    const std::chrono::duration<double> time{static_cast<double>(bytes) /
-                                             static_cast<double>(options_.max_rate)};
-    next_read_ =
-        std::max(next_read_, clock::now()) + std::chrono::duration_cast<clock::duration>(time);
-    return wait_until(next_read_);
-  }
-
-  /// Returns whether the verification goes on.
-  bool wait_until(clock::time_point time) const {
-    for (;;) {
-      if (options_.should_stop && options_.should_stop()) return false;
-      const auto now = clock::now();
-      if (now >= time) return true;
-      std::this_thread::sleep_until(std::min(time, now + pause));
-    }
-  }
-
-  static constexpr std::chrono::milliseconds pause{50};
-
   const store_folder& store_;
-  const verify_options& options_;
+  verify_pace pace_;
   std::vector<std::byte> buffer_;
-  clock::time_point next_read_{};
   digest_type id_{};        ///< That of `seen_`.
   std::set<::ino_t> seen_;  ///< Files of that id which have several names.
 };
