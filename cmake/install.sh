@@ -49,6 +49,8 @@ find_missing() {
   have_header doctest/doctest.h || needed="$needed doctest-dev"
   have_header CLI/CLI.hpp || needed="$needed libcli11-dev"
   have_header nlohmann/json.hpp || needed="$needed nlohmann-json3-dev"
+  have_header rados/librados.h || wanted="$wanted librados-dev"
+  have_program ceph-osd || wanted="$wanted ceph-mon ceph-mgr ceph-osd ceph-common"
   have_header openssl/ssl.h || wanted="$wanted libssl-dev"
   have_program openssl || wanted="$wanted openssl"
   have_program pkg-config || wanted="$wanted pkg-config"

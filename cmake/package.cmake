@@ -21,6 +21,7 @@ install(FILES
   "${PROJECT_BINARY_DIR}/filexferConfigVersion.cmake"
   cmake/FindAsio.cmake
   cmake/FindCryptoPP.cmake
+  cmake/FindRados.cmake
   DESTINATION "${package_dir}")
 
 # pkg-config: name Crypto++ by its own .pc file where it has one, else by what CMake found.

@@ -21,7 +21,7 @@ import re
 import sys
 
 OPERATIONS = ("stream_layer", "client", "session", "server", "transfer_pool", "directory_store",
-              "memory_store")
+              "memory_store", "rados_store")
 SHARED = ("read_some", "write_some", "connect")
 
 SNIPPET = re.compile(r"\\snippet +(\S+) +(\S+)")

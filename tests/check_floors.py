@@ -25,7 +25,7 @@ FLOORS = [
     ("whole jobs", "connector any_stream command_stream transfer_types transfer_progress "
                    "transfer_pool tree_source tree_sink digest_cache file_download remote_file "
                    "detail/pool/"),
-    ("everything", "filexfer tls tls_context"),
+    ("everything", "filexfer tls tls_context rados_store detail/rados/"),
 ]
 STREAMS = [name for name, _ in FLOORS].index("streams")
 

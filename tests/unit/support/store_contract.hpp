@@ -281,6 +281,7 @@ struct store_contract {
     }
     {
       std::vector<std::jthread> running;
+      running.reserve(threads);
       for (int t = 0; t < threads; ++t) {
         running.emplace_back([&, t] {
           for (int i = 0; i < files; ++i) {
