@@ -1,5 +1,5 @@
-// filexfer-server: serves the files of a folder, or files in memory, over TCP, TLS and Unix
-// sockets; or one client over standard input and output.
+// filexfer-server: serves the files of a folder, of a pool of Ceph, or in memory, over TCP, TLS and
+// Unix sockets; or one client over standard input and output.
 
 #include "common/failure.hpp"
 #include "common/log.hpp"
@@ -11,6 +11,12 @@
 #include "server/verify.hpp"
 
 #include <filexfer/filexfer.hpp>
+#ifdef PROGRAMS_WITH_RADOS
+#include "server/explain_pool.hpp"
+#include "server/leftover_remover.hpp"
+
+#include <filexfer/rados_store.hpp>
+#endif
 
 #include <chrono>
 #include <csignal>
@@ -43,9 +49,47 @@ exit_code serve(
   return ec ? report("stdio", {connection_error, ec.message()}) : done;
 }
 
+/// Serves a store of which files can be verified meanwhile.
+template <filexfer::hasher Hasher, class Store>
+exit_code serve_and_scrub(const server_settings& settings, const stdio_streams& stdio, Store& store,
+                          server_log& log) {
+  std::optional<scrubber<Store>> scrubbing;
+  const auto start_scrubbing = [&] {
+    if (settings.scrub_rate > 0) {
+      scrubbing.emplace(store, settings.scrub_rate, settings.quiet ? nullptr : &log);
+    }
+  };
+  return serve<Hasher>(settings, stdio, store, log, start_scrubbing);
+}
+
+std::function<void(std::string_view)> reports_to(server_log& log, const server_settings& settings) {
+  if (settings.quiet) return {};
+  return [&log](std::string_view text) { log.report(text); };
+}
+
+#ifdef PROGRAMS_WITH_RADOS
+template <filexfer::hasher Hasher>
+exit_code serve_pool(const server_settings& settings, const stdio_streams& stdio, server_log& log) {
+  filexfer::rados_store_options options{settings.pool->pool, settings.pool->name_space,
+                                        settings.ceph_conf, settings.ceph_user};
+  options.partial_age = std::chrono::ceil<std::chrono::seconds>(settings.partial_age);
+  options.log = reports_to(log, settings);
+  std::error_code ec;
+  filexfer::rados_store<Hasher> store{options, ec};
+  if (ec) return report(settings.store, {local_error, explain_pool(ec)});
+  std::optional<leftover_remover<filexfer::rados_store<Hasher>>> remover;
+  if (!stdio)
+    remover.emplace(store, settings.quiet ? nullptr : &log);  // a server is there for long
+  return serve_and_scrub<Hasher>(settings, stdio, store, log);
+}
+#endif
+
 template <filexfer::hasher Hasher>
 exit_code serve(const server_settings& settings, const stdio_streams& stdio) {
   server_log log{settings.format_of_log, settings.log_rate};
+#ifdef PROGRAMS_WITH_RADOS
+  if (settings.pool) return serve_pool<Hasher>(settings, stdio, log);
+#endif
   if (settings.store == "memory") {
     filexfer::memory_store_options options;
     if (settings.quota) options.quota = *settings.quota;
@@ -59,20 +103,14 @@ exit_code serve(const server_settings& settings, const stdio_streams& stdio) {
   options.min_free = settings.min_free;
   options.flushing = settings.flushing;
   options.partial_age = std::chrono::ceil<std::chrono::seconds>(settings.partial_age);
-  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  options.log = reports_to(log, settings);
   std::optional<watched_store<Hasher>> store;
   try {
     store.emplace(settings.store, std::move(options));
   } catch (const std::system_error& e) {
     return report(e.what(), {local_error, "can't be used as a store"});
   }
-  std::optional<scrubber<watched_store<Hasher>>> scrubbing;
-  const auto start_scrubbing = [&] {
-    if (settings.scrub_rate > 0) {
-      scrubbing.emplace(*store, settings.scrub_rate, settings.quiet ? nullptr : &log);
-    }
-  };
-  return serve<Hasher>(settings, stdio, *store, log, start_scrubbing);
+  return serve_and_scrub<Hasher>(settings, stdio, *store, log);
 }
 
 int run(int argc, char** argv) {

@@ -35,7 +35,7 @@ fs::path folder_of(const fs::path& file) {
 std::vector<rule> rules_for(const server_settings& settings) {
   using namespace landlock;
   std::vector<rule> rules{{"/dev/null", read_file | write_file}, {"/dev/urandom", read_file}};
-  if (settings.store != "memory") {
+  if (settings.store != "memory" && !settings.pool) {
     rules.push_back({settings.store, read_file | write_file | truncate_file | read_folder |
                                          make_file | make_folder | remove_file | remove_folder |
                                          link_or_rename});

@@ -20,7 +20,8 @@ namespace programs {
 /// and no program that it would start can gain privileges. Capabilities are kept: as root it could
 /// otherwise lose access to the files of a store.
 ///
-/// Must be called before the first thread is started: others are not restricted.
+/// Must be called before the first thread is started: others are not restricted. Those of librados
+/// have been by then; they read and write what the cluster says, and not what clients do.
 ///
 /// Returns why there is no sandbox; empty if there is one. Throws `std::system_error` if the kernel
 /// has Landlock, but it can't be used.

@@ -23,7 +23,7 @@ constexpr const char* description =
     "protocol is on standard output, and the server ends with its client.\n"
     "On SIGINT or SIGTERM running transfers may finish within --grace; a second one aborts them.\n"
     "On SIGHUP it reads the certificates again; with --listen stdio that ends it.\n"
-    "With the command verify it serves nobody, but checks a folder's files.";
+    "With the command verify it serves nobody, but checks a store's files.";
 
 constexpr const char* footer =
     "SIZE is in bytes, or has a suffix K, M or G (powers of 1024). TIME has one of ms, s, m, h.\n"
@@ -36,7 +36,7 @@ constexpr const char* footer =
     "missing or rejected is disconnected, and the log says why.";
 
 constexpr const char* verify_footer =
-    "It is safe while servers run on the folder; run it as their user.\n"
+    "It is safe while servers run on the store; run it as their user.\n"
     "\n"
     "Exit codes: 0 all files are intact; 1 a file was damaged; 2 usage error; 5 none was, but a\n"
     "file or folder could not be read, or the store can't be opened; 130 interrupted.";
@@ -72,6 +72,40 @@ std::vector<address> parse_listen(const std::vector<std::string>& words) {
   return addresses;
 }
 
+/// The pool of a store `rados:POOL[/NAMESPACE]`; nothing for another store.
+std::optional<pool_name> parse_pool(const std::string& store) {
+  constexpr std::string_view scheme = "rados:";
+  if (!store.starts_with(scheme)) return std::nullopt;
+#ifdef PROGRAMS_WITH_RADOS
+  const std::string place = store.substr(scheme.size());
+  const auto slash = place.find('/');
+  pool_name result{place.substr(0, slash), {}};
+  if (slash != std::string::npos) result.name_space = place.substr(slash + 1);
+  const bool lacks_name = slash != std::string::npos && result.name_space.empty();
+  if (result.pool.empty() || lacks_name) {
+    throw bad_argument{store + ": expected rados:POOL or rados:POOL/NAMESPACE"};
+  }
+  return result;
+#else
+  throw bad_argument{store + ": this program was built without librados"};
+#endif
+}
+
+void find_pool(server_settings& settings) try {
+  settings.pool = parse_pool(settings.store);
+} catch (const bad_argument& e) {
+  throw CLI::ValidationError{"--store", e.what()};
+}
+
+void add_ceph(CLI::App& app, server_settings& settings) {
+  add_option(app, "--ceph-conf", settings.ceph_conf, verbatim,
+             "Ceph's configuration file, for rados:")
+      ->type_name("FILE [/etc/ceph/ceph.conf and other places of Ceph's]");
+  add_option(app, "--ceph-user", settings.ceph_user, verbatim,
+             "Ceph's user, without `client.`, for rados:")
+      ->type_name("NAME [admin]");
+}
+
 log_format parse_log(const std::string& word) {
   if (word == "text") return log_format::text;
   if (word == "json") return log_format::json;
@@ -81,12 +115,14 @@ log_format parse_log(const std::string& word) {
 void add_verify(CLI::App& app, server_settings& settings) {
   auto& verify = *app.add_subcommand(
       "verify",
-      "Hash all files of a folder again. Those that no longer hash to their ids are printed, and "
-      "moved to .damaged in the folder, with all their names; an upload brings them back");
+      "Hash all files of a store again. Those that no longer hash to their ids are printed, and "
+      "moved to .damaged in the folder, with all their names, or set aside in the pool's index; an "
+      "upload brings them back");
   verify.footer(verify_footer);
   verify.callback([&] { settings.job = server_job::verify; });
-  add_option(verify, "--store", settings.store, verbatim, "Folder of the files")
-      ->type_name("DIR [" + settings.store + "]");
+  add_option(verify, "--store", settings.store, verbatim, "Folder, or pool of Ceph, of the files")
+      ->type_name("DIR|rados:POOL[/NAMESPACE] [" + settings.store + "]");
+  add_ceph(verify, settings);
   verify
       .add_option("--digest", settings.verified_digest,
                   "Verify only files whose ids are such digests [all files]")
@@ -129,26 +165,30 @@ std::optional<exit_code> parse(server_settings& settings, int argc, char** argv)
              "has issued [clients need none]")
       ->type_name("FILE");
   add_option(app, "--store", settings.store, verbatim,
-             "Folder of the files, created if missing; or memory")
-      ->type_name("DIR|memory [" + settings.store + "]");
+             "Folder of the files, created if missing; or memory; or a pool of Ceph, which must "
+             "exist, with room for any number of servers")
+      ->type_name("DIR|memory|rados:POOL[/NAMESPACE] [" + settings.store + "]");
+  add_ceph(app, settings);
   auto& scrub =
       *add_rate(app, "--scrub", settings.scrub_rate,
-                "Verify the files of a folder while serving it, as the command verify does, at so "
+                "Verify the files of a store while serving it, as the command verify does, at so "
                 "many bytes per second; again an hour after each round");
   add_time(app, "--partial-age", settings.partial_age, parse_duration,
-           "How long a folder keeps interrupted uploads, so that they can be resumed");
+           "How long a store keeps interrupted uploads, so that they can be resumed");
   app.add_option("--digest", settings.digest,
                  "Digest that files' ids are; use sha256 if an attacker may choose files")
       ->type_name("md5|sha256 [" + settings.digest + "]")
       ->check(CLI::IsMember({filexfer::md5::name(), filexfer::sha256::name()}));
   add_option(app, "--max-size", session.max_size, parse_bytes, "Largest upload, in bytes")
       ->type_name("SIZE");
-  add_option(app, "--quota", settings.quota, parse_bytes,
-             "Bytes of all files, with those that are arriving; uploads beyond are refused")
-      ->type_name("SIZE [none; memory: 1G]");
-  add_option(app, "--max-files", settings.max_files, parse_files,
-             "Names of all files, with those that are arriving; uploads beyond are refused")
-      ->type_name("N [none; memory: 1000000]");
+  auto& quota =
+      *add_option(app, "--quota", settings.quota, parse_bytes,
+                  "Bytes of all files, with those that are arriving; uploads beyond are refused")
+           ->type_name("SIZE [none; memory: 1G]");
+  auto& max_files =
+      *add_option(app, "--max-files", settings.max_files, parse_files,
+                  "Names of all files, with those that are arriving; uploads beyond are refused")
+           ->type_name("N [none; memory: 1000000]");
   auto& min_free =
       *add_option(
            app, "--min-free", settings.min_free, parse_free_space,
@@ -209,8 +249,17 @@ std::optional<exit_code> parse(server_settings& settings, int argc, char** argv)
   app.add_flag("--quiet", settings.quiet, "Write no log");
   add_verify(app, settings);
   app.parse_complete_callback([&] {
-    if (settings.store == "memory" && scrub.count() + min_free.count() + fsync.count() > 0) {
-      throw CLI::ValidationError{"--scrub, --min-free and --fsync", "need a folder as --store"};
+    find_pool(settings);
+    if (settings.store == "memory" && scrub.count() > 0) {
+      throw CLI::ValidationError{"--scrub", "needs a folder or a pool as --store"};
+    }
+    const bool has_folder = settings.store != "memory" && !settings.pool;
+    if (!has_folder && min_free.count() + fsync.count() > 0) {
+      throw CLI::ValidationError{"--min-free and --fsync", "need a folder as --store"};
+    }
+    if (settings.pool && quota.count() + max_files.count() > 0) {
+      throw CLI::ValidationError{"--quota and --max-files",
+                                 "can't limit a pool; use `ceph osd pool set-quota`"};
     }
     const bool has_certificate = !settings.certificate.empty() && !settings.key.empty();
     if (uses_tls(settings) && !has_certificate) {

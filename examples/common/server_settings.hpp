@@ -25,6 +25,12 @@ namespace programs {
 /// What filexfer-server is to do.
 enum class server_job { serve, verify };
 
+/// `rados:POOL[/NAMESPACE]`.
+struct pool_name {
+  std::string pool;
+  std::string name_space;
+};
+
 /// The values of filexfer-server's command line.
 struct server_settings {
   server_job job = server_job::serve;
@@ -33,6 +39,9 @@ struct server_settings {
   std::string key;
   std::string client_authorities;  ///< File of those that may have issued clients' certificates.
   std::string store = "./filexfer-store";
+  std::optional<pool_name> pool{};  ///< Of `store`, if that is in RADOS.
+  std::string ceph_conf;            ///< Empty for librados's own places.
+  std::string ceph_user;            ///< Empty for librados's default.
   filexfer::server_options options;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::size_t disk_threads = 160;  // more than one address has connections, by default

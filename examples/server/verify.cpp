@@ -2,12 +2,16 @@
 
 #include "common/interruption.hpp"
 #include "common/log.hpp"
+#include "server/explain_pool.hpp"
 
 #include <filexfer/directory_store.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/sha256.hpp>
 #include <filexfer/verification.hpp>
+#ifdef PROGRAMS_WITH_RADOS
+#include <filexfer/rados_store.hpp>
+#endif
 
 #include <chrono>
 #include <cstddef>
@@ -16,6 +20,7 @@
 #include <iostream>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -71,15 +76,8 @@ class findings {
   bool has_error_ = false;
 };
 
-template <filexfer::hasher Hasher>
-void verify_files(const server_settings& settings, findings& found) {
-  filexfer::directory_store_options options;
-  // What interrupted uploads left is for the servers on this folder to remove.
-  options.partial_age = std::chrono::seconds::max();
-  options.max_partial_size = std::numeric_limits<std::uint64_t>::max();
-  server_log log{settings.format_of_log, settings.log_rate};
-  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
-  const filexfer::directory_store<Hasher> store{settings.store, options};
+template <class Store>
+void verify_files(const server_settings& settings, const Store& store, findings& found) {
   std::vector<std::jthread> threads;
   for (std::size_t part = 0; part < settings.threads; ++part) {
     threads.emplace_back([&, part] {
@@ -95,23 +93,63 @@ void verify_files(const server_settings& settings, findings& found) {
   }
 }
 
+template <filexfer::hasher Hasher>
+void verify_folder(const server_settings& settings, findings& found) {
+  filexfer::directory_store_options options;
+  // What interrupted uploads left is for the servers on this folder to remove.
+  options.partial_age = std::chrono::seconds::max();
+  options.max_partial_size = std::numeric_limits<std::uint64_t>::max();
+  server_log log{settings.format_of_log, settings.log_rate};
+  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  const filexfer::directory_store<Hasher> store{settings.store, options};
+  verify_files(settings, store, found);
+}
+
+#ifdef PROGRAMS_WITH_RADOS
+/// Returns nothing if the ids of the files there are other digests, else the exit code.
+template <filexfer::hasher Hasher>
+std::optional<exit_code> verify_pool(const server_settings& settings, findings& found) {
+  server_log log{settings.format_of_log, settings.log_rate};
+  filexfer::rados_store_options options{settings.pool->pool, settings.pool->name_space,
+                                        settings.ceph_conf, settings.ceph_user};
+  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  options.make_index = false;
+  std::error_code ec;
+  const filexfer::rados_store<Hasher> store{options, ec};
+  if (ec == filexfer::errc::wrong_digest_kind) return std::nullopt;
+  if (ec) {
+    report(settings.store, {local_error, explain_pool(ec)});
+    return local_error;
+  }
+  verify_files(settings, store, found);
+  return found.end();
+}
+#endif
+
 }  // namespace
 
 exit_code verify(const server_settings& settings) try {
   interruption::watch();
   const interruption::interruptible scope;
+  findings found;
+  const auto& digest = settings.verified_digest;
+  const bool takes_md5 = digest.empty() || digest == filexfer::md5::name();
+  const bool takes_sha256 = digest.empty() || digest == filexfer::sha256::name();
+#ifdef PROGRAMS_WITH_RADOS
+  if (settings.pool) {  // its ids are digests of one kind
+    std::optional<exit_code> ended;
+    if (takes_md5) ended = verify_pool<filexfer::md5>(settings, found);
+    if (!ended && takes_sha256) ended = verify_pool<filexfer::sha256>(settings, found);
+    if (!ended) return report(settings.store, {local_error, "has ids of another digest"});
+    return flush_output(*ended);
+  }
+#endif
   std::error_code ec;
   if (!std::filesystem::is_directory(settings.store, ec)) {
     return report(settings.store, {local_error, "is not a folder"});
   }
-  findings found;
-  const auto& digest = settings.verified_digest;
-  if (digest.empty() || digest == filexfer::md5::name()) {
-    verify_files<filexfer::md5>(settings, found);
-  }
-  if (digest.empty() || digest == filexfer::sha256::name()) {
-    verify_files<filexfer::sha256>(settings, found);
-  }
+  if (takes_md5) verify_folder<filexfer::md5>(settings, found);
+  if (takes_sha256) verify_folder<filexfer::sha256>(settings, found);
   return flush_output(found.end());
 } catch (const std::system_error& e) {
   return report(e.what(), {local_error, "can't be used as a store"});
