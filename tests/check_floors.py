@@ -19,7 +19,7 @@ FLOORS = [
     ("places", "storage publication verification file descriptor_sink memory memory_store directory_store batch detail/store/"),
     ("flows", "detail/flow/"),
     ("streams", "stream memory_pipe pipe_stream fault_plan fault_stream recording_stream "
-                "peer_identity detail/stream/"),
+                "peer_identity ip_network proxy_protocol detail/stream/"),
     ("drivers", "detail/driver/"),
     ("one connection", "stream_layer client authorizer session server transfer detail/server/"),
     ("whole jobs", "connector any_stream command_stream transfer_types transfer_progress "

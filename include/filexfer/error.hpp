@@ -61,6 +61,8 @@ enum class errc {
   special_file,           ///< An entry below a folder is neither a regular file nor a folder.
   folder_cycle,           ///< A link below a folder leads back to a folder that it is in.
   not_private,            ///< A part or a cache is not a file that only this user can change.
+  bad_proxy_header,       ///< A connection does not begin with a valid PROXY protocol header.
+  untrusted_proxy,        ///< A connection is not from a proxy that may send such a header.
 };
 
 /// Classes of errors. Compare with an `std::error_code`: `if (ec == condition::may_pass)`.
@@ -162,6 +164,8 @@ class error_category_impl final : public std::error_category {
       case errc::special_file: return "neither a regular file nor a folder";
       case errc::folder_cycle: return "leads back to a folder that it is in";
       case errc::not_private: return "not a file that only this user can change";
+      case errc::bad_proxy_header: return "no valid PROXY protocol header";
+      case errc::untrusted_proxy: return "not the address of a trusted proxy";
     }
     return "unknown filexfer error";
   }

@@ -22,6 +22,7 @@
 #include <filexfer/file.hpp>
 #include <filexfer/file_download.hpp>
 #include <filexfer/glob.hpp>
+#include <filexfer/ip_network.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_pipe.hpp>
@@ -32,6 +33,7 @@
 #include <filexfer/pipe_stream.hpp>
 #include <filexfer/printable.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/proxy_protocol.hpp>
 #include <filexfer/publication.hpp>
 #include <filexfer/recording_stream.hpp>
 #include <filexfer/remote_file.hpp>

@@ -1,19 +1,26 @@
 // Each parser of a line, against a second reading of the protocol (support/grammar.hpp). What was
 // parsed is formatted to a line that parses to the same.
 //
-// Input: a line.
+// The header of the PROXY protocol, against a second reading, too (support/proxy_grammar.hpp), and
+// whether it may arrive in parts.
+//
+// Input: a line; or a header, with anything behind it.
 
 #include "fuzz/support/fuzzing.hpp"
 #include "fuzz/support/grammar.hpp"
+#include "fuzz/support/proxy_grammar.hpp"
 
 #include <filexfer/any_digest.hpp>
 #include <filexfer/digest.hpp>
 #include <filexfer/protocol.hpp>
+#include <filexfer/proxy_protocol.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace {
@@ -232,6 +239,43 @@ void check_time(const std::string& text) {
           text);
 }
 
+std::optional<std::string> text_of(const std::optional<asio::ip::tcp::endpoint>& endpoint) {
+  if (!endpoint) return std::nullopt;
+  return endpoint->address().to_string() + ' ' + std::to_string(endpoint->port());
+}
+
+void check_proxy_header(std::string_view bytes) {
+  const std::string shown = filexfer::escape_name(bytes);
+  const auto parse = [bytes](std::size_t size, std::error_code& ec) {
+    return filexfer::parse_proxy_header(std::as_bytes(std::span{bytes.substr(0, size)}), ec);
+  };
+  std::error_code ec;
+  const auto whole = parse(bytes.size(), ec);
+  const bool is_complete = !ec && whole.missing == 0;
+  require(!ec || ec == errc::bad_proxy_header, "only a malformed header is an error", shown);
+  const auto read = grammar::read_proxy_header(bytes);
+  require(is_complete == read.has_value(), "a header is recognised", shown);
+  if (read) {
+    require(whole.size == read->size && text_of(whole.source) == read->source,
+            "a header is read alike", shown);
+  }
+  // What is missing is read, until no byte is left, or none is missing.
+  std::size_t size = 0;
+  for (;;) {
+    const auto part = parse(size, ec);
+    require(size + part.missing <= filexfer::max_proxy_header_size, "a header is bounded", shown);
+    if (ec || part.missing == 0) {
+      require(ec || (is_complete && part.size == size && size == whole.size),
+              "no byte behind a header is read", shown);
+      break;
+    }
+    require(!part.source, "a part of a header has no source", shown);
+    if (size + part.missing > bytes.size()) break;
+    size += part.missing;
+  }
+  require(!is_complete || size == whole.size, "a header may arrive in parts", shown);
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -248,5 +292,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   check_features(line);
   check_name(line);
   check_time(line);
+  check_proxy_header(fuzz::input{data, size}.rest());
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <filexfer/detail/posix/descriptor.hpp>
 #include <filexfer/detail/posix/file_lock.hpp>
 #include <filexfer/detail/stream/keepalive.hpp>
+#include <filexfer/ip_network.hpp>
 
 #include <asio/error.hpp>
 #include <asio/ip/address.hpp>
@@ -37,17 +38,10 @@ inline std::string endpoint_name(const asio::local::stream_protocol::endpoint& e
   return std::string{"unix:"}.append(endpoint.path());
 }
 
-/// The address, as an IPv4 one if it is one that a socket of both versions has mapped.
-inline asio::ip::address unmapped_address(const asio::ip::tcp::endpoint& endpoint) {
-  asio::ip::address address = endpoint.address();
-  if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
-  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
-}
-
 /// What connections are counted by: the bytes of an IPv4 address, or of the network of an IPv6
 /// address, in which a host may choose the other 8 bytes itself.
 inline std::string counted_address(const asio::ip::tcp::endpoint& endpoint) {
-  const asio::ip::address address = unmapped_address(endpoint);
+  const asio::ip::address address = unmapped_address(endpoint.address());
   if (address.is_v4()) {
     const auto bytes = address.to_v4().to_bytes();
     return {bytes.begin(), bytes.end()};
@@ -59,7 +53,7 @@ inline std::string counted_address(const asio::ip::tcp::endpoint& endpoint) {
 inline std::string counted_address(const asio::local::stream_protocol::endpoint&) { return {}; }
 
 inline bool is_loopback(const asio::ip::tcp::endpoint& endpoint) {
-  return unmapped_address(endpoint).is_loopback();
+  return unmapped_address(endpoint.address()).is_loopback();
 }
 
 inline bool is_loopback(const asio::local::stream_protocol::endpoint&) { return false; }
