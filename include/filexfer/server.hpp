@@ -7,6 +7,7 @@
 #include <filexfer/detail/server/server_state.hpp>
 #include <filexfer/authorizer.hpp>
 #include <filexfer/digest.hpp>
+#include <filexfer/ip_network.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/options.hpp>
 #include <filexfer/session_event.hpp>
@@ -15,6 +16,7 @@
 #include <asio/async_result.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
+#include <asio/ip/tcp.hpp>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
@@ -24,6 +26,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace filexfer {
 
@@ -113,6 +116,32 @@ class server {
     requires(!std::same_as<Stream, socket_type>)
   {
     state_->make_stream = std::move(make);
+  }
+
+  /// Expects every connection to begin with a header of the PROXY protocol (`proxy_protocol.hpp`),
+  /// by which a load balancer tells the address of its client: that address is then what limits,
+  /// the observer and the authorizer go by. If the header has none, the connection's own is. To be
+  /// called before `start`.
+  ///
+  /// The header is read before `wrap` makes the stream, so TLS begins behind it. It has to arrive
+  /// within `time_limits::line`. As many connections as may be served (`max_connections`) may wait
+  /// for theirs besides, and delay no others; `async_stop` ends them at once.
+  ///
+  /// A connection is closed without an answer, and the observer gets its own address and
+  /// - `errc::untrusted_proxy`: it does not come from a trusted address;
+  /// - `errc::bad_proxy_header`: it does not begin with a header;
+  /// - `errc::truncated`, `errc::timed_out`: it ends within the header, or the header is late;
+  /// - `errc::busy`: too many wait for their header.
+  ///
+  /// A proxy that disconnects before the first byte, to check the server, is not reported.
+  /// \snippet server.cpp expect_proxy
+  ///
+  /// \param trusted  the addresses of all proxies. Whoever can connect from one of them can claim
+  ///        any address, so a network in which there are others is no good choice.
+  void expect_proxy(std::vector<ip_network> trusted)
+    requires std::same_as<Protocol, asio::ip::tcp>
+  {
+    state_->proxies.emplace(std::move(trusted));
   }
 
   /// Sets a callback for commands and rejected connections. To be called before `start`.

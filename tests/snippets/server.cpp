@@ -5,6 +5,7 @@
 #include <filexfer/client.hpp>
 #include <filexfer/connection_counter.hpp>
 #include <filexfer/directory_store.hpp>
+#include <filexfer/ip_network.hpp>
 #include <filexfer/memory.hpp>
 #include <filexfer/memory_store.hpp>
 #include <filexfer/server.hpp>
@@ -15,6 +16,7 @@
 #include <asio/ip/address.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/thread_pool.hpp>
+#include <asio/write.hpp>
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -96,6 +98,27 @@ TEST_CASE_FIXTURE(memory_server, "a server has each request allowed by its owner
   server.start();
   serve_upload();
   CHECK(snippets::text_in(store, "note.txt") == "hello");
+}
+
+TEST_CASE_FIXTURE(memory_server, "a server behind a load balancer logs its client's address") {
+  captured_output output{std::clog};
+  server.observe([this](const std::string& peer, const filexfer::session_event& event) {
+    std::clog << filexfer::format_event(std::chrono::system_clock::now(), peer, event) + '\n';
+    server.async_stop([](std::error_code) {});
+  });
+  //! [expect_proxy]
+  const auto balancers = filexfer::parse_ip_network("10.1.0.0/30");
+  const auto local = filexfer::parse_ip_network("127.0.0.1");
+  server.expect_proxy({*balancers, *local});  // nobody else is served
+  server.start();
+  //! [expect_proxy]
+  tcp::socket balancer{context};
+  balancer.connect(server.local_endpoint());
+  const std::string bytes = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 9999\r\nLIST_FILES\n";
+  asio::write(balancer, asio::buffer(bytes));
+  balancer.shutdown(tcp::socket::shutdown_send);
+  context.run();
+  CHECK(output.take().find(" 192.0.2.7:4711 LIST_FILES 0 entries ") != std::string::npos);
 }
 
 TEST_CASE_FIXTURE(memory_server, "a server logs each command with the peer's address") {

@@ -22,6 +22,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -150,13 +151,16 @@ struct server_fixture {
   using server_type = filexfer::server<Protocol, Store, filexfer::md5, virtual_timer>;
   using peer_type = peer<Protocol>;
 
-  explicit server_fixture(const server_options& options = {})
+  /// `configure` is called before the server is started.
+  explicit server_fixture(const server_options& options = {},
+                          const std::function<void(server_type&)>& configure = {})
       : server{std::in_place, context.get_executor(), any_endpoint<Protocol>(folder), store,
                options},
         endpoint{server->local_endpoint()} {
     server->observe([this](const std::string& peer_name, const session_event& event) {
       events.push_back({peer_name, event});
     });
+    if (configure) configure(*server);
     server->start();
   }
 

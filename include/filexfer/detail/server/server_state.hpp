@@ -8,11 +8,13 @@
 #include <filexfer/detail/flow/connection.hpp>
 #include <filexfer/detail/flow/flow.hpp>
 #include <filexfer/detail/flow/session_flow.hpp>
+#include <filexfer/detail/server/proxy_headers.hpp>
 #include <filexfer/detail/stream/listen.hpp>
 #include <filexfer/authorizer.hpp>
 #include <filexfer/connection_counter.hpp>
 #include <filexfer/error.hpp>
 #include <filexfer/options.hpp>
+#include <filexfer/peer_identity.hpp>
 #include <filexfer/session.hpp>
 #include <filexfer/session_event.hpp>
 
@@ -24,6 +26,7 @@
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/error.hpp>
+#include <asio/ip/tcp.hpp>
 #include <asio/post.hpp>
 #include <asio/strand.hpp>
 
@@ -147,6 +150,41 @@ struct server_state
     const auto remote = socket.remote_endpoint(disconnected);
     if (disconnected) return;
     set_socket_options(socket);
+    if constexpr (std::same_as<Protocol, asio::ip::tcp>) {
+      if (proxies) {
+        await_header(std::move(socket), remote);
+        return;
+      }
+    }
+    admit(std::move(socket), remote);
+  }
+
+  /// Admits the connection once the proxy has told whose it is.
+  void await_header(socket_type socket, const endpoint_type& proxy) {
+    if (!proxies->trusts(proxy.address())) {
+      report(endpoint_name(proxy), {.error = errc::untrusted_proxy});
+    } else if (proxies->size() >= options.max_connections) {
+      report(endpoint_name(proxy), {.error = errc::busy});
+    } else {
+      proxies->read(std::move(socket), options.session.limits, strand,
+                    [s = this->shared_from_this(), proxy](std::error_code ec, socket_type proxied,
+                                                          const auto& source) {
+                      s->on_header(ec, std::move(proxied), source.value_or(proxy));
+                    });
+    }
+  }
+
+  void on_header(std::error_code ec, socket_type socket, const endpoint_type& client) {
+    if (acceptor.is_open()) {
+      if (!ec) ec = attempt([&] { admit(std::move(socket), client); });
+      // A proxy that disconnects at once has only checked whether this server is up.
+      if (ec && ec != errc::end_of_stream) report(endpoint_name(client), {.error = ec});
+    }
+    finish_if_stopped();
+  }
+
+  /// Serves or rejects a connection of a client at `remote`.
+  void admit(socket_type socket, const endpoint_type& remote) {
     const std::string peer = endpoint_name(remote);
     connection_slot slot{counter, counted_address(remote), limits_of(remote),
                          Timer::clock_type::now().time_since_epoch()};
@@ -185,13 +223,23 @@ struct server_state
     session_type& session = *connection->served;
     session.work_executor(work_executor);
     session.blocking_executor(blocking_executor);
-    if (decide) session.authorize(decide);
+    if (decide) session.authorize(proxies ? authorizer_for(peer) : decide);
     if (observer) {
       session.observe([notify = observer, peer](const session_event& e) { notify(peer, e); });
     }
     run(std::move(connection), [&session](auto&& handler) {
       session.async_run(std::forward<decltype(handler)>(handler));
     });
+  }
+
+  /// Tells the owner's authorizer the client's address, where the stream knows that of the proxy.
+  authorizer authorizer_for(const std::string& client) const {
+    return [ask = decide, client](const peer_identity& peer, const access_request& request,
+                                  access_answer answer) {
+      peer_identity identity = peer;
+      identity.address = client;
+      ask(identity, request, std::move(answer));
+    };
   }
 
   void reject(std::shared_ptr<connection_type> connection, socket_type socket) {
@@ -266,10 +314,11 @@ struct server_state
       asio::dispatch(connection->stream().get_executor(),
                      [connection, type] { connection->cancel.emit(type); });
     }
+    if (proxies) proxies->cancel();
   }
 
   void finish_if_stopped() {
-    if (acceptor.is_open() || !connections.empty()) return;
+    if (acceptor.is_open() || !connections.empty() || (proxies && proxies->size() > 0)) return;
     grace.cancel();
     for (auto& waiter : std::exchange(stop_waiters, {})) waiter->complete();
   }
@@ -292,6 +341,7 @@ struct server_state
   authorizer decide;
   server_observer observer;
   std::function<Stream(socket_type)> make_stream;
+  std::optional<proxy_headers<Timer>> proxies;  ///< Set if all connections are from proxies.
   std::list<std::shared_ptr<connection_type>> connections;
   std::size_t lingering = 0;  ///< Those of them that are rejected.
   std::vector<std::unique_ptr<stop_waiter>> stop_waiters;
