@@ -69,6 +69,7 @@ find_missing() {
     have_header benchmark/benchmark.h || wanted="$wanted libbenchmark-dev"
     have_program ssh || wanted="$wanted openssh-client"
     have_tool sshd || wanted="$wanted openssh-server"
+    have_tool haproxy || wanted="$wanted haproxy"
   fi
 }
 

@@ -22,6 +22,9 @@ constexpr std::array<unit, 4> size_units{
 constexpr std::array<unit, 5> time_units{
     {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}}};
 
+/// Begins an address whose connections come from a proxy.
+constexpr std::string_view proxy_prefix = "proxy+";
+
 /// Parses a number with a unit; nothing if `text` is not one, or is greater than `max`.
 std::optional<std::uint64_t> parse_quantity(std::string_view text, std::span<const unit> units,
                                             std::uint64_t max) {
@@ -134,11 +137,33 @@ address parse_address(std::string_view text) {
     if (path.empty()) fail(text, "missing path after unix:");
     return unix_address{std::string{path}};
   }
+  if (text.starts_with(proxy_prefix)) {
+    fail(text, "only a server can listen on it; connect to the address of the proxy");
+  }
   if (!text.starts_with(tls_prefix)) return parse_tcp(text);
 #ifndef PROGRAMS_WITH_TLS
   fail(text, "this program was built without TLS");
 #endif
   return tls_address{parse_tcp(text.substr(tls_prefix.size()))};
+}
+
+listen_address parse_listen_address(std::string_view text) {
+  if (!text.starts_with(proxy_prefix)) return {parse_address(text)};
+  const auto proxied = text.substr(proxy_prefix.size());
+  constexpr std::string_view tcp_prefix = "tcp:";
+  if (proxied.starts_with(tcp_prefix)) return {parse_tcp(proxied.substr(tcp_prefix.size())), true};
+  if (proxied.starts_with("tls:")) return {parse_address(proxied), true};
+  fail(text, "expected proxy+tcp:HOST:PORT or proxy+tls:HOST:PORT");
+}
+
+filexfer::ip_network parse_network(std::string_view text) {
+  const auto network = filexfer::parse_ip_network(text);
+  if (!network) {
+    fail(text,
+         "not a network; expected an IP address, or one with the number of bits that count, and "
+         "all others 0: 10.0.0.0/8");
+  }
+  return *network;
 }
 
 std::string to_string(const address& where) {

@@ -4,6 +4,7 @@
 /// \file
 /// Parsing of the sizes, times and addresses that the programs' options take.
 
+#include <filexfer/ip_network.hpp>
 #include <filexfer/options.hpp>
 
 #include <asio/ip/tcp.hpp>
@@ -72,6 +73,17 @@ using address = std::variant<tcp_address, unix_address, tls_address>;
 
 /// Rejects `tls:` if the program was built without TLS.
 address parse_address(std::string_view text);
+
+/// An address to listen on: as any, or `proxy+tcp:HOST:PORT` or `proxy+tls:HOST:PORT`.
+struct listen_address {
+  address where;
+  bool is_proxied = false;  ///< Connections begin with a header of the PROXY protocol.
+};
+
+listen_address parse_listen_address(std::string_view text);
+
+/// Parses a network, `10.0.0.0/8` or `2001:db8::/32`, or a single address.
+filexfer::ip_network parse_network(std::string_view text);
 
 std::string to_string(const address& where);
 std::string to_string(const asio::ip::tcp::endpoint& endpoint);

@@ -47,8 +47,8 @@ std::vector<rule> rules_for(const server_settings& settings) {
       rules.push_back({folder_of(fs::canonical(file)), read_file});
     }
   }
-  for (const address& where : settings.listen) {
-    if (const auto* socket = std::get_if<unix_address>(&where)) {
+  for (const listen_address& listen : settings.listen) {
+    if (const auto* socket = std::get_if<unix_address>(&listen.where)) {
       // Opened, too, as it is locked meanwhile.
       rules.push_back({folder_of(socket->path), read_folder | remove_file});
     }

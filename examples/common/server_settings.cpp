@@ -61,14 +61,14 @@ filexfer::permissions parse_permissions(const std::string& text) {
 }
 
 /// Returns the addresses to listen on; none for standard input and output, which serve one client.
-std::vector<address> parse_listen(const std::vector<std::string>& words) {
+std::vector<listen_address> parse_listen(const std::vector<std::string>& words) {
   if (std::count(words.begin(), words.end(), stdio) > 0) {
     if (words.size() == 1) return {};
     throw bad_argument{"stdio can't be combined with other addresses"};
   }
-  std::vector<address> addresses;
+  std::vector<listen_address> addresses;
   addresses.reserve(words.size());
-  for (const std::string& word : words) addresses.push_back(parse_address(word));
+  for (const std::string& word : words) addresses.push_back(parse_listen_address(word));
   return addresses;
 }
 
@@ -106,6 +106,19 @@ void add_ceph(CLI::App& app, server_settings& settings) {
       ->type_name("NAME [admin]");
 }
 
+std::vector<filexfer::ip_network> parse_networks(const std::vector<std::string>& words) {
+  std::vector<filexfer::ip_network> networks;
+  networks.reserve(words.size());
+  for (const std::string& word : words) networks.push_back(parse_network(word));
+  return networks;
+}
+
+/// Whether any of the addresses is behind a proxy.
+bool is_proxied(const server_settings& settings) {
+  return std::any_of(settings.listen.begin(), settings.listen.end(),
+                     [](const listen_address& a) { return a.is_proxied; });
+}
+
 log_format parse_log(const std::string& word) {
   if (word == "text") return log_format::text;
   if (word == "json") return log_format::json;
@@ -135,15 +148,15 @@ void add_verify(CLI::App& app, server_settings& settings) {
 }  // namespace
 
 bool uses_tls(const server_settings& settings) {
-  return std::any_of(settings.listen.begin(), settings.listen.end(), [](const address& where) {
-    return std::holds_alternative<tls_address>(where);
+  return std::any_of(settings.listen.begin(), settings.listen.end(), [](const listen_address& a) {
+    return std::holds_alternative<tls_address>(a.where);
   });
 }
 
 std::optional<exit_code> parse(server_settings& settings, int argc, char** argv) {
   filexfer::server_options& options = settings.options;
   filexfer::session_options& session = options.session;
-  settings.listen = {tcp_address{"127.0.0.1", 9999}};
+  settings.listen = {{tcp_address{"127.0.0.1", 9999}}};
 
   CLI::App app{description, "filexfer-server"};
   app.footer(footer);
@@ -151,8 +164,18 @@ std::optional<exit_code> parse(server_settings& settings, int argc, char** argv)
   const auto listen = [&](const auto& words) { settings.listen = parse_listen(words); };
   add_words(app, "--listen", listen,
             "Address to listen on; may be repeated. Port 0 is a free port; stdio serves one client "
-            "on standard input and output")
-      ->type_name("HOST:PORT|[::1]:PORT|tls:HOST:PORT|unix:PATH|stdio [127.0.0.1:9999]")
+            "on standard input and output. With proxy+ each connection must begin with a header of "
+            "the PROXY protocol, version 1 or 2, in which a load balancer tells its client's "
+            "address, for limits and the log")
+      ->type_name(
+          "HOST:PORT|[::1]:PORT|tls:HOST:PORT|proxy+tcp:HOST:PORT|proxy+tls:HOST:PORT|unix:PATH|"
+          "stdio [127.0.0.1:9999]")
+      ->allow_extra_args(false);
+  const auto proxies = [&](const auto& words) { settings.proxies = parse_networks(words); };
+  add_words(app, "--proxy-from", proxies,
+            "Address or network of the load balancers (proxy+); may be repeated. Connections from "
+            "elsewhere are closed, as whoever sends such a header can claim any address")
+      ->type_name("NETWORK")
       ->allow_extra_args(false);
   add_option(app, "--cert", settings.certificate, verbatim,
              "PEM file of the server's certificate and its intermediate certificates (tls:)")
@@ -264,6 +287,12 @@ std::optional<exit_code> parse(server_settings& settings, int argc, char** argv)
     const bool has_certificate = !settings.certificate.empty() && !settings.key.empty();
     if (uses_tls(settings) && !has_certificate) {
       throw CLI::RequiredError{"With tls:, --cert and --key"};
+    }
+    if (is_proxied(settings) && settings.proxies.empty()) {
+      throw CLI::RequiredError{"With proxy+, --proxy-from"};
+    }
+    if (!is_proxied(settings) && !settings.proxies.empty()) {
+      throw CLI::ValidationError{"--proxy-from", "is for proxy+ addresses only; there is none"};
     }
     if (!uses_tls(settings) && !settings.client_authorities.empty()) {
       throw CLI::ValidationError{"--tls-client-ca", "protects tls: addresses only; there is none"};

@@ -8,6 +8,7 @@
 #include "common/failure.hpp"
 #include "common/log.hpp"
 
+#include <filexfer/ip_network.hpp>
 #include <filexfer/md5.hpp>
 #include <filexfer/options.hpp>
 
@@ -34,8 +35,9 @@ struct pool_name {
 /// The values of filexfer-server's command line.
 struct server_settings {
   server_job job = server_job::serve;
-  std::vector<address> listen;  ///< Empty to serve one client on standard input and output.
-  std::string certificate;      ///< For TLS, as `key`.
+  std::vector<listen_address> listen;  ///< Empty to serve one client on standard input and output.
+  std::vector<filexfer::ip_network> proxies;  ///< That may send headers of the PROXY protocol.
+  std::string certificate;                    ///< For TLS, as `key`.
   std::string key;
   std::string client_authorities;  ///< File of those that may have issued clients' certificates.
   std::string store = "./filexfer-store";

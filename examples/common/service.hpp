@@ -53,8 +53,8 @@ class service {
 
   /// Listens on all addresses. Throws `std::system_error`.
   void listen() {
-    for (const address& where : settings_.listen) {
-      std::visit([this](const auto& a) { this->listen_on(a); }, where);
+    for (const listen_address& listen : settings_.listen) {
+      std::visit([&](const auto& where) { this->listen_on(where, listen); }, listen.where);
     }
   }
 
@@ -146,22 +146,35 @@ class service {
     filexfer::session<filexfer::any_stream, Store, Hasher> session;
   };
 
-  void listen_on(const tcp_address& where) {
-    for (const auto& endpoint : resolve_address(where)) add_plain<tcp>(endpoint);
+  void listen_on(const tcp_address& where, const listen_address& listen) {
+    for (const auto& endpoint : resolve_address(where)) {
+      expect_proxy(add_plain<tcp>(endpoint, listen.is_proxied ? "proxy+tcp:" : ""), listen);
+    }
   }
 
-  void listen_on(const unix_address& where) { add_plain<local>(local::endpoint{where.path}); }
+  void listen_on(const unix_address& where, const listen_address&) {
+    add_plain<local>(local::endpoint{where.path}, "");
+  }
 
   template <class Protocol>
-  void add_plain(const typename Protocol::endpoint& endpoint) {
-    auto& server = add<server_of<Protocol, any_socket>>(endpoint, "");
+  auto& add_plain(const typename Protocol::endpoint& endpoint, const std::string& prefix) {
+    auto& server = add<server_of<Protocol, any_socket>>(endpoint, prefix);
     server.wrap([](typename Protocol::socket socket) { return any_socket{std::move(socket)}; });
+    return server;
   }
 
-  void listen_on([[maybe_unused]] const tls_address& where) {
+  template <class Server>
+  void expect_proxy(Server& server, const listen_address& listen) {
+    if (listen.is_proxied) server.expect_proxy(settings_.proxies);
+  }
+
+  void listen_on([[maybe_unused]] const tls_address& where,
+                 [[maybe_unused]] const listen_address& listen) {
 #ifdef PROGRAMS_WITH_TLS  // otherwise parse_address rejects TLS addresses
     for (const auto& endpoint : resolve_address(where.tcp)) {
-      auto& server = add<server_of<tcp, filexfer::any_stream>>(endpoint, "tls:");
+      auto& server = add<server_of<tcp, filexfer::any_stream>>(
+          endpoint, listen.is_proxied ? "proxy+tls:" : "tls:");
+      expect_proxy(server, listen);
       server.wrap([this](tcp::socket socket) {
         return filexfer::any_stream{filexfer::tls_stream<tcp::socket>{
             std::move(socket), tls_->current(), asio::ssl::stream_base::server}};
