@@ -2,7 +2,7 @@
 #define FILEXFER_VERIFICATION_HPP
 
 /// \file
-/// The options and results of `directory_store::verify`.
+/// The options and results of `directory_store::verify` and `rados_store::verify`.
 
 #include <filexfer/entry.hpp>
 
@@ -13,7 +13,7 @@
 
 namespace filexfer {
 
-/// Options of `directory_store::verify`.
+/// Options of `verify`.
 struct verify_options {
   /// Most bytes that are read per second; 0 for no limit.
   std::uint64_t max_rate = 0;
@@ -26,7 +26,7 @@ struct verify_options {
   std::size_t part = 0;
 };
 
-/// What `directory_store::verify` found a stored file to be.
+/// What `verify` found a stored file to be.
 enum class stored_state {
   intact,     ///< Its bytes hash to its id.
   damaged,    ///< They do not.
