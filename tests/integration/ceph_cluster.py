@@ -243,6 +243,13 @@ class CephCluster:
     def continue_monitor(self) -> None:
         self.daemons["mon.a"].send_signal(signal.SIGCONT)
 
+    def stop_osd(self, number: int) -> None:
+        """The OSD does nothing until `continue_osd`, which should be soon."""
+        self.daemons["osd.%d" % number].send_signal(signal.SIGSTOP)
+
+    def continue_osd(self, number: int) -> None:
+        self.daemons["osd.%d" % number].send_signal(signal.SIGCONT)
+
     def logs(self) -> str:
         """The last lines of each daemon's log."""
         tails = []
