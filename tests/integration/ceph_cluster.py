@@ -256,8 +256,9 @@ class CephCluster:
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(".log"):
                 with open(self.path(name), "rb") as file:
-                    tail = file.read()[-4000:].decode("utf-8", "replace")
-                tails.append("--- %s\n%s" % (name, "\n".join(tail.splitlines()[-25:])))
+                    tail = file.read()[-8000:].decode("utf-8", "replace")
+                lines = [line for line in tail.splitlines() if line]
+                tails.append("--- %s\n%s" % (name, "\n".join(lines[-20:])))
         return "\n".join(tails)
 
     def check_daemons(self) -> None:
