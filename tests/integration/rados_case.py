@@ -117,7 +117,7 @@ class RadosCase(Case):
 
 
 def run_rados_tests():
-    """Exits with 77 (skipped) if the programs or Ceph's are missing, or there is too little space."""
+    """Exits with 77 (skipped) if programs of ours or of Ceph are missing, or space."""
     needed = "filexfer-server", "filexfer-client"
     reason = why_no_cluster(os.curdir)
     if not reason and all(map(programs.path_of, needed)):
