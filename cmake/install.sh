@@ -50,7 +50,6 @@ find_missing() {
   have_header CLI/CLI.hpp || needed="$needed libcli11-dev"
   have_header nlohmann/json.hpp || needed="$needed nlohmann-json3-dev"
   have_header rados/librados.h || wanted="$wanted librados-dev"
-  have_program ceph-osd || wanted="$wanted ceph-mon ceph-mgr ceph-osd ceph-common"
   have_header openssl/ssl.h || wanted="$wanted libssl-dev"
   have_program openssl || wanted="$wanted openssl"
   have_program pkg-config || wanted="$wanted pkg-config"
@@ -62,6 +61,7 @@ find_missing() {
   have_tool mkfs.btrfs || wanted="$wanted btrfs-progs"
   if [ "$1" = all ]; then
     have_program clang++ || wanted="$wanted clang"
+    have_program ceph-osd || wanted="$wanted ceph-mon ceph-mgr ceph-osd ceph-common"
     have_fuzzer || wanted="$wanted libclang-rt-dev"
     have_program clang-format-16 || wanted="$wanted clang-format-16"
     have_program clang-tidy || wanted="$wanted clang-tidy"
