@@ -377,10 +377,7 @@ class rados_store {
   partial_note find_note(const upload_details<digest_type>& details, std::error_code& ec) const {
     partial_note note{detail::index_object(detail::fnv_1a(details.resume) % context_.index_objects),
                       detail::partial_prefix + details.resume + '-' + std::to_string(details.size)};
-    const std::string keys[] = {note.key};
-    detail::omap_read reading;
-    reading.start(pool_.handle(), note.object, {}, keys);
-    const auto pairs = reading.wait(ec);
+    const auto pairs = detail::read_keys(pool_.handle(), note.object, {note.key}, ec);
     if (!ec && !pairs.empty()) note.text = pairs.begin()->second;
     return note;
   }

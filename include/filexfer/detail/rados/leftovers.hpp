@@ -48,24 +48,6 @@ class walk_failures {
   int in_sequence_ = 0;
 };
 
-/// Calls `visit(key, value)` with all pairs of an omap whose keys begin with `prefix`, until it
-/// returns false.
-template <class Visit>
-void for_each_pair(rados_ioctx_t pool, const std::string& object, const std::string& prefix,
-                   Visit visit, std::error_code& ec) {
-  std::string last;
-  for (bool more = true; more;) {
-    const omap_read::page wanted[] = {{last, prefix, 1000}};
-    omap_read reading;
-    reading.start(pool, object, wanted);
-    for (const auto& [key, value] : reading.wait(ec)) {
-      if (!visit(key, value)) return;
-      last = key;
-    }
-    more = !ec && reading.has_more(0);
-  }
-}
-
 /// Removes the bytes of files that were removed some time ago. Returns of how many.
 inline std::size_t remove_garbage(const rados_context& store, std::chrono::seconds age,
                                   const std::function<bool()>& should_stop, std::error_code& ec) {
@@ -79,13 +61,7 @@ inline std::size_t remove_garbage(const rados_context& store, std::chrono::secon
     const auto count = in.next_number();
     if (!since || !count || now - std::chrono::seconds{*since} < age) return true;
     std::error_code failed = remove_chunks(store.pool, bytes, *count, id, removal::of_garbage);
-    if (!failed) {
-      rados_write change;
-      change.expect(bytes, note).erase(bytes);
-      const int result = change.perform(store.pool, garbage_object);
-      if (!is_unexpected(result)) failed = rados_error(result);
-      if (result >= 0) ++removed;
-    }
+    if (!failed && erase_unchanged(store.pool, garbage_object, {bytes, note}, failed)) ++removed;
     failures.add(failed);
     return !failures.are_too_many() && !(should_stop && should_stop());
   };
@@ -161,18 +137,23 @@ class rados_leftovers {
   }
 
   bool exists(const std::string& object, std::error_code& ec) const {
-    std::uint64_t size = 0;
-    const int result = rados_stat(store_.pool, object.c_str(), &size, nullptr);
-    if (result != -ENOENT) ec = rados_error(result);
-    return result >= 0;
+    return changed_at(object, ec).has_value();
   }
 
   bool is_old(const std::string& object, std::error_code& ec) const {
+    const auto changed = changed_at(object, ec);
+    return changed && *changed <= oldest_;
+  }
+
+  /// Since the epoch; nothing on failure, or without an error if there is no such object.
+  std::optional<std::chrono::seconds> changed_at(const std::string& object,
+                                                 std::error_code& ec) const {
     std::uint64_t size = 0;
     std::time_t changed = 0;
     const int result = rados_stat(store_.pool, object.c_str(), &size, &changed);
     if (result != -ENOENT) ec = rados_error(result);
-    return result >= 0 && std::chrono::seconds{changed} <= oldest_;
+    if (result < 0) return std::nullopt;
+    return std::chrono::seconds{changed};
   }
 
   std::string id_of(const std::string& object, std::error_code& ec) const {
@@ -191,18 +172,13 @@ class rados_leftovers {
     if (!id) return false;
     const std::string object = index_object(*id, store_.index_objects);
     const std::string aside = '!' + id_text + '/' + bytes;
-    const std::string keys[] = {id_text, aside};
-    omap_read reading;
-    reading.start(store_.pool, object, {}, keys);
-    const omap_pairs pairs = reading.wait(ec);
+    const omap_pairs pairs = read_keys(store_.pool, object, {id_text, aside}, ec);
     if (ec || pairs.contains(aside)) return false;
     const auto found = pairs.find(id_text);
     const std::string text = found == pairs.end() ? std::string{} : found->second;
     const auto record = stored_record::parse(text);
     if (!text.empty() && (!record || record->bytes == bytes)) return false;
-    const std::string removed[] = {bytes};
-    reading.start(store_.pool, garbage_object, {}, removed);
-    if (!reading.wait(ec).empty() || ec) return false;
+    if (!read_keys(store_.pool, garbage_object, {bytes}, ec).empty() || ec) return false;
     rados_write change;
     change.expect(id_text, text).set(fence_key(bytes), "late");
     const int result = change.perform(store_.pool, object);
@@ -219,10 +195,7 @@ class rados_leftovers {
       const auto since = in.next_number();
       if (since && std::chrono::seconds{*since} > oldest_) return true;
       if (exists(chunk_object(bytes, 0), ec) || ec) return !ec;
-      rados_write change;
-      change.expect(key, note).erase(key);
-      const int result = change.perform(store_.pool, object);
-      if (!is_unexpected(result)) ec = rados_error(result);
+      erase_unchanged(store_.pool, object, {key, note}, ec);
       return !ec;
     };
     std::error_code failed;

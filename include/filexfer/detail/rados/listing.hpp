@@ -70,7 +70,7 @@ class rados_listing {
   bool read_on(std::error_code& ec) {
     while (pages_.size() < pages_in_flight && next_object_ < store_->index_objects) {
       auto& added = pages_.emplace_back(std::make_unique<page>());
-      added->object = "index." + std::to_string(next_object_++);
+      added->object = index_object(next_object_++);
       added->after = before_ids;
       added->start(store_->pool);
     }

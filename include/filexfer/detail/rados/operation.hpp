@@ -254,6 +254,42 @@ class omap_read {
   rados_operation operation_;  ///< Ends before what it writes to is freed.
 };
 
+/// The pairs of an omap that have these keys.
+inline omap_pairs read_keys(rados_ioctx_t pool, const std::string& object,
+                            const std::vector<std::string>& keys, std::error_code& ec) {
+  omap_read reading;
+  reading.start(pool, object, {}, keys);
+  return reading.wait(ec);
+}
+
+/// Calls `visit(key, value)` with all pairs of an omap whose keys begin with `prefix`, until it
+/// returns false.
+template <class Visit>
+void for_each_pair(rados_ioctx_t pool, const std::string& object, const std::string& prefix,
+                   Visit visit, std::error_code& ec) {
+  std::string last;
+  for (bool more = true; more;) {
+    const omap_read::page wanted[] = {{last, prefix, 1000}};
+    omap_read reading;
+    reading.start(pool, object, wanted);
+    for (const auto& [key, value] : reading.wait(ec)) {
+      if (!visit(key, value)) return;
+      last = key;
+    }
+    more = !ec && reading.has_more(0);
+  }
+}
+
+/// Erases a pair, and returns whether it did: not if somebody has changed it.
+inline bool erase_unchanged(rados_ioctx_t pool, const std::string& object,
+                            const omap_pairs::value_type& pair, std::error_code& ec) {
+  rados_write change;
+  change.expect(pair.first, pair.second).erase(pair.first);
+  const int result = change.perform(pool, object);
+  if (!is_unexpected(result)) ec = rados_error(result);
+  return result >= 0;
+}
+
 }  // namespace filexfer::detail
 
 #endif

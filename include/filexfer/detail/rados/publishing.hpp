@@ -63,21 +63,23 @@ inline bool is_damage(std::error_code ec) noexcept {
 }
 
 /// Hashes stored bytes, and returns whether they are those of `id`. If they can't be read, sets
-/// `ec`, but not for damage.
-template <hasher Hasher>
-bool has_digest(chunk_reader reader, const typename Hasher::digest_type& id, std::error_code& ec) {
-  std::vector<std::byte> buffer(std::size_t{256} * 1024);
+/// `ec`, but not for damage; to `operation_canceled` if `goes_on(bytes)` is false after a read.
+template <hasher Hasher, class GoesOn>
+bool has_digest(chunk_reader reader, const typename Hasher::digest_type& id,
+                std::span<std::byte> buffer, GoesOn goes_on, std::error_code& ec) {
+  ec.clear();
   Hasher hash;
   for (std::uint64_t left = reader.size(); left > 0;) {
     const std::size_t got = reader.read(buffer, ec);
-    if (ec) {
-      if (is_damage(ec)) ec.clear();
+    if (is_damage(ec)) {
+      ec.clear();
       return false;
     }
-    hash.update(std::span{buffer}.first(got));
+    if (!ec && !goes_on(got)) ec = make_error_code(std::errc::operation_canceled);
+    if (ec) return false;
+    hash.update(buffer.first(got));
     left -= got;
   }
-  ec.clear();
   return hash.finish() == id;
 }
 
@@ -94,18 +96,12 @@ bool set_aside(const rados_context& store, const Digest& digest, const stored_re
   change.expect(id, record.text());
   std::vector<std::string> from{id};
   std::vector<std::pair<std::string, std::string>> to{{aside, record.text()}};
-  std::string last;
-  for (bool more = true; more && !ec;) {
-    const omap_read::page wanted[] = {{last, names, 1000}};
-    omap_read reading;
-    reading.start(store.pool, object, wanted);
-    for (const auto& [key, value] : reading.wait(ec)) {
-      from.push_back(key);
-      to.emplace_back(aside + '/' + key.substr(names.size()), value);
-      last = key;
-    }
-    more = reading.has_more(0);
-  }
+  const auto add = [&](const std::string& key, const std::string& value) {
+    from.push_back(key);
+    to.emplace_back(aside + '/' + key.substr(names.size()), value);
+    return true;
+  };
+  for_each_pair(store.pool, object, names, add, ec);
   if (ec) return false;
   const int result = change.move_all(from, to).perform(store.pool, object);
   if (is_unexpected(result)) return false;
@@ -156,6 +152,7 @@ class rados_publishing {
 
  private:
   enum class step { look_up, change, done };
+  static constexpr std::size_t compared_size = std::size_t{256} * 1024;  ///< At a time.
 
   void look_up() {
     step_ = step::look_up;
@@ -245,7 +242,9 @@ class rados_publishing {
     if (record.bytes == arrived_->bytes()) return true;
     if (record.size == size_ && compare(record, ec)) return true;
     if (ec) return false;
-    if (has_digest<Hasher>(reader_of(record), id_, ec)) ec = errc::collision;
+    std::vector<std::byte> buffer(compared_size);
+    const auto always = [](std::size_t) { return true; };
+    if (has_digest<Hasher>(reader_of(record), id_, buffer, always, ec)) ec = errc::collision;
     return false;
   }
 
@@ -254,8 +253,7 @@ class rados_publishing {
   }
 
   bool compare(const stored_record& record, std::error_code& ec) {
-    constexpr std::size_t step_size = std::size_t{256} * 1024;
-    std::vector<std::byte> stored(std::min<std::uint64_t>(step_size, size_));
+    std::vector<std::byte> stored(std::min<std::uint64_t>(compared_size, size_));
     std::vector<std::byte> read_back(arrived_->is_in_memory() ? 0 : stored.size());
     chunk_reader stored_bytes = reader_of(record);
     chunk_reader arrived_bytes = arrived_->reader();

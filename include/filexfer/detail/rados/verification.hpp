@@ -70,33 +70,17 @@ class rados_verification {
     else if (!is_intact) file.state = stored_state::damaged;
   }
 
-  /// As `has_digest`, at the rate of the options; `operation_canceled` if they stop it.
   bool has_id(const digest_type& id, const stored_record& record, std::error_code& ec) {
-    chunk_reader reader{store_.pool, record.bytes, record.size, record.chunk_size};
-    Hasher hash;
-    for (std::uint64_t left = record.size; left > 0;) {
-      const std::size_t got = reader.read(buffer_, ec);
-      if (ec) {
-        if (is_damage(ec)) ec.clear();
-        return false;
-      }
-      hash.update(std::span{buffer_}.first(got));
-      left -= got;
-      if (!pace_.keep_rate(got)) {
-        ec = make_error_code(std::errc::operation_canceled);
-        return false;
-      }
-    }
-    return hash.finish() == id;
+    return has_digest<Hasher>(
+        {store_.pool, record.bytes, record.size, record.chunk_size}, id, buffer_,
+        [this](std::size_t got) { return pace_.keep_rate(got); }, ec);
   }
 
   /// The record of a file now: its names may have changed. Nothing if it has other bytes, or none.
   std::optional<stored_record> find_again(const digest_type& id, const stored_record& was) const {
-    const std::string keys[] = {id.to_string()};
-    omap_read reading;
-    reading.start(store_.pool, index_object(id, store_.index_objects), {}, keys);
     std::error_code ec;
-    const omap_pairs pairs = reading.wait(ec);
+    const omap_pairs pairs =
+        read_keys(store_.pool, index_object(id, store_.index_objects), {id.to_string()}, ec);
     if (ec) return was;
     auto found = pairs.empty() ? std::nullopt : stored_record::parse(pairs.begin()->second);
     if (found && found->bytes != was.bytes) found.reset();
