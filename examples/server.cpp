@@ -12,10 +12,8 @@
 
 #include <filexfer/filexfer.hpp>
 #ifdef PROGRAMS_WITH_RADOS
-#include "server/explain_pool.hpp"
 #include "server/leftover_remover.hpp"
-
-#include <filexfer/rados_store.hpp>
+#include "server/pool.hpp"
 #endif
 
 #include <chrono>
@@ -62,18 +60,11 @@ exit_code serve_and_scrub(const server_settings& settings, const stdio_streams& 
   return serve<Hasher>(settings, stdio, store, log, start_scrubbing);
 }
 
-std::function<void(std::string_view)> reports_to(server_log& log, const server_settings& settings) {
-  if (settings.quiet) return {};
-  return [&log](std::string_view text) { log.report(text); };
-}
-
 #ifdef PROGRAMS_WITH_RADOS
 template <filexfer::hasher Hasher>
 exit_code serve_pool(const server_settings& settings, const stdio_streams& stdio, server_log& log) {
-  filexfer::rados_store_options options{settings.pool->pool, settings.pool->name_space,
-                                        settings.ceph_conf, settings.ceph_user};
+  filexfer::rados_store_options options = pool_options(settings, log);
   options.partial_age = std::chrono::ceil<std::chrono::seconds>(settings.partial_age);
-  options.log = reports_to(log, settings);
   std::error_code ec;
   filexfer::rados_store<Hasher> store{options, ec};
   if (ec) return report(settings.store, {local_error, explain_pool(ec)});

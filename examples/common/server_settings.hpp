@@ -16,8 +16,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -63,6 +65,13 @@ struct server_settings {
 
 /// Whether any of the addresses is a TLS one.
 bool uses_tls(const server_settings& settings);
+
+/// What a store is to call with what it has to say; empty if nothing is to be logged.
+inline std::function<void(std::string_view)> reports_to(server_log& log,
+                                                        const server_settings& settings) {
+  if (settings.quiet) return {};
+  return [&log](std::string_view text) { log.report(text); };
+}
 
 /// Parses the command line; returns an exit code if the program has to end.
 std::optional<exit_code> parse(server_settings& settings, int argc, char** argv);

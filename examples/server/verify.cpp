@@ -2,7 +2,6 @@
 
 #include "common/interruption.hpp"
 #include "common/log.hpp"
-#include "server/explain_pool.hpp"
 
 #include <filexfer/directory_store.hpp>
 #include <filexfer/md5.hpp>
@@ -10,7 +9,7 @@
 #include <filexfer/sha256.hpp>
 #include <filexfer/verification.hpp>
 #ifdef PROGRAMS_WITH_RADOS
-#include <filexfer/rados_store.hpp>
+#include "server/pool.hpp"
 #endif
 
 #include <chrono>
@@ -100,7 +99,7 @@ void verify_folder(const server_settings& settings, findings& found) {
   options.partial_age = std::chrono::seconds::max();
   options.max_partial_size = std::numeric_limits<std::uint64_t>::max();
   server_log log{settings.format_of_log, settings.log_rate};
-  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  options.log = reports_to(log, settings);
   const filexfer::directory_store<Hasher> store{settings.store, options};
   verify_files(settings, store, found);
 }
@@ -110,17 +109,12 @@ void verify_folder(const server_settings& settings, findings& found) {
 template <filexfer::hasher Hasher>
 std::optional<exit_code> verify_pool(const server_settings& settings, findings& found) {
   server_log log{settings.format_of_log, settings.log_rate};
-  filexfer::rados_store_options options{settings.pool->pool, settings.pool->name_space,
-                                        settings.ceph_conf, settings.ceph_user};
-  if (!settings.quiet) options.log = [&log](std::string_view text) { log.report(text); };
+  filexfer::rados_store_options options = pool_options(settings, log);
   options.make_index = false;
   std::error_code ec;
   const filexfer::rados_store<Hasher> store{options, ec};
   if (ec == filexfer::errc::wrong_digest_kind) return std::nullopt;
-  if (ec) {
-    report(settings.store, {local_error, explain_pool(ec)});
-    return local_error;
-  }
+  if (ec) return report(settings.store, {local_error, explain_pool(ec)});
   verify_files(settings, store, found);
   return found.end();
 }
