@@ -5,6 +5,7 @@
 /// A namespace of its own for each test, in the pool `filexfer` of the cluster that the environment
 /// variable FILEXFER_CEPH_CONF tells.
 
+#include "support/bytes.hpp"
 #include "support/store_helpers.hpp"
 
 #include <filexfer/detail/posix/random_name.hpp>
@@ -115,6 +116,16 @@ inline filexfer::upload_details<md5_digest> resumable(const std::string& name,
   if (with_id) details.id = id_of(bytes);
   details.resume = "0123456789abcdef";
   return details;
+}
+
+/// Begins to upload `bytes` as "name", and leaves it to be resumed after so many of them.
+inline void leave_interrupted(rados_store& store, const std::string& bytes, std::size_t count) {
+  std::error_code ec;
+  auto upload = store.resume(resumable("name", bytes, true), ec);
+  REQUIRE(upload);
+  upload->write(as_bytes(bytes.substr(0, count)), ec);
+  REQUIRE_FALSE(ec);
+  upload->keep();
 }
 
 }  // namespace test

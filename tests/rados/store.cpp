@@ -286,11 +286,7 @@ TEST_CASE_FIXTURE(pool_fixture, "an upload whose store was killed is resumed") {
 TEST_CASE_FIXTURE(pool_fixture, "without an id, what an interrupted upload left is discarded") {
   const auto bytes = noise(550'000);
   std::error_code ec;
-  {
-    auto first = store.resume(resumable("name", bytes, true), ec);
-    first->write(as_bytes(bytes), ec);
-    first->keep();
-  }
+  leave_interrupted(store, bytes, bytes.size());
   CHECK(place.chunks().size() == 5);
   auto second = store.resume(resumable("name", bytes, false), ec);
   REQUIRE(second);
@@ -346,11 +342,7 @@ TEST_CASE_FIXTURE(pool_fixture,
                   "objects behind a hole are used again if they have the same bytes") {
   const auto bytes = noise(550'000);
   std::error_code ec;
-  {
-    auto first = store.resume(resumable("name", bytes, true), ec);
-    first->write(as_bytes(bytes.substr(0, 500'000)), ec);
-    first->keep();
-  }
+  leave_interrupted(store, bytes, 500'000);
   const auto objects = place.chunks();
   REQUIRE(objects.size() == 5);
   place.remove(objects[2]);
@@ -371,11 +363,7 @@ TEST_CASE_FIXTURE(pool_fixture,
 TEST_CASE_FIXTURE(pool_fixture, "if the first object is missing, the others may be somebody's") {
   const auto bytes = noise(550'000);
   std::error_code ec;
-  {
-    auto first = store.resume(resumable("name", bytes, true), ec);
-    first->write(as_bytes(bytes), ec);
-    first->keep();
-  }
+  leave_interrupted(store, bytes, bytes.size());
   place.remove(place.chunks().front());
   CHECK(store.resume(resumable("name", bytes, false), ec));
   CHECK_FALSE(ec);
@@ -385,11 +373,7 @@ TEST_CASE_FIXTURE(pool_fixture, "if the first object is missing, the others may 
 TEST_CASE_FIXTURE(pool_fixture, "an upload that takes another one over reads what that one holds") {
   const auto bytes = noise(550'000);
   std::error_code ec;
-  {
-    auto first = store.resume(resumable("name", bytes, true), ec);
-    first->write(as_bytes(bytes.substr(0, 330'000)), ec);
-    first->keep();
-  }
+  leave_interrupted(store, bytes, 330'000);
   auto upload = std::move(*store.create(details_type{"a", 5, {}}, ec));
   std::byte held[1000];
   CHECK(upload.read_held(held, 0, ec) == 0);
@@ -502,11 +486,7 @@ TEST_CASE_FIXTURE(pool_fixture, "of several stores one looks for leftovers withi
 TEST_CASE_FIXTURE(pool_fixture, "the note of an interrupted upload goes with its bytes") {
   const auto bytes = noise(550'000);
   std::error_code ec;
-  {
-    auto upload = store.resume(resumable("name", bytes, true), ec);
-    upload->write(as_bytes(bytes.substr(0, 330'000)), ec);
-    upload->keep();
-  }
+  leave_interrupted(store, bytes, 330'000);
   CHECK(place.notes() == 1);
   CHECK(entries(store).empty());
   std::this_thread::sleep_for(2s);
